@@ -1,0 +1,41 @@
+# make test       everything, on Debian as root: it builds the lab and uses it
+# make test-unit  what needs neither root nor Debian
+SHELL := /bin/bash
+BIN = $(shell scripts/setup --print-venv)/bin
+
+.PHONY: setup setup-user demo test test-unit check check-tools schemas clean
+
+setup:
+	@scripts/setup
+
+setup-user:
+	@scripts/setup --user
+
+demo: setup
+	@PATH="$(BIN):$$PATH" scripts/demo
+
+test: setup
+	@$(MAKE) --no-print-directory check-tools
+	$(BIN)/python -m pytest -n 2
+
+test-unit: setup-user
+	$(BIN)/python -m pytest -m 'not lab'
+
+check: setup-user
+	@$(MAKE) --no-print-directory check-tools
+
+check-tools:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+schemas: setup-user
+	@# Through a second file: a failure must not empty the published schema.
+	$(BIN)/python -m smbplan.spec.schema > schemas/.smbplan.schema.json.part
+	mv schemas/.smbplan.schema.json.part schemas/smbplan.schema.json
+
+clean:
+	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find smbplan tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf "$$(scripts/setup --print-venv)"

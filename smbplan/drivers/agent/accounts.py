@@ -1,0 +1,140 @@
+"""Users and groups of this host, and Samba's passwords for them."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from typing import Any
+
+from .core import IMAGES, Object, Refused, run, seal, unseal
+
+SHELL, HOME = "/usr/sbin/nologin", "/nonexistent"
+PREFIX = "smbplan/"
+
+
+class Group(Object):
+    """State: {gid, members}."""
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        try:
+            entry = grp.getgrnam(name)
+        except KeyError:
+            return None
+        return {"gid": entry.gr_gid, "members": sorted(entry.gr_mem)}
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        if after is None:
+            run(["groupdel", name])
+            return
+        if before is None:
+            run(["groupadd", *(["-g", str(after["gid"])] if after.get("gid") else []), name])
+        elif after.get("gid") not in (None, before["gid"]):
+            run(["groupmod", "-g", str(after["gid"]), name])
+        run(["gpasswd", "-M", ",".join(after["members"]), name])
+
+
+class User(Object):
+    """State: {mark, uid, full_name, locked}. The mark stands in the last part of the GECOS field (passwd(5))."""
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        parts = entry.pw_gecos.split(",")
+        sealed = parts[-1].removeprefix(PREFIX) if parts[-1].startswith(PREFIX) else None
+        locked = sealed is not None and sealed.endswith("!")
+        return {
+            "mark": unseal(sealed.rstrip("!") if sealed else None, f"{name}:{entry.pw_uid}"),
+            "uid": entry.pw_uid,
+            "full_name": parts[0] if sealed != parts[0] else "",
+            "locked": locked,
+        }
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        if after is None:
+            run(["userdel", name])
+            return
+        if before is None:
+            uid = ["-u", str(after["uid"])] if after.get("uid") else []
+            run(["useradd", "-M", "-N", "-g", "users", "-d", HOME, "-s", SHELL, *uid, name])
+        elif after.get("uid") not in (None, before["uid"]):
+            raise Refused(
+                f"user {name} has uid {before['uid']}, and files may belong to it",
+                "",
+                f"write uid: {before['uid']}, or remove the user and make it anew",
+            )
+        self._describe(name, after)
+
+    @staticmethod
+    def _describe(name: str, after: dict[str, Any]) -> None:
+        sealed = ""
+        if after.get("mark"):
+            sealed = PREFIX + seal(after["mark"], f"{name}:{pwd.getpwnam(name).pw_uid}") + ("!" if after["locked"] else "")
+        run(["usermod", "-c", ",".join([after.get("full_name") or "", "", "", "", sealed]) if sealed
+             else after.get("full_name") or "", name])
+
+
+class Password(Object):
+    """State: {password, disabled}; password is "current" when it is the one in the options, else "other".
+
+    The hash is compared here, where it lives; neither it nor the password leaves this host. pdbedit(8)
+    """
+
+    ACB_DISABLED = 0x1
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        account = self._account(name)
+        if account is None:
+            return None
+        wanted = options.get("password")
+        same = None if wanted is None else account.nt_passwd == self._hash(wanted)
+        return {
+            "password": None if same is None else "current" if same else "other",
+            "disabled": bool(account.acct_ctrl & self.ACB_DISABLED),
+        }
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        if before is not None:
+            IMAGES.keep(f"password:{name}", lambda: bytes(self._account(name).nt_passwd).hex())
+        if after is None:
+            run(["smbpasswd", "-x", name])
+            return
+        if after["password"] == "current":
+            password = options["password"]
+            run(["smbpasswd", "-s", "-a", name], f"{password}\n{password}\n")
+        elif before is None or before["password"] != after["password"]:
+            self._restore(name, before, bytes.fromhex(IMAGES.recall(f"password:{name}")))
+        run(["smbpasswd", "-d" if after["disabled"] else "-e", name])
+
+    def _restore(self, name: str, before: Any, hashed: bytes) -> None:
+        if before is None:
+            run(["smbpasswd", "-s", "-a", name], f"{hashed.hex()}\n{hashed.hex()}\n")
+        account = self._account(name)
+        account.nt_passwd = hashed
+        self._database().update_sam_account(account)
+
+    def _account(self, name: str) -> Any:
+        try:
+            return self._database().getsampwnam(name)
+        except ImportError:
+            return None  # no Samba, so no passwords
+        except Exception as error:  # the binding raises its own untyped error
+            if "Unable to get user information" in str(error) or "NO_SUCH_USER" in str(error):
+                return None
+            raise Refused(f"Samba's password database can't be read: {error}") from None
+
+    @staticmethod
+    def _database() -> Any:
+        from samba.samba3 import param, passdb
+
+        settings = param.get_context()
+        return passdb.PDB(settings.get("passdb backend"))
+
+    @staticmethod
+    def _hash(password: str) -> bytes:
+        from samba.credentials import Credentials
+
+        credentials = Credentials()
+        credentials.set_password(password)
+        return bytes(credentials.get_nt_hash())

@@ -1,0 +1,164 @@
+"""What all objects share: refusals, commands, durable files, and the identity of this host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Callable, Iterator, Sequence
+
+STATE = Path("/var/lib/smbplan")  # inventory and before-images; root only
+
+
+class Refused(Exception):
+    """Why an operation was not done, in words for a person."""
+
+    def __init__(self, summary: str, detail: str = "", hint: str = "") -> None:
+        super().__init__(summary)
+        self.summary, self.detail, self.hint = summary, detail, hint
+
+
+class Object:
+    """A type of managed object. `None` is the state of one that does not exist."""
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        """Bring it from `before`, which it is in, to `after`."""
+        raise NotImplementedError
+
+
+def matches(state: Any, wanted: Any) -> bool:
+    """Whether a state is the wanted one; fields that `wanted` leaves open (None) match anything."""
+    if isinstance(wanted, dict) and isinstance(state, dict):
+        return all(state.get(name) == value for name, value in wanted.items() if value is not None)
+    return bool(state == wanted)
+
+
+def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+    """Compare and set. Raises Refused when the object is in neither state: somebody else changed it."""
+    now = kind.get(name, options)
+    if matches(now, after):
+        return
+    if not matches(now, before):
+        raise Refused(
+            f"{name} was changed by somebody else since the plan was made",
+            f"it is now {json.dumps(now, sort_keys=True)[:400]}",
+            "look at it, then make a new plan",
+        )
+    kind.set(name, now, after, options)
+
+
+def run(argv: Sequence[str], stdin: str | None = None, env: dict[str, str] | None = None) -> str:
+    """The standard output of a command. Raises Refused when it fails or is missing."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root", **(env or {})},
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Refused(f"{argv[0]} is not installed", "", "smbplan doctor says what is missing") from None
+    if done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise Refused(f"{argv[0]} failed ({done.returncode}): {words.splitlines()[-1] if words else ''}", words)
+    return done.stdout
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> None:
+    """Durable and atomic: the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.smbplan-{os.getpid()}")
+    try:
+        with part.open("w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def machine() -> str:
+    """What tells this host from a clone of it."""
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return os.uname().nodename
+
+
+def seal(mark: str, thing: str) -> str:
+    """A mark as it is stored: bound to this host and to the thing that carries it."""
+    bound = hashlib.sha256(f"{machine()}\0{thing}\0{mark}".encode()).hexdigest()[:10]
+    return f"{mark}/{bound}"
+
+
+def unseal(sealed: str | None, thing: str) -> str | None:
+    """The mark, or None for one that was made for another host or thing: a copy is not ours."""
+    if not sealed or "/" not in sealed:
+        return None
+    mark = sealed.rsplit("/", 1)[0]
+    return mark if seal(mark, thing) == sealed else None
+
+
+class Images:
+    """Before-images that must not leave this host, in a folder of the run, deleted when the run ends well."""
+
+    def __init__(self) -> None:
+        self.run = ""
+
+    def _path(self, name: str) -> Path:
+        return STATE / "runs" / self.run / hashlib.sha256(name.encode()).hexdigest()[:20]
+
+    def keep(self, name: str, make: Callable[[], str]) -> None:
+        """Keep the first image of a name; a later one may be of what we did ourselves."""
+        path = self._path(name)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write(path, make())
+
+    def recall(self, name: str) -> str:
+        """Raises Refused when there is none."""
+        try:
+            return self._path(name).read_text()
+        except OSError:
+            raise Refused(f"the before-image of {name} is gone", str(self._path(name))) from None
+
+    def forget(self) -> None:
+        folder = STATE / "runs" / self.run
+        for path in folder.glob("*") if self.run else ():
+            path.unlink()
+        for each in (folder, folder.parent):
+            try:
+                each.rmdir()
+            except OSError:
+                return
+
+
+IMAGES = Images()
+
+
+def read_text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

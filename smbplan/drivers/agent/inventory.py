@@ -1,0 +1,61 @@
+"""What is ours on this host: enough to find it again. It only locates; the live state is the truth."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .core import STATE, Refused, read_text, write
+
+PATH = STATE / "inventory.json"
+
+
+class Inventory:
+    """{site: {"records": {address: record}, "peers": {gateway: connection}}}"""
+
+    def __init__(self) -> None:
+        self._sites: dict[str, Any] = self._load()
+
+    @staticmethod
+    def _load() -> dict[str, Any]:
+        text = read_text(PATH)
+        try:
+            sites = json.loads(text) if text else {}
+            if isinstance(sites, dict) and all(isinstance(site.get("records"), dict) for site in sites.values()):
+                return sites
+        except (ValueError, AttributeError):
+            pass
+        raise Refused(f"{PATH} is damaged", "", "restore it from a backup, or move it away and use apply --adopt")
+
+    def site(self, name: str) -> dict[str, Any]:
+        return self._sites.get(name, {"records": {}, "peers": {}})
+
+    def update(self, site: str, records: dict[str, Any]) -> None:
+        """Set records; None drops one. Durable when this returns."""
+        entry = self._sites.setdefault(site, {"records": {}, "peers": {}})
+        before = json.dumps(entry)
+        for address, record in records.items():
+            if record is None:
+                entry["records"].pop(address, None)
+            else:
+                entry["records"][address] = record
+        if json.dumps(entry) != before:
+            self._save(site)
+
+    def peers(self, site: str, peers: dict[str, Any]) -> None:
+        entry = self._sites.setdefault(site, {"records": {}, "peers": {}})
+        if entry["peers"] != peers:
+            entry["peers"] = peers
+            self._save(site)
+
+    def _save(self, site: str) -> None:
+        if not self._sites[site]["records"] and not self._sites[site]["peers"]:
+            del self._sites[site]
+        if self._sites:
+            write(PATH, json.dumps(self._sites, indent=1, sort_keys=True) + "\n")
+            return
+        PATH.unlink(missing_ok=True)
+        try:
+            STATE.rmdir()
+        except OSError:
+            pass  # runs' before-images are still there

@@ -1,0 +1,172 @@
+"""The loop: a line of JSON in, a line of JSON out, until the connection ends."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import time
+from typing import IO, Any
+
+from . import samba
+from .accounts import Group, Password, User
+from .core import IMAGES, Object, Refused, machine, move, run
+from .facts import facts
+from .files import File, SmbConf
+from .inventory import Inventory
+from .shares import Share
+from .storage import Dataset, Directory, Subvolume
+from .system import Packages, Service
+
+SHARES = Share()
+LOCKS: list[IO[str]] = []  # held as long as this process lives
+OBJECTS: dict[str, Object] = {
+    "directory": Directory(),
+    "subvolume": Subvolume(),
+    "dataset": Dataset(),
+    "group": Group(),
+    "user": User(),
+    "password": Password(),
+    "file": File(),
+    "smbconf": SmbConf(),
+    "share": SHARES,
+    "packages": Packages(),
+    "service": Service(),
+}
+
+
+def read(request: dict[str, Any]) -> Any:
+    """The states of all wanted keys and of all that the inventory knows of the site."""
+    entry = Inventory().site(request["site"])
+    options = {tuple(key): value for *key, value in request["keys"]}
+    for record in entry["records"].values():
+        options.setdefault(tuple(record["key"]), {})
+    states = []
+    for (type_, name), option in options.items():
+        try:
+            states.append([type_, name, {"state": OBJECTS[type_].get(name, option)}])
+        except Refused as refused:
+            states.append([type_, name, {"error": _words(refused)}])
+        except OSError as error:
+            states.append([type_, name, {"error": _words(Refused(f"{name}: {error.strerror}"))}])
+    return {"facts": facts(), "states": states, "records": entry["records"], "peers": entry["peers"]}
+
+
+def perform(request: dict[str, Any]) -> list[Any]:
+    """One answer for each operation; they are independent of each other, so one that fails stops no other.
+
+    The inventory knows a thing before it exists and until it is gone: it only has to find it.
+    """
+    IMAGES.run = request["run"]
+    ops, site = request["ops"], request["site"]
+    inventory = Inventory()
+    inventory.update(site, {op["address"]: op["record"] for op in ops if op.get("record")})
+    answers: list[Any] = [None] * len(ops)
+    shares = [number for number, op in enumerate(ops) if op.get("type") == "share"]
+    others = [number for number in range(len(ops)) if number not in set(shares)]
+    try:
+        with SHARES.transaction():
+            for number in shares:
+                answers[number] = _answer(ops[number], site, inventory)
+    except Exception as error:  # the transaction as a whole: each share on its own then
+        for number in shares:
+            answers[number] = _answer(ops[number], site, inventory)
+            answers[number].setdefault("note", f"one by one, after {error}")
+    for number in others:
+        answers[number] = _answer(ops[number], site, inventory)
+    gone = {op["address"]: None for op, answer in zip(ops, answers) if _drops(op) and "ok" in answer}
+    inventory.update(site, gone)
+    return answers
+
+
+def _drops(op: dict[str, Any]) -> bool:
+    return "type" in op and op.get("record") is None
+
+
+def _answer(op: dict[str, Any], site: str, inventory: Inventory) -> Any:
+    try:
+        if "type" in op:
+            move(OBJECTS[op["type"]], op["name"], op["before"], op["after"], op["options"])
+            return {"ok": None}
+        if op["call"] in ("forget", "remember"):
+            record = op["arguments"].get("record")
+            inventory.update(site, {record["address"] if record else op["arguments"]["address"]: record})
+            return {"ok": None}
+        return {"ok": samba.CALLS[op["call"]](op["arguments"])}
+    except Refused as refused:
+        return {"error": _words(refused)}
+    except Exception as error:  # whatever it is, the person gets to read it, and the other operations go on
+        return {"error": _words(Refused(f"{type(error).__name__}: {error}"))}
+
+
+def _words(refused: Refused) -> dict[str, str]:
+    return {"summary": refused.summary, "detail": refused.detail, "hint": refused.hint}
+
+
+def lock(request: dict[str, Any]) -> Any:
+    """Held until the connection ends. Waits for it as many seconds as asked; answers who holds it if in vain.
+
+    An agent whose connection was lost holds it until its last operation has ended, so that no undo overtakes it.
+    """
+    file = open("/run/lock/smbplan.lock", "a+", encoding="utf-8")  # noqa: SIM115 - stays open on purpose
+    deadline = time.monotonic() + request["wait"]
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.seek(0)
+                return {"held": file.read()}
+            time.sleep(0.05)
+    file.seek(0)
+    file.truncate()
+    file.write(request["owner"])
+    file.flush()
+    LOCKS.append(file)
+    return {"held": None}
+
+
+def config(request: dict[str, Any]) -> Any:
+    """What `import` reads: the effective configuration, without Samba's defaults, and who the shares name."""
+    return {"text": run(["testparm", "-s", "--suppress-prompt"]), "names": SHARES.names()}
+
+
+def peers(request: dict[str, Any]) -> Any:
+    Inventory().peers(request["site"], request["peers"])
+
+
+def finish(request: dict[str, Any]) -> Any:
+    IMAGES.run = request["run"]
+    IMAGES.forget()
+
+
+VERBS = {
+    "read": read,
+    "perform": perform,
+    "check": lambda request: samba.check(request["text"]),
+    "lock": lock,
+    "config": config,
+    "peers": peers,
+    "finish": finish,
+    "facts": lambda request: facts(),
+}
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # nothing else may write into the answers
+    if os.geteuid():
+        print(json.dumps({"error": {"summary": "not root", "detail": "", "hint": ""}}), file=answers, flush=True)
+        return
+    print(json.dumps({"ready": machine()}), file=answers, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"ok": VERBS[request["verb"]](request)}
+        except Refused as refused:
+            answer = {"error": _words(refused)}
+        except Exception as error:  # the controller shows it; the connection stays usable
+            answer = {"error": _words(Refused(f"{type(error).__name__}: {error}"))}
+        print(json.dumps(answer), file=answers, flush=True)

@@ -1,0 +1,120 @@
+"""Calls to the running Samba: reload, end sessions, check a configuration, and prove that a share serves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from typing import Any
+
+from .core import Refused, run
+
+PROBE = ".smbplan-probe"
+
+
+def reload(arguments: dict[str, Any]) -> None:
+    """Make running daemons read their configuration; none is running while smbd is stopped."""
+    if _running():
+        run(["smbcontrol", "smbd", "reload-config"])
+
+
+def close(arguments: dict[str, Any]) -> None:
+    """End the live sessions that may not use a share any more, or all of one that is gone. smbcontrol(1)"""
+    if _running():
+        run(["smbcontrol", "smbd", "reload-config"])
+        run(["smbcontrol", "smbd", "close-share" if arguments.get("gone") else "close-denied-share", arguments["share"]])
+
+
+def restart(arguments: dict[str, Any]) -> None:
+    if _unit_active(arguments["unit"]):
+        run(["systemctl", "restart", arguments["unit"]])
+
+
+def check(text: str) -> list[str]:
+    """testparm's complaints about a configuration; it exits with 0 for many of them. testparm(1)"""
+    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        try:
+            done = subprocess.run(
+                ["testparm", "-s", "--debuglevel=1", file.name], capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError:
+            return []  # no Samba yet; smbd's own start is the check then
+    harmless = ("Load smb config", "Loaded services file OK", "Weak crypto", "Server role", "lpcfg_do_global")
+    lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(harmless)]
+    return lines if done.returncode or any(_bad(line) for line in lines) else []
+
+
+def _bad(line: str) -> bool:
+    words = ("unknown parameter", "invalid", "error", "ignoring", "not valid", "conflict")
+    return any(word in line.lower() for word in words)
+
+
+def prove(arguments: dict[str, Any]) -> Any:
+    """A real SMB session for each principal: list, and write, read back and delete where that is allowed.
+
+    Runs on this host, where port 445 is open in any case. Raises Refused for the first principal that is not served.
+    """
+    for who in arguments["principals"]:
+        _prove(arguments["share"], who, bool(arguments.get("encrypted")))
+    return {"proved": [who["user"] for who in arguments["principals"]]}
+
+
+def _prove(share: str, who: dict[str, Any], encrypted: bool) -> None:
+    user = who["user"] or "guest"
+    try:
+        connection = _connect(share, who, encrypted)
+        connection.list("\\")
+        if who["access"] == "write":
+            name = f"{PROBE}-{os.getpid()}-{user}"
+            connection.savefile(name, b"smbplan")
+            try:
+                if connection.loadfile(name) != b"smbplan":
+                    raise Refused(f"share {share} gave {user} other bytes than were written")
+            finally:
+                connection.unlink(name)
+    except Refused:
+        raise
+    except Exception as error:  # NTSTATUSError and its like have no common importable base
+        words = str(error.args[1] if len(getattr(error, "args", ())) > 1 else error)
+        if who["access"] == "none" and "ACCESS_DENIED" in f"{error}".upper().replace(" ", "_"):
+            return
+        raise Refused(
+            f"share {share} does not serve {user}: {words}",
+            repr(error),
+            "compare the share's access list with the permissions of its folder; the gateway's log is in /var/log/samba",
+        ) from None
+    if who["access"] == "none":
+        raise Refused(f"share {share} serves {user}, who is denied")
+
+
+def _connect(share: str, who: dict[str, Any], encrypted: bool) -> Any:
+    from samba import credentials
+    from samba.samba3 import libsmb_samba_internal as libsmb
+    from samba.samba3 import param
+
+    settings = param.get_context()
+    login = credentials.Credentials()
+    login.set_kerberos_state(credentials.DONT_USE_KERBEROS)
+    if who["user"] is None:
+        login.set_anonymous()
+    else:
+        login.set_username(who["user"])
+        login.set_domain("")
+        login.set_password(who["password"])
+    if encrypted:
+        login.set_smb_encryption(credentials.SMB_ENCRYPTION_REQUIRED)
+    return libsmb.Conn("127.0.0.1", share, settings, login)
+
+
+def _running() -> bool:
+    return _unit_active("smbd")
+
+
+def _unit_active(unit: str) -> bool:
+    done = subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False)
+    return done.returncode == 0
+
+
+CALLS = {"reload": reload, "close": close, "restart": restart, "prove": prove}

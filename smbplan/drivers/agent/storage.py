@@ -1,0 +1,226 @@
+"""Where data lies: directories, btrfs subvolumes and ZFS datasets. Content is never deleted but on request.
+
+State: {mark, owner, group, special, acl, default, quota, deviating}; `deviating` counts the entries below whose
+owner or ACL differ, and is only there where recursion was asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Iterator
+
+from . import acl
+from .core import IMAGES, Object, Refused, run, seal, unseal
+
+MARK = "trusted.smbplan"  # unlike user.*, no SMB client can write it
+PARENT = "trusted.smbplan.parent"
+
+
+def plain(path: str) -> None:
+    """Raises Refused for a path that leads through a symbolic link or a file."""
+    here = Path("/")
+    for part in Path(path).parts[1:]:
+        here /= part
+        if here.is_symlink():
+            raise Refused(f"{path} leads through the symbolic link {here}", "", f"use {here.resolve()} instead")
+        if here.exists() and not here.is_dir():
+            raise Refused(f"{here} is not a directory")
+
+
+class Directory(Object):
+    """A plain directory."""
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        plain(name)
+        if not os.path.isdir(name) or not self._is_one(name):
+            return None
+        state = {"mark": unseal(self._mark(name), name), **acl.read(name), **self._extra(name)}
+        state["empty"] = not os.listdir(name)
+        if options.get("recursive"):
+            state["deviating"] = sum(1 for _ in _deviating(name, state))
+        return state
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        if after is None:
+            self._remove(name, options)
+            return
+        if before is None:
+            self._make_parents(name)
+            self._create(name)
+            os.chmod(name, 0o700)
+        self._set_mark(name, seal(after["mark"], name) if after.get("mark") else None)
+        self._configure(name, after)
+        have = acl.read(name)
+        wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
+        if wanted != have:
+            acl.write(name, wanted)
+        if after.get("deviating") == 0:
+            _make_uniform(name, {**have, **wanted})
+        elif after.get("deviating"):
+            run(["setfacl", "--restore=-"], IMAGES.recall(name))
+
+    def _is_one(self, name: str) -> bool:
+        return True
+
+    def _extra(self, name: str) -> dict[str, Any]:
+        return {}
+
+    def _create(self, name: str) -> None:
+        os.mkdir(name, 0o700)
+
+    def _configure(self, name: str, after: dict[str, Any]) -> None:
+        return
+
+    def _remove(self, name: str, options: dict[str, Any]) -> None:
+        """Only what is empty, unless the options say that the data goes too."""
+        if options.get("delete_data"):
+            shutil.rmtree(name)
+        else:
+            try:
+                os.rmdir(name)
+            except OSError as error:
+                if error.errno == errno.ENOTEMPTY:
+                    raise Refused(f"{name} is not empty any more, so it stays") from None
+                raise
+        _remove_parents(name)
+
+    @staticmethod
+    def _make_parents(name: str) -> None:
+        missing = [path for path in Path(name).parents if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(mode=0o755)
+            _set_xattr(str(path), PARENT, b"1")
+
+    @staticmethod
+    def _mark(name: str) -> str | None:
+        return (_get_xattr(name, MARK) or b"").decode("utf-8", "replace") or None
+
+    @staticmethod
+    def _set_mark(name: str, sealed: str | None) -> None:
+        _set_xattr(name, MARK, sealed.encode() if sealed else None)
+
+
+class Subvolume(Directory):
+    """A btrfs subvolume with a quota group's limit (btrfs-qgroup(8))."""
+
+    def _is_one(self, name: str) -> bool:
+        return os.stat(name).st_ino == 256  # the root of every subvolume, btrfs(5)
+
+    def _extra(self, name: str) -> dict[str, Any]:
+        try:
+            rows = run(["btrfs", "qgroup", "show", "-re", "-f", "--raw", name]).splitlines()
+        except Refused:
+            return {"quota": 0}  # quotas are off
+        words = rows[-1].split() if rows else []
+        limit = words[3] if len(words) > 3 else "none"
+        return {"quota": int(limit) if limit.isdigit() else 0}
+
+    def _create(self, name: str) -> None:
+        run(["btrfs", "subvolume", "create", name])
+
+    def _configure(self, name: str, after: dict[str, Any]) -> None:
+        if after.get("quota") is None or after["quota"] == self._extra(name)["quota"]:
+            return
+        run(["btrfs", "quota", "enable", name])
+        run(["btrfs", "qgroup", "limit", str(after["quota"] or "none"), name])
+
+    def _remove(self, name: str, options: dict[str, Any]) -> None:
+        if not options.get("delete_data") and os.listdir(name):
+            raise Refused(f"{name} is not empty any more, so it stays")
+        snapshots = Path(name) / ".snapshots"
+        for snapshot in sorted(snapshots.iterdir()) if snapshots.is_dir() else ():
+            run(["btrfs", "subvolume", "delete", str(snapshot)])
+        run(["btrfs", "subvolume", "delete", name])
+        _remove_parents(name)
+
+
+class Dataset(Directory):
+    """A ZFS dataset with a quota; its name is that of the dataset, and its mark a user property (zfsprops(7))."""
+
+    PROPERTY = "smbplan:mark"
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        try:
+            rows = run(["zfs", "get", "-Hp", "-o", "property,value", f"quota,mountpoint,{self.PROPERTY}", name])
+        except Refused as refused:
+            if "does not exist" in refused.detail:
+                return None
+            raise
+        found = dict(row.split("\t") for row in rows.splitlines())
+        path = found["mountpoint"]
+        if not os.path.isdir(path):
+            raise Refused(f"dataset {name} is not mounted", f"mountpoint is {path}", f"zfs mount {name}")
+        quota = int(found["quota"]) if found["quota"].isdigit() else 0
+        mark, empty = unseal(found[self.PROPERTY], name), not os.listdir(path)
+        return {"mark": mark, **acl.read(path), "quota": quota, "path": path, "empty": empty}
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        if after is None:
+            if not options.get("delete_data") and os.listdir(before["path"]):
+                raise Refused(f"dataset {name} is not empty any more, so it stays")
+            run(["zfs", "destroy", *(["-r"] if options.get("delete_data") else []), name])
+            return
+        if before is None:
+            run(["zfs", "create", "-p", "-o", f"mountpoint=/{name}", name])
+        now = self.get(name, options)
+        if after.get("mark") != now["mark"]:
+            mark = seal(after["mark"], name) if after.get("mark") else "-"
+            run(["zfs", "set", f"{self.PROPERTY}={mark}", name])
+        if after.get("quota") is not None and after["quota"] != now["quota"]:
+            run(["zfs", "set", f"quota={after['quota'] or 'none'}", name])
+        have = acl.read(now["path"])
+        wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
+        if wanted != have:
+            acl.write(now["path"], wanted)
+
+
+def _remove_parents(name: str) -> None:
+    """The parents that were made for it, as far as nothing else has come to lie in them."""
+    for path in Path(name).parents:
+        if _get_xattr(str(path), PARENT) is None:
+            return
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def _deviating(root: str, state: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Entries below that differ from what the root's ACL makes them, with what they should be."""
+    for folder, names, files in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            wanted = {key: state[key] for key in ("owner", "group", "special", "acl", "default")}
+            if not os.path.islink(path) and acl.read(path) != wanted:
+                yield path, wanted
+        for name in files:
+            path = os.path.join(folder, name)
+            entries = [f"{entry[:-1]}-" for entry in state["acl"]]
+            wanted = {"owner": state["owner"], "group": state["group"], "special": "0", "acl": entries, "default": []}
+            if not os.path.islink(path) and acl.read(path) != wanted:
+                yield path, wanted
+
+
+def _make_uniform(root: str, state: dict[str, Any]) -> None:
+    IMAGES.keep(root, lambda: run(["getfacl", "--recursive", "--absolute-names", "--physical", root]))
+    for path, wanted in list(_deviating(root, state)):
+        acl.write(path, wanted)
+
+
+def _get_xattr(path: str, name: str) -> bytes | None:
+    try:
+        return os.getxattr(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT):
+            return None
+        raise
+
+
+def _set_xattr(path: str, name: str, value: bytes | None) -> None:
+    if value is not None:
+        os.setxattr(path, name, value, follow_symlinks=False)
+    elif _get_xattr(path, name) is not None:
+        os.removexattr(path, name, follow_symlinks=False)

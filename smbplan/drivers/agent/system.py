@@ -1,0 +1,111 @@
+"""Packages and services. dpkg(1), systemctl(1)"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Sequence
+
+from .core import STATE, Object, Refused, read_text, run, write
+from .files import PACKAGED, SMB_CONF, _settings
+
+POLICY = Path("/usr/sbin/policy-rc.d")  # while it says 101, maintainer scripts start nothing
+APT = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold"]
+QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
+
+
+class Packages(Object):
+    """A set of packages; its name is their names. State: {installed}: those that are."""
+
+    ADDED = STATE / "packages.json"  # what came with an installation, dependencies too
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        return {"installed": sorted(set(name.split()) & installed())}
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        wanted, have = set(after["installed"]), set(before["installed"])
+        if wanted - have:
+            self._install(sorted(wanted - have))
+        elif have - wanted:
+            self._purge(have - wanted)
+
+    def _install(self, names: Sequence[str]) -> None:
+        had, conf = installed(), Path(SMB_CONF)
+        had_conf = conf.exists()
+        with _nothing_starts():
+            try:
+                run([*APT, "--no-install-recommends", "install", *names], env=QUIET)
+            except Refused:
+                run([*APT, "update"], env=QUIET)
+                run([*APT, "--no-install-recommends", "install", *names], env=QUIET)
+        added = sorted(installed() - had)
+        write(self.ADDED, json.dumps(sorted({*self._added(), *added})))
+        if not had_conf and conf.exists() and _settings(conf.read_text()) == _settings(read_text(Path(PACKAGED)) or "?"):
+            conf.unlink()  # Debian's default shares are nobody's wish
+        units = [unit for name in added for unit in _units(name)]
+        if units:
+            run(["systemctl", "disable", "--quiet", *units])
+
+    def _purge(self, names: set[str]) -> None:
+        """What we installed, and the dependencies that came with it."""
+        added = self._added()
+        gone = sorted((names | added) & installed())
+        with _nothing_starts():
+            run([*APT, "purge", *gone], env=QUIET)
+        self.ADDED.unlink(missing_ok=True)
+
+    def _added(self) -> set[str]:
+        return set(json.loads(read_text(self.ADDED) or "[]"))
+
+
+class Service(Object):
+    """A systemd unit. State: {active, enabled}."""
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        rows = run(["systemctl", "show", "-p", "LoadState,ActiveState,UnitFileState", name]).splitlines()
+        found = dict(row.split("=", 1) for row in rows)
+        return {
+            "active": found["ActiveState"] in ("active", "activating", "reloading"),
+            "enabled": found["UnitFileState"] == "enabled",
+        }
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        if name.endswith((".timer", ".service")):
+            run(["systemctl", "daemon-reload"])
+        if after["enabled"] != before["enabled"]:
+            run(["systemctl", "--quiet", "enable" if after["enabled"] else "disable", name])
+        if after["active"] != before["active"]:
+            verb = "start" if after["active"] else "stop"
+            try:
+                run(["systemctl", verb, name])
+            except Refused as refused:
+                log = run(["journalctl", "-q", "-n", "15", "--no-pager", "-o", "cat", "-u", name])
+                raise Refused(f"{name} does not {verb}", log or refused.detail) from None
+
+
+def installed() -> set[str]:
+    """Names of the packages that are installed, from dpkg's own file."""
+    text = read_text(Path("/var/lib/dpkg/status")) or ""
+    return set(re.findall(r"^Package: (\S+)\nStatus: \S+ \S+ installed$", text, re.M))
+
+
+def _units(package: str) -> list[str]:
+    """The enabled services that a package brought."""
+    files = run(["dpkg", "-L", package]).splitlines()
+    names = [Path(path).name for path in files if re.fullmatch(r".*/systemd/system/[^/@]+\.(service|socket|timer)", path)]
+    states = [(name, run(["systemctl", "show", "-P", "UnitFileState", name]).strip()) for name in names]
+    return [name for name, state in states if state == "enabled"]
+
+
+class _nothing_starts:
+    """Maintainer scripts start no services meanwhile; a policy that was there before is left alone."""
+
+    def __enter__(self) -> None:
+        self._ours = not POLICY.exists()
+        if self._ours:
+            write(POLICY, "#!/bin/sh\nexit 101\n", 0o755)
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            POLICY.unlink(missing_ok=True)

@@ -1,0 +1,248 @@
+"""A persistent connection to the agent on one target: over SSH, or to a child process on this machine.
+
+    ChannelError          the connection can't be made, or was lost
+    └── Unreachable       it can't be made: nothing has happened on the target
+"""
+
+import base64
+import json
+import os
+import selectors
+import subprocess
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any
+
+CONNECT_TIMEOUT = 15.0  # seconds, authentication included
+REQUEST_TIMEOUT = 900.0  # seconds; an installation of packages may take minutes
+BOOT = "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.stdin.readline())))"
+LOADER = """
+import importlib.abc, importlib.util, sys
+class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path=None, target=None):
+        if name in SOURCES:
+            return importlib.util.spec_from_loader(name, self, is_package=name == "smbplan_agent")
+    def exec_module(self, module):
+        exec(compile(SOURCES[module.__name__], module.__name__, "exec"), module.__dict__)
+sys.meta_path.insert(0, Loader())
+from smbplan_agent.main import main
+main()
+"""
+
+
+class ChannelError(Exception):
+    """Where, what, and how to go on."""
+
+    def __init__(self, summary: str, detail: str = "", hint: str = "") -> None:
+        super().__init__(summary)
+        self.summary, self.detail, self.hint = summary, detail, hint
+
+
+class Unreachable(ChannelError):
+    """No connection was made, so nothing was changed."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run cost. Bytes are those of requests and answers, without the transport's own."""
+
+    connections: int = 0
+    round_trips: int = 0
+    operations: int = 0
+    sent: int = 0
+    received: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How a target is reached; also kept in the inventories of its peers."""
+
+    name: str
+    local: bool = False
+    host: str = ""
+    user: str = "root"
+    port: int | None = None
+    identity: str | None = None
+    config: str | None = None
+    sudo: bool = False
+
+    def command(self) -> list[str]:
+        python = ["python3", "-u", "-c", BOOT]
+        if self.local:
+            return python
+        options = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT:.0f}"]
+        options += ["-o", "StrictHostKeyChecking=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
+        if self.config:
+            options += ["-F", str(Path(self.config).expanduser())]
+        if self.identity:
+            options += ["-i", str(Path(self.identity).expanduser())]
+        if self.port:
+            options += ["-p", str(self.port)]
+        become = ["sudo", "-n"] if self.sudo else []
+        quoted = [*become, "python3", "-u", "-c", f"'{BOOT}'"]
+        user = ["-l", self.user] if self.user != "root" or not self.config else []
+        return ["ssh", *options, *user, "--", self.host or self.name, *quoted]
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(slots=True)
+class Channel:
+    """One conversation: a request line, an answer line. Not for several threads at once."""
+
+    endpoint: Endpoint
+    counts: Counts = field(default_factory=Counts)
+    locked: bool = False
+    _process: "subprocess.Popen[bytes] | None" = None
+    _buffer: bytes = b""
+
+    def open(self) -> None:
+        """Raises Unreachable."""
+        if self._process is not None:
+            return
+        try:
+            self._process = subprocess.Popen(
+                self.endpoint.command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for us: the target finishes what it does
+            )
+        except FileNotFoundError as error:
+            raise Unreachable(f"{error.filename} is not installed here", "", "apt-get install openssh-client") from None
+        self.counts.connections += 1
+        try:
+            self._send(_bundle())
+            ready = json.loads(self._line(CONNECT_TIMEOUT + 5))
+        except (ChannelError, ValueError, OSError) as error:
+            raise self._explained(str(error)) from None
+        if "error" in ready:
+            self.close()
+            raise Unreachable(
+                f"{self.endpoint.name}: the user on the target is not root",
+                "",
+                "set ssh.user: root, or ssh.sudo: true for a user who may sudo without a password",
+            )
+
+    def request(self, verb: str, timeout: float = REQUEST_TIMEOUT, **arguments: Any) -> Any:
+        """The target's answer. Raises ChannelError when the connection is lost, or the target refuses."""
+        self.open()
+        start = time.monotonic()
+        try:
+            self._send(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+            answer = json.loads(self._line(timeout))
+        except (OSError, ValueError) as error:
+            self.close()
+            raise ChannelError(f"lost the connection to {self.endpoint.name}", str(error)) from None
+        except ChannelError:
+            self.close()
+            raise
+        self.counts.round_trips += 1
+        self.counts.seconds += time.monotonic() - start
+        if "error" in answer:
+            words = answer["error"]
+            raise ChannelError(f"{self.endpoint.name}: {words['summary']}", words["detail"], words["hint"])
+        return answer["ok"]
+
+    def lock(self, owner: str, wait: float) -> None:
+        """Nobody else changes this target until the connection ends. Raises ChannelError when somebody does."""
+        if not self.locked:
+            held = self.request("lock", owner=owner, wait=wait)["held"]
+            if held is not None:
+                raise ChannelError(f"{self.endpoint.name} is being changed by {held}", "", "wait until that run ends")
+            self.locked = True
+
+    def close(self) -> None:
+        process, self._process, self._buffer = self._process, None, b""
+        self.locked = False
+        if process is None:
+            return
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                _quietly_close(stream)
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _send(self, data: bytes) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
+        self.counts.sent += len(data)
+
+    def _line(self, timeout: float) -> bytes:
+        assert self._process is not None and self._process.stdout is not None
+        deadline, stream = time.monotonic() + timeout, self._process.stdout.fileno()
+        chunks = [self._buffer]
+        with selectors.DefaultSelector() as ready:
+            ready.register(stream, selectors.EVENT_READ)
+            while b"\n" not in chunks[-1]:
+                if not ready.select(max(0.0, deadline - time.monotonic())):
+                    raise ChannelError(f"{self.endpoint.name} did not answer within {timeout:.0f} s")
+                data = os.read(stream, 1 << 20)
+                if not data:
+                    raise ChannelError(f"lost the connection to {self.endpoint.name}")
+                self.counts.received += len(data)
+                chunks.append(data)
+        line, _, self._buffer = b"".join(chunks).partition(b"\n")
+        return line
+
+    def _explained(self, reason: str) -> Unreachable:
+        """What ssh, sudo or the shell said, in plain words with the way out."""
+        process, words = self._process, ""
+        if process is not None and process.stderr is not None:
+            if process.poll() is None:
+                process.terminate()
+            words = process.stderr.read().decode("utf-8", "replace").strip()
+        self.close()
+        for sign, summary, hint in EXPLANATIONS:
+            if sign in words:
+                return Unreachable(f"{self.endpoint.name}: {summary}", words, hint)
+        last = words.splitlines()[-1] if words else reason
+        return Unreachable(f"{self.endpoint.name}: {last}", words, "try the same with ssh by hand")
+
+
+EXPLANATIONS: Sequence[tuple[str, str, str]] = (
+    (
+        "IDENTIFICATION HAS CHANGED",
+        "the host key has changed",
+        "if the host was reinstalled, remove its old key with ssh-keygen -R; else somebody is in between",
+    ),
+    ("Host key verification failed", "the host key is not known", "log in once with ssh, or add it to known_hosts"),
+    ("Permission denied", "SSH authentication failed", "check ssh.user and ssh.identity, and the target's authorized_keys"),
+    ("Could not resolve", "the host name is not known", "check the host, or write an address"),
+    ("Connection refused", "nothing answers on the SSH port", "start sshd there, or set ssh.port"),
+    ("timed out", "no answer from the host", "check that it is up and that its address is right"),
+    ("No route to host", "there is no route to the host", "check the address and this machine's network"),
+    ("Network is unreachable", "the network is unreachable", "check the address and this machine's network"),
+    ("a password is required", "sudo asks for a password", "allow sudo without one (NOPASSWD), or use ssh.user: root"),
+    ("not in the sudoers", "the user may not use sudo", "allow it in /etc/sudoers, or use ssh.user: root"),
+    ("python3: command not found", "Python is missing there", "apt-get install python3 on the target"),
+    ("python3: not found", "Python is missing there", "apt-get install python3 on the target"),
+)
+
+
+def _bundle() -> bytes:
+    """The agent's source as one line."""
+    sources: Mapping[str, str] = {
+        "smbplan_agent" + ("" if path.name == "__init__.py" else f".{path.name[:-3]}"): path.read_text(encoding="utf-8")
+        for path in resources.files("smbplan.drivers.agent").iterdir()
+        if path.name.endswith(".py")
+    }
+    return base64.b64encode(zlib.compress(f"SOURCES = {dict(sources)!r}\n{LOADER}".encode(), 6)) + b"\n"
+
+
+def _quietly_close(stream: IO[bytes]) -> None:
+    try:
+        stream.close()
+    except OSError:
+        return  # a broken pipe has nothing more to lose

@@ -1,0 +1,117 @@
+"""All targets of a site: read them at once, and perform operations on them. The only I/O on managed hosts."""
+
+import getpass
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.secrets import MissingSecret, Secrets
+from smbplan.engine.execute import Result
+from smbplan.engine.resource import Key, Live, Record
+from smbplan.engine.step import Move, Op
+
+LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what it does
+Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them
+Connect = Callable[[Endpoint, Counts], Channel]
+
+
+class Fleet:
+    """Channels by target, opened when first used. A context manager."""
+
+    def __init__(self, site: str, endpoints: Mapping[str, Endpoint], connect: Connect = Channel) -> None:
+        self.site, self.run_id = site, ""
+        self.owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+        self.endpoints = dict(endpoints)
+        self.counts: dict[str, Counts] = {}
+        self._secrets = Secrets()
+        self._connect = connect
+        self._channels: dict[str, Channel] = {}
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> "Fleet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for channel in self._channels.values():
+            channel.close()
+
+    def channel(self, target: str) -> Channel:
+        with self._guard:
+            if target not in self._channels:
+                counts = self.counts.setdefault(target, Counts())
+                self._channels[target] = self._connect(self.endpoints[target], counts)
+            return self._channels[target]
+
+    def each(self, targets: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:
+        """What the call gives for each target, or the ChannelError or MissingSecret that it raised."""
+
+        def safely(target: str) -> Any:
+            try:
+                return call(target)
+            except (ChannelError, MissingSecret) as error:
+                return error
+
+        with ThreadPoolExecutor(max_workers=max(1, min(32, len(targets)))) as pool:
+            return dict(zip(targets, pool.map(safely, targets), strict=True))
+
+    def ask(self, target: str, verb: str, **arguments: Any) -> Any:
+        """Raises ChannelError."""
+        return self.channel(target).request(verb, **arguments)
+
+    def read(self, target: str, wanted: Wanted) -> tuple[Live, dict[Key, dict[str, str]]]:
+        """One round trip: the states and the inventory, and the errors of what could not be read.
+
+        Raises ChannelError, and MissingSecret for a password that is to be compared.
+        """
+        keys = [[*key, self._secrets.resolve(options)] for key, options in wanted.items()]
+        answer = self.ask(target, "read", site=self.site, keys=keys)
+        states: dict[Key, Any] = {}
+        errors: dict[Key, dict[str, str]] = {}
+        for type_, name, found in answer["states"]:
+            if "error" in found:
+                errors[Key(type_, name)] = found["error"]
+            else:
+                states[Key(type_, name)] = found["state"]
+        records = {address: Record.from_json(data) for address, data in answer["records"].items()}
+        return Live(answer["facts"], states, records, answer["peers"]), errors
+
+    def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
+        """See engine.execute.Runner."""
+        try:
+            encoded = [self._secrets.resolve(encode(op)) for op in ops]
+        except MissingSecret as error:
+            return [Result(False, error.summary, "", error.hint)] * len(ops)
+        channel = self.channel(target)
+        channel.counts.operations += len(ops)
+        try:
+            channel.lock(self.owner, LOCK_WAIT)
+            answers = channel.request("perform", site=self.site, run=self.run_id, ops=encoded)
+        except ChannelError as error:
+            return [Result(False, error.summary, error.detail, error.hint)] * len(ops)
+        return [_result(answer) for answer in answers]
+
+
+def encode(op: Op) -> dict[str, Any]:
+    """An operation as the agent takes it."""
+    if isinstance(op, Move):
+        return {
+            "type": op.key.type,
+            "name": op.key.name,
+            "before": op.before,
+            "after": op.after,
+            "record": op.record.as_json() if op.record else None,
+            "address": op.address,
+            "options": dict(op.options),
+        }
+    return {"call": op.name, "arguments": dict(op.arguments)}
+
+
+def _result(answer: Mapping[str, Any]) -> Result:
+    if "error" in answer:
+        words = answer["error"]
+        return Result(False, words["summary"], words["detail"], words["hint"])
+    return Result(True, output=answer["ok"])

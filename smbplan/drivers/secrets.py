@@ -1,0 +1,73 @@
+"""Secrets are resolved at the last moment, and travel on stdin only."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+REFERENCE = "$secret"
+
+
+class MissingSecret(Exception):
+    """Says which source has no secret. Never holds one."""
+
+    def __init__(self, summary: str, hint: str) -> None:
+        super().__init__(summary)
+        self.summary, self.hint = summary, hint
+
+
+class Secrets:
+    """Resolves references, each source once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def resolve(self, data: Any) -> Any:
+        """A copy of the data with every {"$secret": …} replaced. Raises MissingSecret."""
+        if isinstance(data, Mapping):
+            if REFERENCE in data:
+                return self._one(data[REFERENCE])
+            return {name: self.resolve(value) for name, value in data.items()}
+        if isinstance(data, list | tuple):
+            return [self.resolve(value) for value in data]
+        return data
+
+    def _one(self, source: Mapping[str, Any]) -> str:
+        name = repr(sorted(source.items()))
+        if name not in self._known:
+            self._known[name] = _read(source)
+        return self._known[name]
+
+
+def _read(source: Mapping[str, Any]) -> str:
+    if source.get("env"):
+        value = os.environ.get(source["env"], "")
+        if not value:
+            raise MissingSecret(f"environment variable {source['env']} is not set", f"export {source['env']}=…")
+        return _one_line(value, source["env"])
+    if source.get("file"):
+        path = Path(source["file"]).expanduser()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8"
+            raise MissingSecret(f"secret file {path}: {reason}", "create it, readable by you only") from None
+        return _one_line(text, str(path))
+    command = list(source["command"])
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingSecret(f"secret command {command[0]}: {error.__class__.__name__}", "run it by hand") from None
+    if done.returncode:
+        raise MissingSecret(f"secret command {command[0]} failed ({done.returncode})", "run it by hand")
+    return _one_line(done.stdout, command[0])
+
+
+def _one_line(text: str, source: str) -> str:
+    value = text.split("\n", 1)[0].rstrip("\r")
+    if not value:
+        raise MissingSecret(f"the secret from {source} is empty", "a secret is the first line, and not empty")
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+        raise MissingSecret(f"the secret from {source} holds a control character", "a secret is one line of text")
+    return value

@@ -1,0 +1,42 @@
+"""Order. Errors name the whole cycle, so that a person can see where to cut it."""
+
+from collections.abc import Iterable, Mapping
+
+import networkx as nx
+
+
+class CycleError(Exception):
+    """Nodes that wait for each other."""
+
+    def __init__(self, nodes: list[str]) -> None:
+        super().__init__("these wait for each other: " + " → ".join([*nodes, nodes[0]]))
+        self.nodes = nodes
+
+
+def build(edges: Mapping[str, Iterable[str]]) -> "nx.DiGraph[str]":
+    """A graph from `node: what it waits for`; edges point from the earlier to the later. Raises CycleError."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(edges)
+    graph.add_edges_from(
+        (before, node) for node, befores in edges.items() for before in befores if before in edges
+    )
+    if not nx.is_directed_acyclic_graph(graph):
+        raise CycleError([edge[0] for edge in nx.find_cycle(graph)])
+    return graph
+
+
+def order(graph: "nx.DiGraph[str]") -> list[str]:
+    """Topological, and stable: by name where the graph leaves a choice."""
+    return list(nx.lexicographical_topological_sort(graph))
+
+
+def units(graph: "nx.DiGraph[str]", own: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The units of each node: its own, or those of everything that needs it, or else itself."""
+    found: dict[str, frozenset[str]] = {}
+    for node in reversed(list(nx.topological_sort(graph))):
+        if own.get(node):
+            found[node] = frozenset({own[node]})
+            continue
+        users = [found[user] for user in graph.successors(node)]
+        found[node] = frozenset().union(*users) if users else frozenset({node})
+    return {node: tuple(sorted(names)) for node, names in found.items()}

@@ -1,0 +1,212 @@
+"""Wanted and live become a plan: changes for a person to review, and the graph of steps that apply walks."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from smbplan.engine import diff, graph, policy, solve
+from smbplan.engine.kind import Action, Change, Hazard, Kind, Kinds, Options
+from smbplan.engine.resource import Key, Live, Record, Resource
+from smbplan.engine.step import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is going to happen. `unchanged` counts the resources without a change."""
+
+    site: str
+    changes: tuple[Change, ...]
+    steps: tuple[Step, ...]
+    unchanged: int
+    refused: tuple[Hazard, ...]
+    lifted: tuple[Hazard, ...]
+    warnings: tuple[str, ...]
+    spec_digest: str
+    live_digest: str
+
+    @property
+    def empty(self) -> bool:
+        return not self.changes
+
+    def count(self, action: Action) -> int:
+        return sum(change.action is action for change in self.changes)
+
+
+def digest(data: Any) -> str:
+    """SHA-256 over the canonical JSON form."""
+    return hashlib.sha256(
+        json.dumps(data, sort_keys=True, separators=(",", ":"), default=list).encode()
+    ).hexdigest()
+
+
+def build(
+    site: str,
+    wanted: Sequence[Resource],
+    live: Mapping[str, Live],
+    kinds: Kinds,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> Plan:
+    """The plan for `site`. Pure: the same input gives the same plan. Raises graph.CycleError."""
+    wanted = [] if options.destroy else list(wanted)
+    names = {item.address for item in wanted}
+    graph.build({item.address: item.after for item in wanted})
+    changes, hazards, warnings = [], [], []
+    for item in wanted:
+        change, found = _compare(site, item, live.get(item.target, Live()), kinds, options, names)
+        changes.append(change)
+        hazards += found
+        warnings += kinds[item.kind].warnings(item, change.before)
+    taken = {(item.target, item.key) for item in wanted}
+    for target in sorted(live):
+        for record in live[target].records.values():
+            if record.address not in names:
+                renamed = (target, record.key) in taken
+                changes += _removal(site, target, record, live[target], kinds, options, renamed)
+    changes = solve.selected(changes, options.targets)
+    changed = [change for change in changes if change.action is not Action.NOOP]
+    for change in changed:
+        hazards += kinds[change.kind].hazards(change, live.get(change.target, Live()).facts)
+    hazards += policy.check(changed, len(changes))
+    refused, lifted = policy.sort(hazards, options.allow)
+    return Plan(
+        site=site,
+        changes=tuple(sorted(changed, key=lambda change: change.address)),
+        steps=() if refused else solve.steps(changes, kinds, live, options),
+        unchanged=len(changes) - len(changed),
+        refused=refused,
+        lifted=lifted,
+        warnings=tuple(dict.fromkeys(warnings)),
+        spec_digest=digest(
+            [[item.address, item.target, item.key, item.desired, item.after] for item in wanted]
+        ),
+        live_digest=live_digest(live),
+    )
+
+
+def live_digest(live: Mapping[str, Live]) -> str:
+    """Says whether anything that the plan looked at has changed."""
+    return digest(
+        {
+            target: [
+                sorted([*key, state] for key, state in seen.states.items()),
+                {address: record.as_json() for address, record in seen.records.items()},
+            ]
+            for target, seen in live.items()
+        }
+    )
+
+
+def fields(change: Change, kinds: Kinds) -> tuple[diff.Field, ...]:
+    """What a person sees of a change."""
+    return diff.fields(change.before, change.after, kinds[change.kind].sensitive)
+
+
+def _compare(
+    site: str, item: Resource, live: Live, kinds: Kinds, options: Options, names: set[str]
+) -> tuple[Change, list[Hazard]]:
+    kind, record = kinds[item.kind], live.records.get(item.address)
+    raw = live.states.get(item.key)
+    mark = f"{site}/{item.address}"
+    theirs = isinstance(raw, dict) and raw.get("mark")
+    if theirs and theirs.startswith(f"{site}/") and theirs.removeprefix(f"{site}/") not in names:
+        theirs = mark  # the definition was renamed
+    ours = (
+        theirs == mark
+        if kind.marked and theirs
+        else record is not None and (not kind.marked or raw is None or record.original is not None)
+    )
+    before = kind.canonical(raw)
+    after = kind.canonical(kind.complete(item.desired, before))
+    if kind.marked:
+        after = {**after, "mark": mark if raw is None or theirs == mark or kind.claims(raw) else None}
+    action, hazards = Action.NOOP, []
+    if raw is None:
+        action = Action.CREATE
+    elif theirs and theirs != mark:
+        hazards.append(
+            Hazard(
+                item.address,
+                f"{kind.title} {item.key.name} on {item.target} belongs to {theirs}",
+                "smbplan never changes what another definition or site owns; choose another name or place",
+                origin=item.origin,
+            )
+        )
+    elif not ours and not kind.uses:
+        action = Action.ADOPT
+        if not options.adopt:
+            hazards.append(
+                Hazard(
+                    item.address,
+                    f"{kind.title} {item.key.name} exists on {item.target} and is not managed by smbplan",
+                    "take it over with --adopt, or choose another name",
+                    origin=item.origin,
+                )
+            )
+    elif before != after or _stale(kind, record, item):
+        action = Action.UPDATE
+    return Change(item.address, item.kind, item.target, action, before, after, raw, item, record), hazards
+
+
+def _stale(kind: Kind, record: Record | None, item: Resource) -> bool:
+    """The inventory does not say what it should, so that a later removal would go wrong."""
+    if record is None:
+        return not kind.uses  # what is used as it stands needs no entry
+    return replace(record, original=None) != replace(recorded(item, None), original=None)
+
+
+def recorded(item: Resource, original: Any) -> Record:
+    return Record(
+        item.address,
+        item.kind,
+        item.key,
+        item.after,
+        item.unit,
+        original,
+        item.prevent_destroy,
+        item.on_destroy,
+    )
+
+
+def _removal(
+    site: str, target: str, record: Record, live: Live, kinds: Kinds, options: Options, renamed: bool
+) -> Iterable[Change]:
+    kind, raw = kinds.get(record.kind), live.states.get(record.key)
+    if kind is None or (record.parked and not options.purge):
+        return
+    theirs = isinstance(raw, dict) and raw.get("mark")
+    foreign = (
+        kind.marked and raw is not None and theirs != f"{site}/{record.address}" and record.original is None
+    )
+    before = kind.canonical(raw)
+    if raw is None or foreign or renamed:
+        reasons = ("no longer there" if raw is None else "renamed" if renamed else "no longer ours",)
+        yield Change(
+            record.address,
+            record.kind,
+            target,
+            Action.DELETE,
+            before,
+            before,
+            raw,
+            None,
+            record,
+            None,
+            reasons,
+        )
+        return
+    removal = kind.removal(raw, record, options)
+    after = kind.canonical(removal.after)
+    reasons = (removal.reason,) if removal.reason else ()
+    yield Change(
+        record.address, record.kind, target, Action.DELETE, before, after, raw, None, record, removal, reasons
+    )
+
+
+def keys(wanted: Iterable[Resource]) -> dict[str, list[Key]]:
+    """The objects to read on each target."""
+    found: dict[str, list[Key]] = {}
+    for item in wanted:
+        found.setdefault(item.target, []).append(item.key)
+    return found

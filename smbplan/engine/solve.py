@@ -1,0 +1,198 @@
+"""Changes become the graph of steps. Apply walks exactly this graph and never builds another."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import networkx as nx
+
+from smbplan.engine import graph
+from smbplan.engine.kind import Action, Change, Kinds, Options
+from smbplan.engine.resource import Live, Record
+from smbplan.engine.step import Call, Move, Nature, Step
+
+ATOMIC = "run"  # the unit of everything under --atomic
+
+
+def selected(changes: Sequence[Change], targets: Sequence[str]) -> list[Change]:
+    """The changes that `--target` names, with what they stand on; the others become no-ops."""
+    if not targets:
+        return list(changes)
+    waits = {change.address: _waits(change) for change in changes}
+    units = {change.address: _unit(change) for change in changes}
+    chosen = {name for name in waits if name in targets or units[name] in targets}
+    missing = [target for target in targets if target not in waits and target not in units.values()]
+    if missing:
+        raise KeyError(missing[0])
+    order = graph.build(waits)
+    chosen |= set().union(*(nx.ancestors(order, name) for name in chosen))
+    return [change if change.address in chosen else replace(change, action=Action.NOOP) for change in changes]
+
+
+def steps(
+    changes: Sequence[Change], kinds: Kinds, live: Mapping[str, Live], options: Options
+) -> tuple[Step, ...]:
+    """The steps in a stable topological order."""
+    tree = graph.build({change.address: _waits(change) for change in changes})
+    units = graph.units(tree, {change.address: _unit(change) for change in changes})
+    if options.atomic:
+        units = dict.fromkeys(units, (ATOMIC,))
+    changed = {change.address: change for change in changes if change.action is not Action.NOOP}
+    found = [_main(change, changed, kinds, units) for change in changed.values()]
+    brackets = list(_brackets(changed.values(), kinds, units))
+    found += brackets
+    found += _proofs(changes, changed, kinds, tree, units, brackets)
+    found = _irreversible_last(found)
+    by_id = {step.id: step for step in found}
+    return tuple(by_id[name] for name in graph.order(graph.build({step.id: step.after for step in found})))
+
+
+def _waits(change: Change) -> tuple[str, ...]:
+    if change.resource:
+        return change.resource.after
+    return change.record.after if change.record else ()
+
+
+def _unit(change: Change) -> str:
+    if change.resource:
+        return change.resource.unit
+    return change.record.unit if change.record else ""
+
+
+def _main(
+    change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Mapping[str, tuple[str, ...]]
+) -> Step:
+    kind = kinds[change.kind]
+    common = {"id": change.address, "address": change.address, "target": change.target}
+    title = f"{change.action} {kind.title} {change.address.removeprefix(change.kind + '.')}"
+    if change.resource is None:
+        after = tuple(sorted(user for user in changed if change.address in _before(changed[user])))
+        return _remove(
+            change,
+            Step(**common, title=title, do=Call(""), undo=None, after=after, units=units[change.address]),
+        )
+    item, old = change.resource, change.record
+    if change.action is Action.CREATE or old is None:
+        original = change.raw
+    else:
+        original = old.original
+    record = Record(
+        item.address,
+        item.kind,
+        item.key,
+        item.after,
+        item.unit,
+        original,
+        item.prevent_destroy,
+        item.on_destroy,
+    )
+    move = Move(item.address, item.key, kind.guard(change.raw), change.after, record, kind.options(item))
+    kept = kind.nature is Nature.KEPT
+    return Step(
+        **common,
+        title=title,
+        do=move,
+        undo=None if kept else move.reversed(old),
+        nature=kind.nature,
+        why=kind.why,
+        after=tuple(sorted(name for name in item.after if name in changed)),
+        units=units[change.address],
+    )
+
+
+def _before(change: Change) -> tuple[str, ...]:
+    """What the resource stood on until now."""
+    return change.record.after if change.record else ()
+
+
+def _remove(change: Change, step: Step) -> Step:
+    assert change.record is not None
+    removal = change.removal
+    if removal is None:  # nothing of ours is left: only the entry goes
+        return replace(
+            step,
+            title=f"forget {change.address}",
+            do=Call("forget", {"address": change.address}),
+            undo=Call("remember", {"record": change.record.as_json()}),
+        )
+    record = replace(change.record, parked="yes") if removal.parked else None
+    move = Move(change.address, change.record.key, change.raw, removal.after, record, removal.options)
+    lost = removal.nature is Nature.IRREVERSIBLE
+    return replace(
+        step,
+        title=f"{'park' if removal.parked else 'delete'} {change.address}",
+        do=move,
+        undo=None if lost else move.reversed(change.record),
+        nature=removal.nature,
+        why=removal.why,
+    )
+
+
+def _brackets(
+    changed: Iterable[Change], kinds: Kinds, units: Mapping[str, tuple[str, ...]]
+) -> Iterator[Step]:
+    calls: dict[tuple[str, str], tuple[Call, list[Change]]] = {}
+    for change in changed:
+        for name, call in kinds[change.kind].brackets(change):
+            calls.setdefault((change.target, name), (call, []))[1].append(change)
+    for (target, name), (call, users) in sorted(calls.items()):
+        yield Step(
+            id=f"{target}:{name}",
+            address=users[0].address if len(users) == 1 else f"{target}:{name}",
+            target=target,
+            title=f"{name} on {target}",
+            do=call,
+            undo=call,
+            after=tuple(sorted(user.address for user in users)),
+            units=tuple(sorted({unit for user in users for unit in units[user.address]})),
+            bracket=True,
+        )
+
+
+def _proofs(
+    changes: Sequence[Change],
+    changed: Mapping[str, Change],
+    kinds: Kinds,
+    tree: "nx.DiGraph[str]",
+    units: Mapping[str, tuple[str, ...]],
+    brackets: Sequence[Step],
+) -> Iterator[Step]:
+    """A proof for every resource that changed or stands on something that did."""
+    stands_on: dict[str, frozenset[str]] = {}
+    for name in nx.topological_sort(tree):
+        below = frozenset().union(*(stands_on[dep] for dep in tree.predecessors(name)))
+        stands_on[name] = frozenset({name}) if name in changed else below
+    for change in changes:
+        item = change.resource
+        call = kinds[item.kind].proof(item) if item and stands_on[item.address] else None
+        if item is None or call is None:
+            continue
+        waits = [*stands_on[item.address], *(step.id for step in brackets if step.target == item.target)]
+        yield Step(
+            id=f"{item.address}#proof",
+            address=item.address,
+            target=item.target,
+            title=f"prove {kinds[item.kind].title} {item.address.removeprefix(item.kind + '.')}",
+            do=call,
+            undo=None,
+            nature=Nature.KEPT,
+            why="a proof leaves nothing behind",
+            after=tuple(sorted(waits)),
+            units=units[item.address],
+        )
+
+
+def _irreversible_last(found: Sequence[Step]) -> list[Step]:
+    """Irreversible steps wait for all else of their units, and nothing but their like waits for them."""
+    lost = {step.id for step in found if step.nature is Nature.IRREVERSIBLE}
+    if not lost:
+        return list(found)
+    result = []
+    for step in found:
+        if step.id in lost:
+            others = {
+                other.id for other in found if other.id not in lost and set(other.units) & set(step.units)
+            }
+            result.append(replace(step, after=tuple(sorted({*step.after, *others}))))
+        else:
+            result.append(replace(step, after=tuple(name for name in step.after if name not in lost)))
+    return result

@@ -1,0 +1,24 @@
+"""What ends a command early; the command line turns it into a message and an exit code."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is wrong, for a person. Lines count from 1; 0 is unknown."""
+
+    summary: str
+    hint: str = ""
+    detail: str = ""
+    address: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    guardrail: str = ""
+
+
+class Refused(Exception):
+    """The command can't go on; nothing was changed."""
+
+    def __init__(self, *troubles: Trouble) -> None:
+        super().__init__("; ".join(trouble.summary for trouble in troubles))
+        self.troubles = troubles

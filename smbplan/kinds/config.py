@@ -1,0 +1,97 @@
+"""smb.conf. On a gateway of our own it is rendered from a template; on a host with foreign shares it gets one line."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
+from smbplan.engine.resource import Key, Record, Resource, State
+from smbplan.engine.step import Call
+from smbplan.kinds.names import address, shares_of
+from smbplan.kinds.options import plain
+from smbplan.spec.model import Gateway, Site
+from smbplan.templates import render
+
+PATH = "/etc/samba/smb.conf"
+ADOPTED = "/etc/samba/smbplan.conf"  # our [global] settings on a host that keeps its own smb.conf
+WEAK = {
+    "server min protocol": ("nt1", "core", "coreplus", "lanman1", "lanman2"),
+    "min protocol": ("nt1", "core", "coreplus", "lanman1", "lanman2"),
+    "map to guest": ("bad user", "bad password", "bad uid"),
+    "server signing": ("disabled", "off", "no"),
+    "lanman auth": ("yes", "true", "1"),
+    "ntlm auth": ("yes", "ntlmv1-permitted", "true", "1"),
+}
+
+
+class Config(Kind):
+    name, title, object = "samba.config", "Samba configuration", "smbconf"
+    marked = True
+    uses = True
+
+    def canonical(self, state: State) -> State:
+        if state is None:
+            return None
+        return {name: state.get(name) for name in ("mark", "content", "foreign", "include")}
+
+    def complete(self, desired: Mapping[str, Any], live: State) -> State:
+        if live and live["foreign"]:
+            return {**live, "include": ADOPTED if desired["adopt"] else "registry"}
+        return {"content": desired["content"], "foreign": False, "include": ""}
+
+    def claims(self, live: State) -> bool:
+        return not live["foreign"]
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        if live["foreign"]:
+            return Removal({**live, "include": ""}, reason="the rest of the file stays as it is")
+        return Removal(record.original)
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        item = change.resource
+        if item is None or not change.after["foreign"] or item.desired["adopt"]:
+            return
+        if item.desired["explicit"]:
+            yield Hazard(
+                change.address,
+                f"{change.target} has foreign shares, and {', '.join(item.desired['explicit'])} would change them too",
+                f"write globals: adopt at gateways.{change.target}, or leave these keys out",
+                origin=item.origin,
+            )
+
+    def warnings(self, resource: Resource, live: State) -> Iterable[str]:
+        return ()
+
+    def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
+        return (("reload", Call("reload")),)
+
+
+KIND = Config()
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        desired = {
+            "content": content(site, name, gateway),
+            "adopt": gateway.globals == "adopt",
+            "explicit": explicit(gateway),
+        }
+        yield Resource(
+            address("config", name), KIND.name, name, Key(KIND.object, PATH), desired, (address("packages", name),)
+        )
+
+
+def explicit(gateway: Gateway) -> list[str]:
+    """The keys that set something in [global]."""
+    keys = ("workgroup", "netbios_name", "description", "options")
+    weak = [word for word in gateway.permit if word in ("smb1", "unsigned", "anonymous")]
+    return [key for key in keys if getattr(gateway, key)] + [f"permit: {word}" for word in weak]
+
+
+def content(site: Site, name: str, gateway: Gateway) -> str:
+    guests = any(share.guest != "no" for share in shares_of(site, name).values())
+    return render(
+        "smb.conf.j2",
+        gateway=gateway,
+        guests=guests,
+        options={" ".join(key.lower().split()): plain(value) for key, value in sorted(gateway.options.items())},
+    )

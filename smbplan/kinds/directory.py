@@ -1,0 +1,130 @@
+"""Directories: the root of a share, and the folders in it that belong to one user each."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
+from smbplan.engine.resource import Key, Record, Resource, State
+from smbplan.engine.step import Nature
+from smbplan.kinds import permissions
+from smbplan.kinds.names import address, groups_on, level, principals, unit, users_on
+from smbplan.spec.model import Share, Site
+
+
+class Directory(Kind):
+    """Also the base of the other kinds of storage."""
+
+    name, title, object = "directory", "directory", "directory"
+    marked = True
+    uses = True
+
+    def canonical(self, state: State) -> State:
+        if state is None:
+            return None
+        return {name: value for name, value in state.items() if name not in ("path", "empty")}
+
+    def complete(self, desired: Mapping[str, Any], live: State) -> State:
+        return super().complete({name: value for name, value in desired.items() if name != "recursive"}, live)
+
+    def guard(self, raw: State) -> State:
+        return None if raw is None else {**raw, "empty": None}  # files come and go
+
+    def options(self, resource: Resource) -> Mapping[str, Any]:
+        return {"recursive": True} if resource.desired.get("deviating") == 0 else {}
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        if record.original is not None:
+            kept = {**self.canonical(record.original), "mark": None}
+            return Removal(kept, reason="was there before; gets its permissions back")
+        if live["empty"]:
+            return Removal(None)
+        if record.on_destroy != "delete" or not options.delete_data:
+            return Removal({**self.canonical(live), "mark": None}, reason="holds data, which stays")
+        if not options.purge:
+            return Removal(
+                self.canonical(live), Nature.PARKED, reason="holds data; --purge deletes it with --delete-data", parked=True
+            )
+        return Removal(None, Nature.IRREVERSIBLE, "deleted data can't be brought back", options={"delete_data": True})
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        if change.action is Action.UPDATE and _everybody(change.after) > _everybody(change.before):
+            yield Hazard(
+                change.address,
+                "everybody on the gateway would get access to data that only some may see",
+                "if that is meant, use --allow acl-widening",
+                "acl-widening",
+                change.resource.origin if change.resource else None,
+            )
+
+
+KIND = Directory()
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, share in site.shares.items():
+        if share.storage.directory:
+            yield root(site, name, share, KIND, share.storage.directory, {})
+        if share.homes:
+            yield from _homes(site, name, share)
+
+
+def root(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mapping[str, Any]) -> Resource:
+    """The root of a share on any kind of storage."""
+    return Resource(
+        f"{kind.name}.{name}",
+        kind.name,
+        share.gateway,
+        Key(kind.object, key),
+        {**extra, **permissions.of_share(share)},
+        _accounts(site, share),
+        unit(name),
+        share.prevent_destroy,
+        share.storage.on_destroy,
+    )
+
+
+def storage(name: str, share: Share) -> str:
+    """The address of a share's storage."""
+    kind = "btrfs.subvolume" if share.storage.btrfs else "zfs.dataset" if share.storage.zfs else "directory"
+    return f"{kind}.{name}"
+
+
+def home_users(site: Site, share: Share) -> list[str]:
+    return [user for user in users_on(site, share.gateway) if level(site, share, user) in ("read", "write")]
+
+
+def _homes(site: Site, name: str, share: Share) -> Iterator[Resource]:
+    for user in home_users(site, share):
+        before = [storage(name, share)]
+        if not site.users[user].external:
+            before.append(address("user", share.gateway, user))
+        yield Resource(
+            f"{KIND.name}.{name}.{user}",
+            KIND.name,
+            share.gateway,
+            Key(KIND.object, f"{share.storage.path}/{user}"),
+            permissions.of_home(user),
+            tuple(before),
+            unit(name),
+            share.prevent_destroy,
+            share.storage.on_destroy,
+        )
+
+
+def _accounts(site: Site, share: Share) -> tuple[str, ...]:
+    """The users and groups that its ACL names."""
+    users, groups = users_on(site, share.gateway), groups_on(site, share.gateway)
+    found = []
+    for name in dict.fromkeys(principals(share)):
+        bare = name.removeprefix("@")
+        if name[0] == "@" and bare in groups and not site.groups[bare].external:
+            found.append(address("group", share.gateway, bare))
+        elif bare in users and name[0] != "@" and not site.users[bare].external:
+            found.append(address("user", share.gateway, bare))
+    return tuple(found)
+
+
+def _everybody(state: State) -> int:
+    """The rights of others, as a number that grows with them."""
+    entry = next((text for text in state.get("acl") or [] if text.startswith("other:")), "other::---")
+    return sum(letter != "-" for letter in entry.rsplit(":", 1)[1])

@@ -1,0 +1,48 @@
+"""Files that are wholly ours: units, scripts, announcements. The mark is a comment in their first line."""
+
+from collections.abc import Iterator
+
+from smbplan.engine.kind import Kind
+from smbplan.engine.resource import Key, Resource
+from smbplan.kinds import config, schedule
+from smbplan.kinds.names import address, shares_of, unit
+from smbplan.spec.model import Site
+from smbplan.templates import render
+
+MDNS = "/etc/avahi/services/smbplan.service"
+
+
+class File(Kind):
+    name, title, object = "file", "file", "file"
+    marked = True
+
+
+KIND = File()
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        shares, packages = shares_of(site, name), (address("packages", name),)
+        if gateway.discovery:
+            backups = [share.name or key for key, share in shares.items() if share.time_machine]
+            text = render("mdns.xml.j2", backups=backups)
+            yield _file(f"file.{name}.mdns", name, MDNS, text, packages, f"discovery.{name}")
+        if gateway.globals == "adopt":
+            text = config.content(site, name, gateway)
+            yield _file(f"file.{name}.globals", name, config.ADOPTED, text, packages, "")
+        scripts = {timer.command[0] for key, share in shares.items() for timer in schedule.timers(key, share)}
+        for path in sorted(scripts):
+            what = path.rsplit("/", 1)[1]
+            yield _file(f"file.{name}.{what}", name, path, render(f"{what}.sh.j2"), (), "", "0755")
+    for name, share in site.shares.items():
+        for timer in schedule.timers(name, share):
+            for what, (path, text) in timer.files().items():
+                after = (f"file.{share.gateway}.{timer.what}",)
+                yield _file(f"file.{name}.{what}", share.gateway, path, text, after, unit(name))
+
+
+def _file(
+    address: str, gateway: str, path: str, content: str, after: tuple[str, ...], unit: str, mode: str = "0644"
+) -> Resource:
+    desired = {"content": content, "mode": mode}
+    return Resource(address, KIND.name, gateway, Key(KIND.object, path), desired, after, unit)

@@ -1,0 +1,36 @@
+"""Local groups. They can't carry a mark, so the inventory knows which ones are ours. group(5)"""
+
+from collections.abc import Iterator
+
+from smbplan.engine.kind import Kind, Options, Removal
+from smbplan.engine.resource import Key, Record, Resource, State
+from smbplan.engine.step import Nature
+from smbplan.kinds.names import address, groups_on, members, users_on
+from smbplan.spec.model import Site
+
+
+class Group(Kind):
+    name, title, object = "posix.group", "group", "group"
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        if not options.purge and record.original is None:
+            return Removal(live, Nature.PARKED, reason="stays, for its files; --purge removes it", parked=True)
+        return Removal(record.original)
+
+
+KIND = Group()
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for gateway in site.gateways:
+        here = set(users_on(site, gateway))
+        for name in groups_on(site, gateway):
+            group = site.groups[name]
+            if group.external:
+                continue
+            people = [member for member in members(site, name) if member in here]
+            users = tuple(address("user", gateway, user) for user in people if not site.users[user].external)
+            desired = {"gid": group.gid, "members": people}
+            yield Resource(
+                address("group", gateway, name), KIND.name, gateway, Key(KIND.object, name), desired, users
+            )

@@ -1,0 +1,77 @@
+"""Who is on which gateway, and what resources are called."""
+
+from smbplan.spec.model import Share, Site
+
+ADDRESSES = {
+    "packages": "packages.{gateway}",
+    "config": "samba.config.{gateway}",
+    "smbd": "service.{gateway}.smbd",
+    "user": "posix.user.{gateway}.{name}",
+    "group": "posix.group.{gateway}.{name}",
+    "password": "samba.user.{gateway}.{name}",
+    "share": "samba.share.{name}",
+}
+
+
+def address(what: str, gateway: str = "", name: str = "") -> str:
+    return ADDRESSES[what].format(gateway=gateway, name=name)
+
+
+def unit(share: str) -> str:
+    """The unit of a share: what fails and is undone together."""
+    return f"share.{share}"
+
+
+def shares_of(site: Site, gateway: str) -> dict[str, Share]:
+    return {name: share for name, share in site.shares.items() if share.gateway == gateway}
+
+
+def members(site: Site, group: str) -> list[str]:
+    """Members by the group's list, and by the users' own."""
+    listed = {name for name, user in site.users.items() if group in user.groups}
+    return sorted({*site.groups[group].members, *listed})
+
+
+def principals(share: Share) -> list[str]:
+    """Everybody whom the share names."""
+    found = [*share.access.granted, *share.access.deny]
+    if share.permissions != "keep":
+        for entry in share.permissions.acl or []:
+            what, name, _ = entry.split(":")
+            found.append(name if what == "user" else f"@{name}")
+        found += [share.permissions.owner, f"@{share.permissions.group}"]
+    return found
+
+
+def groups_on(site: Site, gateway: str) -> list[str]:
+    """The groups that a gateway needs, external ones too."""
+    named = {name[1:] for share in shares_of(site, gateway).values() for name in principals(share) if name[0] == "@"}
+    told = {name for name, group in site.groups.items() if gateway in (group.gateways or [])}
+    return sorted((named | told) & site.groups.keys())
+
+
+def users_on(site: Site, gateway: str) -> list[str]:
+    """The users that a gateway needs, external ones too."""
+    named: set[str] = set()
+    for share in shares_of(site, gateway).values():
+        for name in principals(share):
+            named |= set(site.users) if name == "*" else {name}
+    for group in groups_on(site, gateway):
+        named |= set(members(site, group))
+    told = {name for name, user in site.users.items() if gateway in (user.gateways or [])}
+    elsewhere = {name for name, user in site.users.items() if user.gateways and gateway not in user.gateways}
+    return sorted(((named | told) & site.users.keys()) - elsewhere)
+
+
+def level(site: Site, share: Share, user: str) -> str:
+    """What a user may do by the share's access lists: write, read, none (denied), or "" (not named)."""
+
+    def named(names: list[str]) -> bool:
+        groups = {name[1:] for name in names if name[0] == "@"}
+        return user in names or "*" in names or any(user in members(site, group) for group in groups)
+
+    if named(share.access.deny):
+        return "none"
+    if named(share.access.write) or named(share.access.admin):
+        return "write"
+    return "read" if named(share.access.read) else ""

@@ -1,0 +1,43 @@
+"""Samba's password for a local user, compared as a hash on the gateway. smbpasswd(8)"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from smbplan.engine.kind import Kind
+from smbplan.engine.resource import Key, Resource
+from smbplan.kinds.names import address, users_on
+from smbplan.spec.model import Site
+
+
+class Password(Kind):
+    name, title, object = "samba.user", "Samba user", "password"
+    sensitive = frozenset({"password"})
+
+    def options(self, resource: Resource) -> Mapping[str, Any]:
+        return {"password": resource.desired["secret"]}
+
+    def complete(self, desired: Mapping[str, Any], live: Any) -> Any:
+        return {"password": "current", "disabled": desired["disabled"]}
+
+
+KIND = Password()
+
+
+def secret(site: Site, user: str) -> dict[str, Any]:
+    """The reference to a user's password."""
+    password = site.users[user].password
+    assert password is not None
+    return {"$secret": password.model_dump(exclude_none=True)}
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for gateway in site.gateways:
+        for name in users_on(site, gateway):
+            user = site.users[name]
+            if user.external or user.password is None:
+                continue
+            desired = {"secret": secret(site, name), "disabled": not user.enabled}
+            after = (address("user", gateway, name), address("config", gateway))
+            yield Resource(
+                address("password", gateway, name), KIND.name, gateway, Key(KIND.object, name), desired, after
+            )

@@ -1,0 +1,67 @@
+"""Owner, mode and POSIX ACL of a share's root, from what the definition says and its access lists imply. acl(5)"""
+
+from typing import Any
+
+from smbplan.spec.model import Share
+
+OPEN: dict[str, Any] = dict.fromkeys(("owner", "group", "special", "acl", "default"))
+
+
+def of_share(share: Share) -> dict[str, Any]:
+    """The state's fields; all None where the permissions are kept as they are."""
+    if share.permissions == "keep":
+        return dict(OPEN)
+    wanted = share.permissions
+    if share.homes:
+        return _state("root", "root", "0755", [])
+    named = _named(share) if wanted.acl is None else [_entry(text) for text in wanted.acl]
+    others = {"no": "0", "read": "5", "write": "7"}[share.guest]
+    if "*" in share.access.granted:
+        others = "7" if "*" in [*share.access.write, *share.access.admin] else max(others, "5")
+    group = wanted.group
+    if group is None and wanted.acl is None and len(named) == 1 and (named[0][0], named[0][2]) == ("group", "rwx"):
+        group, named = named[0][1], []  # one group that writes needs no ACL
+    mode = wanted.mode or f"27{'7' if group else '0'}{others}"
+    state = _state(wanted.owner, group or "root", mode, named)
+    return {**state, **({"deviating": 0} if wanted.recursive else {})}
+
+
+def of_home(user: str) -> dict[str, Any]:
+    return _state(user, "users", "0700", [])
+
+
+def _named(share: Share) -> list[tuple[str, str, str]]:
+    """An entry for each principal; the one that writes wins over the one that reads."""
+    found: dict[tuple[str, str], str] = {}
+    access = share.access
+    for names, letters in ((access.read, "r-x"), ([*access.write, *access.admin], "rwx")):
+        for name in names:
+            if name != "*":
+                found["group" if name[0] == "@" else "user", name.removeprefix("@")] = letters
+    return [(what, name, letters) for (what, name), letters in found.items()]
+
+
+def _entry(text: str) -> tuple[str, str, str]:
+    what, name, letters = text.split(":")
+    return what, name, letters
+
+
+def _letters(digit: str) -> str:
+    return "".join(letter if int(digit) & bit else "-" for letter, bit in (("r", 4), ("w", 2), ("x", 1)))
+
+
+def _state(owner: str, group: str, mode: str, named: list[tuple[str, str, str]]) -> dict[str, Any]:
+    special, user, group_bits, other = mode
+    entries = {"user::": _letters(user), "group::": _letters(group_bits), "other::": _letters(other)}
+    if named:
+        entries |= {f"{what}:{name}:": letters for what, name, letters in named}
+        masked = [letters for key, letters in entries.items() if key not in ("user::", "other::")]
+        entries["mask::"] = "".join(x if any(x in letters for letters in masked) else "-" for x in "rwx")
+    acl = sorted((f"{key}{letters}" for key, letters in entries.items()), key=_rank)
+    return {"owner": owner, "group": group, "special": special, "acl": acl, "default": acl if named else []}
+
+
+def _rank(entry: str) -> tuple[int, str]:
+    """The order in which the agent tells ACL entries."""
+    what, name, _ = entry.split(":")
+    return (["user", "group", "mask", "other"].index(what) * 2 + bool(name), name)

@@ -1,0 +1,54 @@
+"""What runs by itself on a gateway: snapshots for previous versions, and the emptying of recycle bins. systemd.timer(5)"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from smbplan.spec.model import PreviousVersions, Recycle, Share
+from smbplan.templates import render
+
+SNAPSHOT = "smbplan-%Y.%m.%d-%H.%M.%S"  # UTC; shadow_copy2 finds snapshots by it
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A pair of units for one share."""
+
+    share: str
+    what: str  # snapshot, recycle
+    calendar: str
+    command: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"smbplan-{self.what}-{self.share}.timer"
+
+    def files(self) -> dict[str, tuple[str, str]]:
+        """{resource's name: (path, content)}"""
+        stem = f"/etc/systemd/system/smbplan-{self.what}-{self.share}"
+        return {
+            f"{self.what}-service": (f"{stem}.service", render("timer.service.j2", timer=self)),
+            f"{self.what}-timer": (f"{stem}.timer", render("timer.timer.j2", timer=self)),
+        }
+
+
+def previous_versions(share: Share) -> PreviousVersions | None:
+    wanted = share.previous_versions
+    return PreviousVersions() if wanted is True else wanted or None
+
+
+def recycle(share: Share) -> Recycle | None:
+    return Recycle() if share.recycle is True else share.recycle or None
+
+
+def timers(name: str, share: Share) -> Iterator[Timer]:
+    versions, bin_ = previous_versions(share), recycle(share)
+    if versions:
+        backend = "zfs" if share.storage.zfs else "btrfs"
+        place = share.storage.zfs or share.storage.path
+        yield Timer(name, "snapshot", versions.schedule, (script("snapshot"), backend, place, str(versions.keep)))
+    if bin_:
+        yield Timer(name, "recycle", "daily", (script("recycle"), share.storage.path, str(bin_.expire)))
+
+
+def script(what: str) -> str:
+    return f"/usr/local/lib/smbplan/{what}"

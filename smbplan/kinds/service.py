@@ -1,0 +1,50 @@
+"""systemd units: smbd, the network view's daemons, and the timers of shares."""
+
+from collections.abc import Iterator
+
+from smbplan.engine.kind import Kind
+from smbplan.engine.resource import Key, Resource
+from smbplan.kinds import schedule
+from smbplan.kinds.names import address, unit
+from smbplan.spec.model import Site
+
+RUNNING = {"active": True, "enabled": True}
+
+
+class Service(Kind):
+    name, title, object = "service", "service", "service"
+    uses = True
+
+
+KIND = Service()
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        packages, config = address("packages", name), address("config", name)
+        yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), RUNNING, (packages, config))
+        if gateway.discovery:
+            yield Resource(
+                f"service.{name}.wsdd", KIND.name, name, Key("service", "wsdd"), RUNNING, (packages,), f"discovery.{name}"
+            )
+            yield Resource(
+                f"service.{name}.avahi-daemon",
+                KIND.name,
+                name,
+                Key("service", "avahi-daemon"),
+                RUNNING,
+                (packages, f"file.{name}.mdns"),
+                f"discovery.{name}",
+            )
+    for name, share in site.shares.items():
+        for timer in schedule.timers(name, share):
+            files = tuple(f"file.{name}.{file}" for file in timer.files())
+            yield Resource(
+                f"service.{name}.{timer.what}",
+                KIND.name,
+                share.gateway,
+                Key("service", timer.name),
+                RUNNING,
+                files,
+                unit(name),
+            )

@@ -1,0 +1,218 @@
+"""SMB shares in Samba's registry: one transaction, no reload, and none slower for being one of many. smb.conf(5)"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from smbplan.engine.kind import Action, Change, Hazard, Kind
+from smbplan.engine.resource import Key, Resource, State
+from smbplan.engine.step import Call
+from smbplan.kinds import directory, schedule
+from smbplan.kinds.names import address, groups_on, level, members, unit, users_on
+from smbplan.kinds.options import canonical, plain, split
+from smbplan.kinds.password import secret
+from smbplan.kinds.vfs import modules
+from smbplan.spec.model import Share, Site
+
+ENCRYPTION = {"off": "off", "desired": "desired", "required": "required"}
+GRANTS = ("valid users", "write list", "admin users", "read list", "hosts allow")
+DENIALS = ("invalid users", "hosts deny")
+
+
+class ShareKind(Kind):
+    name, title, object = "samba.share", "share", "share"
+    marked = True
+
+    def canonical(self, state: State) -> State:
+        if state is None:
+            return None
+        return {"mark": state.get("mark"), "params": canonical(state["params"]), "source": state["source"]}
+
+    def complete(self, desired: Mapping[str, Any], live: State) -> State:
+        return {"params": canonical(desired["params"]), "source": "registry"}
+
+    def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
+        """Live sessions lose what was revoked. Undoing a change may revoke as well."""
+        if change.action is Action.CREATE:
+            return ()
+        name = change.resource.key.name if change.resource else change.record.key.name if change.record else ""
+        calls = []
+        if change.after is None or change.before is None or revoked(change.before, change.after):
+            calls.append((f"close {name}", Call("close", {"share": name, "gone": change.after is None})))
+        if change.before and change.before["source"] == "file":
+            calls.append(("reload", Call("reload")))
+        return calls
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        if change.before is None or change.after is None or change.resource is None:
+            return
+        before, after = change.before["params"], change.after["params"]
+        if before.get("path") != after.get("path"):
+            yield Hazard(
+                change.address,
+                f"its data path would move from {before.get('path')} to {after.get('path')}; the data would not",
+                "copy the data first, then use --allow path-move",
+                "path-move",
+                change.resource.origin,
+            )
+        if _open_to_all(after) and not _open_to_all(before):
+            yield Hazard(
+                change.address,
+                "a share that only some may use would be open to everybody",
+                "if that is meant, use --allow acl-widening",
+                "acl-widening",
+                change.resource.origin,
+            )
+
+    def proof(self, resource: Resource) -> Call | None:
+        return Call("prove", resource.desired["proof"]) if resource.desired["proof"]["principals"] else None
+
+    def warnings(self, resource: Resource, live: State) -> Iterable[str]:
+        names = resource.desired["unproved"]
+        if names:
+            yield f"{resource.address}: not proved for {', '.join(names)}: smbplan holds no password of theirs"
+
+
+KIND = ShareKind()
+
+
+def revoked(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether somebody who could use the share before may be kept out, or be kept from writing, now."""
+    old, new = before["params"], after["params"]
+    grants = any(set(split(old.get(key, ""))) - set(split(new.get(key, ""))) for key in GRANTS if key in new or key in old)
+    grants = grants or any(key in new and key not in old for key in ("valid users", "hosts allow"))
+    denials = any(set(split(new.get(key, ""))) - set(split(old.get(key, ""))) for key in DENIALS)
+    plainly = any(
+        old.get(key) != new.get(key) for key in ("read only", "guest ok", "available", "path", "server smb encrypt")
+    )
+    return grants or denials or plainly
+
+
+def _open_to_all(params: Mapping[str, str]) -> bool:
+    return params.get("guest ok") == "yes" or "valid users" not in params
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, share in site.shares.items():
+        yield Resource(
+            address("share", name=name),
+            KIND.name,
+            share.gateway,
+            Key(KIND.object, share.name or name),
+            {
+                "params": params(site, name, share),
+                "proof": {
+                    "share": share.name or name,
+                    "encrypted": share.encryption == "required",
+                    "principals": list(_principals(site, share)),
+                },
+                "unproved": _unproved(site, share),
+            },
+            tuple(dict.fromkeys(_after(site, name, share))),
+            unit(name),
+            share.prevent_destroy,
+        )
+
+
+def params(site: Site, name: str, share: Share) -> dict[str, str]:
+    """The share's section, in canonical form."""
+    found: dict[str, str] = {"path": share.storage.path + ("/%U" if share.homes else "")}
+    if share.comment:
+        found["comment"] = share.comment
+    if share.preset != "plain":
+        found |= _files(share)
+        found |= _features(site, share)
+    found |= _access(share)
+    if share.hidden:
+        found["browseable"] = "no"
+    if share.max_connections:
+        found["max connections"] = str(share.max_connections)
+    found |= {" ".join(key.lower().split()): plain(value) for key, value in share.options.items()}
+    return canonical(found)
+
+
+def _access(share: Share) -> dict[str, str]:
+    """Who gets in, and who may write. A list that names * is no list."""
+    access, found = share.access, {"read only": "no"}
+    if share.guest != "no":
+        found["guest ok"] = "yes"
+    if access.granted and "*" not in access.granted:
+        found["valid users"] = " ".join(_quoted(access.granted))
+    writers = [*access.write, *access.admin]
+    if "*" not in access.write and share.guest != "write" and (access.read or share.guest == "read" or not writers):
+        found["read only"] = "yes"
+        if writers:
+            found["write list"] = " ".join(_quoted(writers))
+    if access.admin:
+        found["admin users"] = " ".join(_quoted(access.admin))
+    if access.deny:
+        found["invalid users"] = " ".join(_quoted(access.deny))
+    if share.hosts.allow:
+        found["hosts allow"] = " ".join(["127.0.0.1", *share.hosts.allow])
+    if share.hosts.deny:
+        found["hosts deny"] = " ".join(share.hosts.deny)
+    return found
+
+
+def _files(share: Share) -> dict[str, str]:
+    """New files get the group's rights; a default ACL on the folder goes before the masks."""
+    private = share.homes
+    return {
+        "create mask": "0600" if private else "0770" if share.guest != "write" else "0777",
+        "directory mask": "0700" if private else "0770" if share.guest != "write" else "0777",
+        "force create mode": "0600" if private else "0660",
+        "force directory mode": "0700" if private else "2770",
+        "inherit acls": "yes",
+    }
+
+
+def _features(site: Site, share: Share) -> dict[str, str]:
+    found = {"server smb encrypt": ENCRYPTION[share.encryption], **modules(site, share)}
+    if share.multi_protocol:
+        found |= {"oplocks": "no", "level2 oplocks": "no", "posix locking": "yes", "strict locking": "yes"}
+    if share.time_machine:
+        found |= {"kernel oplocks": "no", "kernel share modes": "no", "posix locking": "no", "durable handles": "yes"}
+    return found
+
+
+def _quoted(names: list[str]) -> list[str]:
+    return sorted(dict.fromkeys(names))
+
+
+def _after(site: Site, name: str, share: Share) -> Iterator[str]:
+    """What must be there before the share is: its folder, smbd, and everybody whom it names."""
+    gateway = share.gateway
+    yield from (address("config", gateway), address("smbd", gateway), directory.storage(name, share))
+    if share.homes:
+        yield from (f"directory.{name}.{user}" for user in directory.home_users(site, share))
+    for user in users_on(site, gateway):
+        if level(site, share, user) and not site.users[user].external:
+            yield address("password", gateway, user)
+    for group in groups_on(site, gateway):
+        if f"@{group}" in [*share.access.granted, *share.access.deny] and not site.groups[group].external:
+            yield address("group", gateway, group)
+    for timer in schedule.timers(name, share):
+        yield f"service.{name}.{timer.what}"
+
+
+def _principals(site: Site, share: Share) -> Iterator[dict[str, Any]]:
+    """Those whom a proof of service can log in as."""
+    if share.guest != "no":
+        yield {"user": None, "access": share.guest}
+    for name in users_on(site, share.gateway):
+        user = site.users[name]
+        may = level(site, share, name)
+        if may and user.enabled and not user.external and (may != "none" or share.guest == "no"):
+            yield {"user": name, "password": secret(site, name), "access": may}
+
+
+def _unproved(site: Site, share: Share) -> list[str]:
+    found = []
+    for name in share.access.granted:
+        bare = name.removeprefix("@")
+        if name[0] == "@":
+            group = site.groups[bare]
+            if group.external or not any(not site.users[user].external for user in members(site, bare)):
+                found.append(name)
+        elif name != "*" and site.users[bare].external:
+            found.append(name)
+    return found

@@ -1,0 +1,193 @@
+"""A lab: several machines on a network of their own, brought up, looked at, reset and taken down."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from smbplan.lab import cgroup, loop, network, rootfs, tools
+from smbplan.lab.node import Node, environment
+from smbplan.lab.rootfs import Progress
+from smbplan.lab.state import MACHINES, RUN, Options, State, locked
+from smbplan.lab.tools import LabError
+
+BOOT_TIMEOUT = 60.0
+CLIENT = "client"
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One machine as the system shows it. `starting` means: its init runs, its sshd doesn't answer."""
+
+    name: str
+    address: str
+    state: Literal["running", "starting", "stopped"]
+    pid: int | None
+
+
+@dataclass(frozen=True)
+class LabStatus:
+    """A lab; without machines it is down."""
+
+    name: str
+    nodes: tuple[NodeStatus, ...]
+    ssh_config: str | None
+
+
+def _silent(_line: str) -> None:
+    pass
+
+
+class Lab:
+    """A named lab on this host. Every method but `exec` may raise LabError; all need root."""
+
+    def __init__(self, name: str = "default") -> None:
+        self.name = name
+        self.state = State(name)
+
+    @property
+    def ssh_config(self) -> Path:
+        """For `ssh -F`: one Host entry per machine."""
+        return self.state.ssh_config
+
+    def up(
+        self,
+        nodes: int = 2,
+        *,
+        samba: bool = True,
+        btrfs: bool = True,
+        zfs: bool = False,
+        client: bool = True,
+        progress: Progress = _silent,
+    ) -> LabStatus:
+        """Bring up what is missing; machines that run are left alone, whatever their options."""
+        if not 0 < nodes <= len(MACHINES):
+            raise LabError(f"a lab has 1 to {len(MACHINES)} nodes, not {nodes}")
+        tools.require(tools.TO_RUN)
+        layers = rootfs.prepare(progress)
+        wanted = {name: Options(samba, btrfs, zfs) for name in MACHINES[:nodes]}
+        if client:
+            wanted[CLIENT] = Options(samba=True, btrfs=False)
+        with locked(self.name):
+            number = self._network()
+            self._start(number, layers, wanted, progress)
+        return self.status()
+
+    def down(self) -> None:
+        """Remove the lab from the system, complete or not; nothing happens if there is none."""
+        tools.require(tools.TO_RUN)
+        with locked(self.name):
+            self._sweep()
+            self.state.remove()
+
+    def status(self) -> LabStatus:
+        """The machines that were asked for, as they are now."""
+        tools.require(tools.TO_RUN)
+        number = self.state.number()
+        machines = self.state.machines() if number is not None else {}
+        nodes = tuple(_status(Node(self.state, name, number or 0)) for name in machines)
+        return LabStatus(self.name, nodes, str(self.ssh_config) if nodes else None)
+
+    def reset(self, node: str | None = None, progress: Progress = _silent) -> LabStatus:
+        """Start one machine, or all, from the pristine filesystem again; keys and addresses stay."""
+        tools.require(tools.TO_RUN)
+        layers = rootfs.prepare(progress)
+        with locked(self.name):
+            machines = self.state.machines()
+            number = self.state.number()
+            if number is None or not machines or not network.bridge_is_up(self.name, number):
+                raise LabError(f"lab `{self.name}` is not up", f"smbplan lab up --name {self.name}")
+            if node is not None:
+                self._known(node)
+            chosen = {name: how for name, how in machines.items() if node in (None, name)}
+            with ThreadPoolExecutor(len(chosen)) as pool:
+                list(pool.map(lambda name: Node(self.state, name, number).remove(), chosen))
+            self._start(number, layers, chosen, progress)
+        return self.status()
+
+    def exec(
+        self, node: str, argv: Sequence[str], stdin: str | bytes | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command as root in a machine, by its namespaces and not over ssh; output is captured."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        command = self._enter(node, argv)
+        return subprocess.run(command, input=data or b"", capture_output=True, check=False, env=environment())
+
+    def attach(self, node: str, argv: Sequence[str]) -> int:
+        """Like exec, on the caller's own terminal and streams; returns the exit code."""
+        return subprocess.run(self._enter(node, argv), check=False, env=environment()).returncode
+
+    def _enter(self, node: str, argv: Sequence[str]) -> list[str]:
+        tools.require(tools.TO_RUN)
+        self._known(node)
+        return Node(self.state, node, self.state.number() or 0).enter(list(argv))
+
+    def _known(self, node: str) -> None:
+        machines = self.state.machines()
+        if node not in machines:
+            known = ", ".join(machines) or "none, it is down"
+            raise LabError(f"lab `{self.name}` has no machine `{node}`", f"it has: {known}")
+
+    def _network(self) -> int:
+        """Number of the lab's network, which is up afterwards."""
+        number = self.state.number()
+        if number is not None and network.bridge_is_up(self.name, number):
+            self.state.make_dir()
+            return number
+        # What an interrupted `up` left behind is not repaired but removed: that is quick and sure.
+        self._sweep()
+        self.state.make_dir()
+        with locked("+network"):
+            taken = {State(path.name).number() for path in RUN.iterdir() if path.is_dir() and path != self.state.dir}
+            number = network.pick_number(self.name, {other for other in taken if other is not None})
+            self.state.set_number(number)
+            network.make_bridge(self.name, number)
+        return number
+
+    def _start(self, number: int, layers: rootfs.Rootfs, wanted: dict[str, Options], progress: Progress) -> None:
+        addresses = {name: network.machine_address(number, name) for name in (*MACHINES, CLIENT)}
+
+        def start(name: str) -> None:
+            node = Node(self.state, name, number)
+            if node.pid() is not None and node.answers():
+                return
+            began = time.monotonic()
+            node.start(layers, wanted[name], addresses)
+            node.wait(wanted[name], BOOT_TIMEOUT)
+            progress(f"{name} is up at {node.address} ({time.monotonic() - began:.2f} s)")
+
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            list(pool.map(start, wanted))
+        self.state.write_ssh({name: addresses[name] for name in self.state.machines()})
+
+    def _sweep(self) -> None:
+        """End and remove everything of this lab that the system shows, without trusting the run directory."""
+        stray = [device for group in _groups(self.name) for device in loop.of_init(cgroup.init_pid(group))]
+        cgroup.remove(cgroup.lab_dir(self.name))
+        cgroup.remove_root()
+        for space in network.existing(self.name):
+            for pid in network.processes(space) - {os.getpid()}:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            network.remove(space)
+        network.remove_host_links(self.name)
+        loop.detach(stray + loop.by_tag(f"{loop.PREFIX}{self.name}."))
+
+
+def _groups(lab: str) -> list[Path]:
+    parent = cgroup.lab_dir(lab)
+    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+
+
+def _status(node: Node) -> NodeStatus:
+    pid = node.pid()
+    state: Literal["running", "starting", "stopped"] = "stopped"
+    if pid is not None:
+        state = "running" if node.answers() else "starting"
+    return NodeStatus(node.name, node.address, state, pid)

@@ -1,0 +1,131 @@
+"""One machine: its namespaces, cgroup and root filesystem, from nothing to a running systemd."""
+
+import os
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from smbplan.lab import cgroup, loop, network
+from smbplan.lab.rootfs import Rootfs
+from smbplan.lab.state import Options, State
+from smbplan.lab.tools import LabError
+
+INIT = Path(__file__).with_name("init.sh")
+BTRFS_SIZE = "4G"
+ZFS_SIZE = "1G"
+# The process joins its cgroup first, so that `lab down` finds it whatever happens next.
+JOIN = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"'
+ENV = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "USER": "root",
+    "LOGNAME": "root",
+    "LANG": "C.UTF-8",
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of a lab; asking it is asking the system."""
+
+    state: State
+    name: str
+    number: int
+
+    @property
+    def group(self) -> Path:
+        """The machine's cgroup."""
+        return cgroup.lab_dir(self.state.lab) / self.name
+
+    @property
+    def address(self) -> str:
+        """Its address on the lab's network."""
+        return network.machine_address(self.number, self.name)
+
+    @property
+    def tag(self) -> str:
+        """Name of the machine's mounts and disk images, unique on this host."""
+        return f"{loop.PREFIX}{self.state.lab}.{self.name}"
+
+    def pid(self) -> int | None:
+        """The init's process id on this host, if it runs."""
+        return cgroup.init_pid(self.group)
+
+    def answers(self) -> bool:
+        """Whether sshd greets on the machine's address."""
+        with suppress(OSError), socket.create_connection((self.address, 22), timeout=1) as conn:
+            conn.settimeout(2)
+            return conn.recv(4) == b"SSH-"
+        return False
+
+    def has_pool(self) -> bool:
+        """Whether the ZFS pool is mounted."""
+        pid = self.pid()
+        with suppress(OSError):
+            return " /tank " in Path(f"/proc/{pid}/mounts").read_text()
+        return False
+
+    def start(self, layers: Rootfs, options: Options, addresses: dict[str, str]) -> None:
+        """Start from a pristine filesystem, after removing whatever an earlier start left."""
+        self.remove()
+        self.state.write_seed(self.name, addresses)
+        self.state.set_options(self.name, options)
+        network.plug(self.state.lab, self.number, self.name)
+        self.group.mkdir(parents=True, exist_ok=True)
+        folder = self.state.machine_dir(self.name)
+        work = folder / "root"
+        work.mkdir(exist_ok=True)
+        lower = f"{layers.samba}:{layers.base}" if options.samba else f"{layers.base}"
+        env = ENV | {
+            "LAB_WORK": str(work),
+            "LAB_SEED": str(self.state.seed(self.name)),
+            "LAB_LOWER": lower,
+            "LAB_NAME": self.name,
+            "LAB_TAG": self.tag,
+            "LAB_BTRFS": BTRFS_SIZE if options.btrfs else "",
+            "LAB_ZFS": ZFS_SIZE if options.zfs else "",
+        }
+        inner = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child=KILL"]
+        argv = [
+            *("setsid", "--fork", "sh", "-c", JOIN, "sh", str(self.group)),
+            *("nsenter", f"--net={network.NETNS_DIR / network.netns(self.state.lab, self.name)}"),
+            *inner,
+            *("sh", str(INIT)),
+        ]
+        with (folder / "init.log").open("w") as log:
+            subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, check=True)
+
+    def wait(self, options: Options, timeout: float) -> None:
+        """Return when sshd greets and the pool is there; LabError with the init's last words if not in time."""
+        started = time.monotonic()
+        while not (self.answers() and (not options.zfs or self.has_pool())):
+            waited = time.monotonic() - started
+            if waited > timeout or (waited > 1 and not cgroup.pids(self.group)):
+                log = (self.state.machine_dir(self.name) / "init.log").read_text()[-1500:].strip()
+                raise LabError(f"{self.name} did not come up within {waited:.0f} s: {log or 'no message'}")
+            time.sleep(0.01)
+
+    def remove(self) -> None:
+        """End the machine and remove its namespace and loop devices. Its keys stay."""
+        stray = loop.of_init(self.pid())
+        cgroup.remove(self.group)
+        network.unplug(self.state.lab, self.name)
+        loop.detach(stray + loop.by_tag(self.tag + "."))
+
+    def enter(self, argv: list[str]) -> list[str]:
+        """The command line that runs argv inside the machine; LabError if it isn't running."""
+        pid = self.pid()
+        if pid is None:
+            raise LabError(f"{self.name} is not running", f"smbplan lab up --name {self.state.lab}")
+        group = self.group / "exec"
+        group.mkdir(exist_ok=True)
+        spaces = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
+        return ["sh", "-c", JOIN, "sh", str(group), "nsenter", "--target", str(pid), *spaces, "--", *argv]
+
+
+def environment() -> dict[str, str]:
+    """What a command sees inside a machine: nothing of the caller's but its terminal's type."""
+    return ENV | {"TERM": os.environ.get("TERM", "dumb")}

@@ -1,0 +1,132 @@
+"""The machines' root filesystem, built once from Debian packages into a cache outside the checkout.
+
+`base` is a minimal Debian, `samba` an overlay layer on top of it with Samba installed but never
+configured. A build goes to a temporary directory and is renamed when complete, so an interrupted one
+leaves nothing that a later run would take for finished.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from smbplan.lab import recipe, sources
+from smbplan.lab.tools import TO_BUILD, LabError, require, run
+
+Progress = Callable[[str], None]
+
+REPO = "var/cache/smbplan-debs"
+# A killed build must not leave mounts or a half-dead mmdebstrap: its namespaces die with us.
+CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
+
+
+@dataclass(frozen=True)
+class Rootfs:
+    """Read-only layers of a finished build."""
+
+    base: Path
+    samba: Path
+
+
+def cache_dir() -> Path:
+    """Where builds are kept: SMBPLAN_LAB_CACHE, or a folder below /var/cache."""
+    return Path(os.environ.get("SMBPLAN_LAB_CACHE", "/var/cache/smbplan/lab"))
+
+
+def prepare(progress: Progress) -> Rootfs:
+    """Return the layers, building them first if this recipe was never built (about two minutes)."""
+    release = sources.codename()
+    target = cache_dir() / recipe.key(release)
+    layers = Rootfs(target / "base", target / "samba")
+    if target.is_dir():
+        return layers
+    require(TO_BUILD)
+    with _one_at_a_time(target, progress):
+        if not target.is_dir():
+            _build(target, release, progress)
+    return layers
+
+
+@contextmanager
+def _one_at_a_time(target: Path, progress: Progress) -> Iterator[None]:
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    with target.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another build of the root filesystem")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(target: Path, release: str, progress: Progress) -> None:
+    started = time.monotonic()
+    building = target.with_suffix(".building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    base, samba = building / "base", building / "samba"
+    env = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "TMPDIR": str(building),
+        "LAB_REPO": " ".join(recipe.SAMBA + recipe.ON_REQUEST),
+        "LAB_LAYER": " ".join(recipe.SAMBA),
+        "LAB_MASKED": " ".join(recipe.MASKED),
+    } | {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    log = target.with_suffix(".log")
+    with log.open("w") as out:
+        steps = (
+            (f"building a Debian {release} root filesystem (once, some minutes)", _mmdebstrap(base, release)),
+            ("setting it up", [*CONTAINED, "--net", "sh", str(recipe.SCRIPT), "base", str(base)]),
+            ("adding the Samba layer", [*CONTAINED, "--net", "sh", str(recipe.SCRIPT), "layer", str(base), str(samba)]),
+        )
+        for number, (title, argv) in enumerate(steps):
+            progress(title)
+            if number == 1:
+                write_index(base / REPO)
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, umask=0o022, check=False
+            )
+            if done.returncode != 0:
+                raise LabError(f"{title}: failed with {done.returncode}: {log.read_text()[-1500:]}", f"log: {log}")
+    building.rename(target)
+    progress(f"root filesystem ready in {time.monotonic() - started:.0f} s: {target}")
+
+
+def _mmdebstrap(base: Path, release: str) -> list[str]:
+    proxies = [line for line in run(["apt-config", "dump"]).splitlines() if _is_proxy(line)]
+    return [
+        *CONTAINED,
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=minbase",
+        f"--include={','.join(recipe.BASE)}",
+        *(f"--aptopt={line}" for line in proxies),
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        f'--customize-hook=sh {recipe.SCRIPT} fetch "$1"',
+        release,
+        str(base),
+        *sources.debian_sources(release),
+    ]
+
+
+def _is_proxy(line: str) -> bool:
+    name = line.partition(" ")[0].lower()
+    return name.startswith("acquire::http") and "proxy" in name and '""' not in line
+
+
+def write_index(repo: Path) -> None:
+    """Write `Packages` of a flat repository: each package's control fields, its place, size and digest."""
+    stanzas = []
+    for deb in sorted(repo.glob("*.deb")):
+        control = run(["dpkg-deb", "--field", str(deb)]).rstrip()
+        digest = hashlib.sha256(deb.read_bytes()).hexdigest()
+        stanzas.append(f"{control}\nFilename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n")
+    (repo / "Packages").write_text("\n".join(stanzas))

@@ -1,0 +1,86 @@
+"""The host's own Debian package sources, read from one-line and deb822 files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from smbplan.lab.tools import LabError
+
+APT = Path("/etc/apt")
+OS_RELEASE = Path("/etc/os-release")
+
+
+def codename(os_release: Path = OS_RELEASE) -> str:
+    """Code name of the host's Debian release; LabError on any other system."""
+    pairs = (line.partition("=") for line in os_release.read_text().splitlines())
+    facts = {key: value.strip('"') for key, _, value in pairs}
+    if facts.get("ID") != "debian" or not facts.get("VERSION_CODENAME"):
+        raise LabError(f"the lab builds its machines on Debian; this is {facts.get('PRETTY_NAME', 'unknown')}")
+    return facts["VERSION_CODENAME"]
+
+
+def debian_sources(release: str, apt: Path = APT) -> list[str]:
+    """One-line sources of the release's main archive, its updates and security, as the host has them.
+
+    Other vendors' sources don't carry these suite names, so they fall out. LabError if none is left.
+    """
+    wanted = {release, f"{release}-updates", f"{release}-security"}
+    found = [
+        f"deb {options}{uri} {suite} main"
+        for options, uri, suite, components in _entries(apt)
+        if suite in wanted and "main" in components
+    ]
+    if not found:
+        raise LabError(f"no package source for Debian {release} under {apt}", "add the host's mirror there")
+    return list(dict.fromkeys(found))
+
+
+Entry = tuple[str, str, str, list[str]]
+
+
+def _entries(apt: Path) -> Iterator[Entry]:
+    for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]:
+        if path.is_file():
+            yield from _one_line(path.read_text())
+    for path in sorted((apt / "sources.list.d").glob("*.sources")):
+        yield from _deb822(path.read_text())
+
+
+def _one_line(text: str) -> Iterator[Entry]:
+    for raw in text.splitlines():
+        line = raw.partition("#")[0].strip()
+        kind, _, rest = line.partition(" ")
+        if kind != "deb":
+            continue
+        rest, options = rest.strip(), ""
+        if rest.startswith("["):
+            inside, _, rest = rest.partition("]")
+            options = f"{inside}] "
+        uri, suite, *components = rest.split()
+        yield options, uri, suite, components
+
+
+def _deb822(text: str) -> Iterator[Entry]:
+    for block in text.split("\n\n"):
+        fields = _fields(block)
+        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes") in ("no", "false"):
+            continue
+        key = fields.get("signed-by", "")
+        options = f"[signed-by={key}] " if key.startswith("/") else ""
+        for uri in fields.get("uris", "").split():
+            for suite in fields.get("suites", "").split():
+                yield options, uri, suite, fields.get("components", "").split()
+
+
+def _fields(block: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    last = ""
+    for line in block.splitlines():
+        if line.startswith("#"):
+            continue
+        if line[:1].isspace() and last:
+            fields[last] += " " + line.strip()
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            last = name.strip().lower()
+            fields[last] = value.strip()
+    return fields

@@ -1,0 +1,206 @@
+"""What no single key can tell: references, overlaps, and what a weakness needs before it is allowed."""
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+
+from smbplan.spec.model import Gateway, Share, Site
+from smbplan.spec.problems import Problem
+
+Path = tuple[str | int, ...]
+Where = Callable[..., tuple[str, int, int]]
+Finding = tuple[Path, str, str]
+
+# Options that hand out more than a share, by running commands, following links or changing who somebody is.
+DANGEROUS = {
+    "root preexec", "root postexec", "preexec", "postexec", "exec", "magic script", "print command",
+    "wide links", "allow insecure wide links", "unix extensions", "force user", "force group",
+    "server min protocol", "min protocol", "client min protocol", "server signing", "ntlm auth", "lanman auth",
+    "map to guest", "guest account", "restrict anonymous", "null passwords", "username map", "username map script",
+    "include", "config file", "copy", "add user script", "delete user script", "add group script",
+    "check password script", "passwd program", "panic action", "message command", "dfree command", "root directory",
+    "smb encrypt", "server smb encrypt", "encrypt passwords", "security", "guest only", "hosts equiv",
+    "acl allow execute always", "follow symlinks",
+}  # fmt: skip
+# Options that have a key of their own.
+MANAGED = {
+    "path": "storage", "directory": "storage", "valid users": "access", "invalid users": "access.deny",
+    "read list": "access.read", "write list": "access.write", "admin users": "access.admin",
+    "guest ok": "guest", "public": "guest", "hosts allow": "hosts.allow", "allow hosts": "hosts.allow",
+    "hosts deny": "hosts.deny", "deny hosts": "hosts.deny", "vfs objects": "recycle, audit, time_machine …",
+    "vfs object": "recycle, audit, time_machine …", "available": "(remove the share)",
+}  # fmt: skip
+
+
+def check(site: Site, where: Where) -> list[Problem]:
+    """Every problem, with its place."""
+    findings = [
+        *_gateways(site),
+        *_accounts(site),
+        *(finding for name, share in site.shares.items() for finding in _share(site, name, share)),
+        *_names(site),
+        *_overlaps(site),
+    ]
+    return [Problem(*where(path), summary, hint) for path, summary, hint in findings]
+
+
+def nearest(word: str, known: Iterator[str] | list[str]) -> str:
+    """A hint with the nearest known word, or with all of them."""
+    known = sorted(known)
+    close = get_close_matches(word, known, 1, 0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(known[:12])}" if known else "none is defined"
+
+
+def _gateways(site: Site) -> Iterator[Finding]:
+    hosts: dict[str, str] = {}
+    for name, gateway in site.gateways.items():
+        host = "localhost" if gateway.connection == "local" else f"{gateway.host or name}:{gateway.ssh.port or 22}"
+        if host in hosts:
+            yield (
+                ("gateways", name),
+                f"gateways {hosts[host]!r} and {name!r} are the same host",
+                "a host has one Samba: put the shares on one gateway",
+            )
+        hosts[host] = name
+        yield from _options(("gateways", name), gateway, gateway.options, globals_=True)
+
+
+def _accounts(site: Site) -> Iterator[Finding]:
+    for name, user in site.users.items():
+        for number, group in enumerate(user.groups):
+            if group not in site.groups:
+                yield ("users", name, "groups", number), f"unknown group {group!r}", nearest(group, [*site.groups])
+        yield from _known_gateways(site, ("users", name), user.gateways)
+    for name, group_ in site.groups.items():
+        for number, member in enumerate(group_.members):
+            if member not in site.users:
+                yield ("groups", name, "members", number), f"unknown user {member!r}", nearest(member, [*site.users])
+        yield from _known_gateways(site, ("groups", name), group_.gateways)
+
+
+def _known_gateways(site: Site, path: Path, names: list[str] | None) -> Iterator[Finding]:
+    for number, name in enumerate(names or []):
+        if name not in site.gateways:
+            yield (*path, "gateways", number), f"unknown gateway {name!r}", nearest(name, [*site.gateways])
+
+
+def _share(site: Site, name: str, share: Share) -> Iterator[Finding]:
+    here: Path = ("shares", name)
+    gateway = site.gateways.get(share.gateway)
+    if gateway is None:
+        yield (*here, "gateway"), f"unknown gateway {share.gateway!r}", nearest(share.gateway, [*site.gateways])
+        return
+    path = share.storage.path
+    if not any(path.startswith(root.rstrip("/") + "/") for root in gateway.roots):
+        yield (
+            (*here, "storage"),
+            f"{path} is outside the roots of gateway {share.gateway!r}",
+            f"use a folder below {', '.join(gateway.roots)}, or add its parent to gateways.{share.gateway}.roots",
+        )
+    yield from _principals(site, here, share)
+    yield from _combinations(here, share)
+    if share.guest != "no" and "guest" not in gateway.permit:
+        yield (
+            (*here, "guest"),
+            "guests are not permitted, so that nobody gets in without a password",
+            f"if that is meant, write permit: [guest] at gateways.{share.gateway}",
+        )
+    yield from _options(here, gateway, share.options, globals_=False)
+
+
+def _principals(site: Site, here: Path, share: Share) -> Iterator[Finding]:
+    for level in ("read", "write", "admin", "deny"):
+        for number, name in enumerate(getattr(share.access, level)):
+            known = site.groups if name.startswith("@") else site.users
+            if name != "*" and name.removeprefix("@") not in known:
+                what = "group" if name.startswith("@") else "user"
+                yield (*here, "access", level, number), f"unknown {what} {name!r}", nearest(name.strip("@"), [*known])
+            if name == "*" and level in ("admin", "deny"):
+                yield (*here, "access", level, number), f"* is too much for {level}", "name the users or groups"
+    if not share.access.granted and share.guest == "no" and share.preset != "plain":
+        yield here, "nobody may use this share", "write access: {write: [alice, '@engineers']}, or read, or admin"
+    if share.permissions == "keep":
+        return
+    for entry in share.permissions.acl or []:
+        what, name, _ = entry.split(":")
+        known = site.users if what == "user" else site.groups
+        if name not in known:
+            yield (*here, "permissions", "acl"), f"unknown {what} {name!r}", nearest(name, [*known])
+    owner, group = share.permissions.owner, share.permissions.group
+    if owner not in ("root", "nobody", *site.users):
+        yield (*here, "permissions", "owner"), f"unknown user {owner!r}", nearest(owner, ["root", *site.users])
+    if group not in (None, "root", "users", "nogroup", *site.groups):
+        yield (*here, "permissions", "group"), f"unknown group {group!r}", nearest(group or "", [*site.groups])
+
+
+def _combinations(here: Path, share: Share) -> Iterator[Finding]:
+    if share.previous_versions and share.storage.directory:
+        yield (
+            (*here, "previous_versions"),
+            "a plain directory has no snapshots",
+            "use btrfs or zfs storage, or leave previous_versions out",
+        )
+    if share.previous_versions and share.homes:
+        yield (*here, "previous_versions"), "home folders have no previous versions yet", "leave one of them out"
+    if share.time_machine and share.multi_protocol:
+        yield (*here, "multi_protocol"), "Time Machine needs a share of its own", "leave multi_protocol out"
+    if share.max_size and not share.time_machine:
+        yield (*here, "max_size"), "max_size limits Time Machine only", "use storage.quota for other shares"
+    if share.homes and (share.guest != "no" or share.permissions == "keep"):
+        yield (*here, "homes"), "home folders belong to their users", "leave guest and permissions out"
+
+
+def _options(here: Path, gateway: Gateway, options: dict[str, str | bool | int], globals_: bool) -> Iterator[Finding]:
+    name = here[1] if globals_ else None
+    for key in options:
+        word = " ".join(key.lower().split())
+        at = (*here, "options", key)
+        if word in MANAGED and not globals_:
+            if "options" not in gateway.permit or word not in gateway.permit:
+                yield at, f"{key!r} has a key of its own", f"use {MANAGED[word]}"
+            continue
+        if any(letter in key for letter in "=[]#;") or not word:
+            yield at, f"{key!r} is no option name", "write the name as in smb.conf(5), without ="
+        elif "options" not in gateway.permit:
+            yield at, "options of smb.conf are switched off", "write permit: [options] at the gateway"
+        elif word in DANGEROUS and word not in gateway.permit:
+            whose = f"gateways.{name}" if name else "its gateway"
+            yield at, f"{key!r} weakens the gateway's security", f"if it is meant, add {word!r} to permit at {whose}"
+
+
+def _names(site: Site) -> Iterator[Finding]:
+    seen: dict[tuple[str, str], str] = {}
+    for name, share in site.shares.items():
+        visible = (share.gateway, (share.name or name).lower())
+        if visible in seen:
+            yield (
+                ("shares", name),
+                f"shares {seen[visible]!r} and {name!r} have one name on gateway {share.gateway!r}",
+                "Samba does not tell upper from lower case: give one of them another name",
+            )
+        seen[visible] = name
+        if not share.name:
+            from smbplan.spec.types import RESERVED_SHARES
+
+            if name.lower() in RESERVED_SHARES:
+                yield ("shares", name), f"{name!r} is reserved by Samba", "give it another key, or a name: of its own"
+
+
+def _overlaps(site: Site) -> Iterator[Finding]:
+    """Two shares on one path or one inside another: sorted, an inner path follows its outer ones."""
+    items = sorted(
+        (share.gateway, share.storage.path + "/", name, share.allow_overlap) for name, share in site.shares.items()
+    )
+    outer: list[tuple[str, str, str, bool]] = []
+    for item in items:
+        while outer and not (outer[-1][0] == item[0] and item[1].startswith(outer[-1][1])):
+            outer.pop()
+        if outer and not item[3] and not outer[-1][3]:
+            relation = "is on the same path as" if outer[-1][1] == item[1] else "lies inside"
+            yield (
+                ("shares", item[2], "storage"),
+                f"share {item[2]!r} {relation} share {outer[-1][2]!r}",
+                "move one of them, or write allow_overlap: true",
+            )
+        outer.append(item)

@@ -1,0 +1,90 @@
+"""Value types of the definitions: every one is a single line of text or a number, checked where it is read."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+RESERVED_SHARES = {"global", "homes", "printers", "print$", "ipc$", "admin$"}
+_SHARE_FORBIDDEN = set('%<>*?|/\\+=;:",[]')
+
+
+def _size(value: Any) -> int:
+    """Bytes of `500GiB`; plain numbers are bytes."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGTP]iB)?", str(value))
+    if not match or not float(match[1]):
+        raise ValueError(f"{value!r} is no size — write a number with KiB, MiB, GiB or TiB, such as 500GiB")
+    return int(float(match[1]) * SIZE_UNITS[match[2] or ""])
+
+
+def _days(value: Any) -> int:
+    match = re.fullmatch(r"([1-9]\d{0,4})\s*(d|w)?", str(value))
+    if not match or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number of days — write 30d or 4w")
+    return int(match[1]) * (7 if match[2] == "w" else 1)
+
+
+def _mode(value: Any) -> str:
+    if not re.fullmatch(r"[0-7]{3,4}", str(value)):
+        raise ValueError(f"{value!r} is no file mode — write three or four octal digits, such as 2770")
+    return f"{int(str(value), 8):04o}"
+
+
+def _path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"{value!r} is not absolute — begin the path with /")
+    if any(part in ("", ".", "..") for part in value.rstrip("/").split("/")[1:]):
+        raise ValueError(f"{value!r} is not plain — leave out '.', '..' and doubled slashes")
+    if '"' in value or "%" in value:
+        raise ValueError(f"{value!r} holds a character that smb.conf would expand — leave out % and quotes")
+    if len(value) > 1024:
+        raise ValueError("the path is longer than 1024 characters — shorten it")
+    return value.rstrip("/") or "/"
+
+
+def _share_name(value: str) -> str:
+    if value.lower() in RESERVED_SHARES:
+        raise ValueError(f"{value!r} is reserved by Samba — choose another name for the share")
+    bad = sorted(set(value) & _SHARE_FORBIDDEN)
+    if bad:
+        raise ValueError(f"{value!r} holds {' '.join(bad)}, which Samba can't serve — leave it out")
+    if value != value.strip():
+        raise ValueError(f"{value!r} begins or ends with a space — leave it out")
+    return value
+
+
+def _principal(value: str) -> str:
+    if value == "*" or re.fullmatch(r"@?[A-Za-z_][A-Za-z0-9_.-]{0,31}", value):
+        return value
+    raise ValueError(f"{value!r} is no user or group — write alice, @engineers, or * for every user")
+
+
+def _host_pattern(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9.:/_-]+|ALL", value):
+        return value
+    raise ValueError(f"{value!r} is no host or network — write 192.0.2.0/24, 2001:db8::/32 or a name")
+
+
+def _acl_entry(value: str) -> str:
+    if re.fullmatch(r"(user|group):[A-Za-z_][A-Za-z0-9_.-]{0,31}:[r-][w-][x-]", value):
+        return value
+    raise ValueError(f"{value!r} is no ACL entry — write group:engineers:rwx or user:alice:r-x")
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+Account = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+ShareName = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(_share_name)]
+Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+AbsolutePath = Annotated[str, AfterValidator(_path)]
+Principal = Annotated[str, AfterValidator(_principal)]
+HostPattern = Annotated[str, AfterValidator(_host_pattern)]
+AclEntry = Annotated[str, AfterValidator(_acl_entry)]
+_SIZE_SCHEMA = {"type": ["string", "integer"], "examples": ["500GiB"]}
+Size = Annotated[int, BeforeValidator(_size), Field(json_schema_extra=lambda s: s.update(_SIZE_SCHEMA))]
+_DAYS_SCHEMA = {"type": ["string", "integer"], "examples": ["30d", "4w"]}
+Days = Annotated[int, BeforeValidator(_days), Field(json_schema_extra=lambda s: s.update(_DAYS_SCHEMA))]
+_MODE_SCHEMA = {"type": ["string", "integer"], "examples": ["2770"]}
+Mode = Annotated[str, BeforeValidator(_mode), Field(json_schema_extra=lambda s: s.update(_MODE_SCHEMA))]

@@ -1,0 +1,113 @@
+"""Steps and plans as JSON, and back. A file that was altered or is of another major format is refused."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smbplan.engine.plan import digest
+from smbplan.engine.resource import Key, Record
+from smbplan.engine.step import Call, Move, Nature, Op, Step
+
+FORMAT = "1.0"
+
+
+class BadPlan(Exception):
+    """A plan file that can't be used."""
+
+    def __init__(self, summary: str, hint: str) -> None:
+        super().__init__(summary)
+        self.summary, self.hint = summary, hint
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A plan as apply needs it."""
+
+    site: str
+    steps: tuple[Step, ...]
+    endpoints: Mapping[str, Mapping[str, Any]]
+    document: Mapping[str, Any]
+
+
+def step_to_json(step: Step) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "address": step.address,
+        "target": step.target,
+        "title": step.title,
+        "reversibility": step.nature.value,
+        "do": op_to_json(step.do),
+        "undo": op_to_json(step.undo) if step.undo else None,
+        "why": step.why,
+        "after": list(step.after),
+        "units": list(step.units),
+        "bracket": step.bracket,
+    }
+
+
+def step_from_json(data: Mapping[str, Any]) -> Step:
+    """Raises KeyError, TypeError or ValueError for data that is no step."""
+    return Step(
+        id=data["id"],
+        address=data["address"],
+        target=data["target"],
+        title=data["title"],
+        do=op_from_json(data["do"]),
+        undo=op_from_json(data["undo"]) if data["undo"] else None,
+        nature=Nature(data["reversibility"]),
+        why=data["why"],
+        after=tuple(data["after"]),
+        units=tuple(data["units"]),
+        bracket=bool(data["bracket"]),
+    )
+
+
+def op_to_json(op: Op) -> dict[str, Any]:
+    if isinstance(op, Call):
+        return {"call": op.name, "arguments": dict(op.arguments)}
+    return {
+        "set": list(op.key),
+        "address": op.address,
+        "before": op.before,
+        "after": op.after,
+        "record": op.record.as_json() if op.record else None,
+        "options": dict(op.options),
+    }
+
+
+def op_from_json(data: Mapping[str, Any]) -> Op:
+    if "call" in data:
+        return Call(data["call"], data["arguments"])
+    type_, name = data["set"]
+    record = Record.from_json(data["record"]) if data["record"] else None
+    return Move(data["address"], Key(type_, name), data["before"], data["after"], record, data["options"])
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the digest that `read` checks."""
+    return {**document, "digest": digest(document)}
+
+
+def read(path: Path) -> Saved:
+    """Raises BadPlan."""
+    again = "make a new one with smbplan plan --out"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadPlan(f"{path}: {error.strerror}", again) from None
+    except (ValueError, RecursionError):
+        raise BadPlan(f"{path} is not a saved plan", again) from None
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise BadPlan(f"{path} is not a saved plan", again)
+    if str(document["format_version"]).split(".", 1)[0] != FORMAT.split(".", 1)[0]:
+        raise BadPlan(f"{path} has format {document['format_version']}; this smbplan reads {FORMAT}", again)
+    stated = document.pop("digest", None)
+    if stated != digest(document):
+        raise BadPlan(f"{path} was altered after it was made", again)
+    try:
+        steps = tuple(step_from_json(step) for step in document["steps"])
+        return Saved(document["site"], steps, document["endpoints"], document)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadPlan(f"{path} is not a complete plan", again) from None
