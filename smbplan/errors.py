@@ -1,4 +1,5 @@
 """What ends a command early; the command line turns it into a message and an exit code."""
+
 from dataclasses import dataclass
 
 

@@ -1,7 +1,7 @@
 """A persistent connection to the agent on one target: over SSH, or to a child process on this machine.
 
-    ChannelError          the connection can't be made, or was lost
-    └── Unreachable       it can't be made: nothing has happened on the target
+ChannelError          the connection can't be made, or was lost
+└── Unreachable       it can't be made: nothing has happened on the target
 """
 
 import base64
@@ -218,7 +218,11 @@ EXPLANATIONS: Sequence[tuple[str, str, str]] = (
         "if the host was reinstalled, remove its old key with ssh-keygen -R; else somebody is in between",
     ),
     ("Host key verification failed", "the host key is not known", "log in once with ssh, or add it to known_hosts"),
-    ("Permission denied", "SSH authentication failed", "check ssh.user and ssh.identity, and the target's authorized_keys"),
+    (
+        "Permission denied",
+        "SSH authentication failed",
+        "check ssh.user and ssh.identity, and the target's authorized_keys",
+    ),
     ("Could not resolve", "the host name is not known", "check the host, or write an address"),
     ("Connection refused", "nothing answers on the SSH port", "start sshd there, or set ssh.port"),
     ("timed out", "no answer from the host", "check that it is up and that its address is right"),

@@ -56,7 +56,9 @@ def _read(source: Mapping[str, Any]) -> str:
         return _one_line(text, str(path))
     command = list(source["command"])
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingSecret(f"secret command {command[0]}: {error.__class__.__name__}", "run it by hand") from None
     if done.returncode:

@@ -35,9 +35,7 @@ def masked(state: State, sensitive: frozenset[str]) -> State:
     """The state as a person may see it."""
     if not sensitive or not isinstance(state, dict):
         return state
-    return {
-        key: SENSITIVE if key in sensitive and value is not None else value for key, value in state.items()
-    }
+    return {key: SENSITIVE if key in sensitive and value is not None else value for key, value in state.items()}
 
 
 def _as_fields(state: State) -> dict[str, Any]:

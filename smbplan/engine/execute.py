@@ -212,9 +212,7 @@ class Execution:
             return False
         if step.bracket:
             return step.id in self._rerun and all(self._is_settled(self._steps[name]) for name in step.after)
-        return self._doomed(step) and all(
-            user.bracket or self._gone(user) for user in self._users[step.id]
-        )
+        return self._doomed(step) and all(user.bracket or self._gone(user) for user in self._users[step.id])
 
     def _gone(self, user: Step) -> bool:
         """Nothing of it is left that could need what it stood on."""

@@ -17,9 +17,7 @@ def build(edges: Mapping[str, Iterable[str]]) -> "nx.DiGraph[str]":
     """A graph from `node: what it waits for`; edges point from the earlier to the later. Raises CycleError."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(edges)
-    graph.add_edges_from(
-        (before, node) for node, befores in edges.items() for before in befores if before in edges
-    )
+    graph.add_edges_from((before, node) for node, befores in edges.items() for before in befores if before in edges)
     if not nx.is_directed_acyclic_graph(graph):
         raise CycleError([edge[0] for edge in nx.find_cycle(graph)])
     return graph

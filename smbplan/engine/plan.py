@@ -8,7 +8,7 @@ from typing import Any
 
 from smbplan.engine import diff, graph, policy, solve
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Kinds, Options
-from smbplan.engine.resource import Key, Live, Record, Resource
+from smbplan.engine.resource import Live, Record, Resource
 from smbplan.engine.step import Step
 
 
@@ -36,9 +36,7 @@ class Plan:
 
 def digest(data: Any) -> str:
     """SHA-256 over the canonical JSON form."""
-    return hashlib.sha256(
-        json.dumps(data, sort_keys=True, separators=(",", ":"), default=list).encode()
-    ).hexdigest()
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":"), default=list).encode()).hexdigest()
 
 
 def build(
@@ -52,7 +50,9 @@ def build(
     wanted = [] if options.destroy else list(wanted)
     names = {item.address for item in wanted}
     graph.build({item.address: item.after for item in wanted})
-    changes, hazards, warnings = [], [], []
+    changes: list[Change] = []
+    hazards: list[Hazard] = []
+    warnings: list[str] = []
     for item in wanted:
         change, found = _compare(site, item, live.get(item.target, Live()), kinds, options, names)
         changes.append(change)
@@ -68,7 +68,8 @@ def build(
     changed = [change for change in changes if change.action is not Action.NOOP]
     for change in changed:
         hazards += kinds[change.kind].hazards(change, live.get(change.target, Live()).facts)
-    hazards += policy.check(changed, len(changes))
+    managed = 0 if options.destroy else sum(change.record is not None for change in changes)
+    hazards += policy.check(changed, managed)
     refused, lifted = policy.sort(hazards, options.allow)
     return Plan(
         site=site,
@@ -78,9 +79,7 @@ def build(
         refused=refused,
         lifted=lifted,
         warnings=tuple(dict.fromkeys(warnings)),
-        spec_digest=digest(
-            [[item.address, item.target, item.key, item.desired, item.after] for item in wanted]
-        ),
+        spec_digest=digest([[item.address, item.target, item.key, item.desired, item.after] for item in wanted]),
         live_digest=live_digest(live),
     )
 
@@ -153,20 +152,7 @@ def _stale(kind: Kind, record: Record | None, item: Resource) -> bool:
     """The inventory does not say what it should, so that a later removal would go wrong."""
     if record is None:
         return not kind.uses  # what is used as it stands needs no entry
-    return replace(record, original=None) != replace(recorded(item, None), original=None)
-
-
-def recorded(item: Resource, original: Any) -> Record:
-    return Record(
-        item.address,
-        item.kind,
-        item.key,
-        item.after,
-        item.unit,
-        original,
-        item.prevent_destroy,
-        item.on_destroy,
-    )
+    return replace(record, original=None) != replace(Record.of(item, None), original=None)
 
 
 def _removal(
@@ -176,37 +162,17 @@ def _removal(
     if kind is None or (record.parked and not options.purge):
         return
     theirs = isinstance(raw, dict) and raw.get("mark")
-    foreign = (
-        kind.marked and raw is not None and theirs != f"{site}/{record.address}" and record.original is None
-    )
+    foreign = kind.marked and theirs != f"{site}/{record.address}" and record.original is None
     before = kind.canonical(raw)
+    change = Change(record.address, record.kind, target, Action.DELETE, before, before, raw, None, record)
     if raw is None or foreign or renamed:
-        reasons = ("no longer there" if raw is None else "renamed" if renamed else "no longer ours",)
-        yield Change(
-            record.address,
-            record.kind,
-            target,
-            Action.DELETE,
-            before,
-            before,
-            raw,
-            None,
-            record,
-            None,
-            reasons,
-        )
+        reason = "no longer there" if raw is None else "renamed" if renamed else "no longer ours"
+        yield replace(change, reasons=(reason,))
         return
     removal = kind.removal(raw, record, options)
-    after = kind.canonical(removal.after)
-    reasons = (removal.reason,) if removal.reason else ()
-    yield Change(
-        record.address, record.kind, target, Action.DELETE, before, after, raw, None, record, removal, reasons
+    yield replace(
+        change,
+        after=kind.canonical(removal.after),
+        removal=removal,
+        reasons=(removal.reason,) if removal.reason else (),
     )
-
-
-def keys(wanted: Iterable[Resource]) -> dict[str, list[Key]]:
-    """The objects to read on each target."""
-    found: dict[str, list[Key]] = {}
-    for item in wanted:
-        found.setdefault(item.target, []).append(item.key)
-    return found

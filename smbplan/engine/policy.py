@@ -8,9 +8,9 @@ FRACTION = 0.3  # of what is managed
 AT_LEAST = 10  # managed resources; below that everything is a large part
 
 
-def check(changes: Sequence[Change], total: int) -> Iterator[Hazard]:
-    """The guardrails that look at the plan as a whole, and those that hold for every kind."""
-    yield from _too_many(changes, total)
+def check(changes: Sequence[Change], managed: int) -> Iterator[Hazard]:
+    """The guardrails that look at the plan as a whole (`managed` resources are there now), and those for every kind."""
+    yield from _too_many([change for change in changes if change.record], managed)
     for change in changes:
         if change.action is Action.DELETE and change.record and change.record.prevent_destroy:
             yield Hazard(
@@ -21,17 +21,15 @@ def check(changes: Sequence[Change], total: int) -> Iterator[Hazard]:
             )
 
 
-def _too_many(changes: Sequence[Change], total: int) -> Iterator[Hazard]:
-    created = sum(change.action is Action.CREATE for change in changes)
-    existing = total - created
-    if existing < AT_LEAST:
+def _too_many(changes: Sequence[Change], managed: int) -> Iterator[Hazard]:
+    if managed < AT_LEAST:
         return
     for action in (Action.UPDATE, Action.DELETE):
         count = sum(change.action is action for change in changes)
-        if count > FRACTION * existing:
+        if count > FRACTION * managed:
             yield Hazard(
                 "",
-                f"{count} of {existing} resources would be {action}d, more than {FRACTION:.0%}",
+                f"{count} of {managed} resources would be {action}d, more than {FRACTION:.0%}",
                 f"if that is meant, use --allow many-{action}s",
                 f"many-{action}s",
             )

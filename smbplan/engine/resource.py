@@ -69,6 +69,13 @@ class Record:
         }
 
     @classmethod
+    def of(cls, item: Resource, original: State) -> "Record":
+        """The entry for a resource."""
+        return cls(
+            item.address, item.kind, item.key, item.after, item.unit, original, item.prevent_destroy, item.on_destroy
+        )
+
+    @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Record":
         """Raises KeyError, TypeError or ValueError for data that is no record."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import networkx as nx
 
 from smbplan.engine import graph
-from smbplan.engine.kind import Action, Change, Kinds, Options
+from smbplan.engine.kind import Action, Change, Kind, Kinds, Options
 from smbplan.engine.resource import Live, Record
 from smbplan.engine.step import Call, Move, Nature, Step
 
@@ -28,9 +28,7 @@ def selected(changes: Sequence[Change], targets: Sequence[str]) -> list[Change]:
     return [change if change.address in chosen else replace(change, action=Action.NOOP) for change in changes]
 
 
-def steps(
-    changes: Sequence[Change], kinds: Kinds, live: Mapping[str, Live], options: Options
-) -> tuple[Step, ...]:
+def steps(changes: Sequence[Change], kinds: Kinds, live: Mapping[str, Live], options: Options) -> tuple[Step, ...]:
     """The steps in a stable topological order."""
     tree = graph.build({change.address: _waits(change) for change in changes})
     units = graph.units(tree, {change.address: _unit(change) for change in changes})
@@ -58,44 +56,32 @@ def _unit(change: Change) -> str:
     return change.record.unit if change.record else ""
 
 
-def _main(
-    change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Mapping[str, tuple[str, ...]]
-) -> Step:
-    kind = kinds[change.kind]
-    common = {"id": change.address, "address": change.address, "target": change.target}
-    title = f"{change.action} {kind.title} {change.address.removeprefix(change.kind + '.')}"
-    if change.resource is None:
-        after = tuple(sorted(user for user in changed if change.address in _before(changed[user])))
-        return _remove(
-            change,
-            Step(**common, title=title, do=Call(""), undo=None, after=after, units=units[change.address]),
-        )
-    item, old = change.resource, change.record
-    if change.action is Action.CREATE or old is None:
-        original = change.raw
-    else:
-        original = old.original
-    record = Record(
-        item.address,
-        item.kind,
-        item.key,
-        item.after,
-        item.unit,
-        original,
-        item.prevent_destroy,
-        item.on_destroy,
+def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Mapping[str, tuple[str, ...]]) -> Step:
+    """The step that brings the resource where it belongs."""
+    kind, item = kinds[change.kind], change.resource
+    step = Step(
+        id=change.address,
+        address=change.address,
+        target=change.target,
+        title=f"{change.action} {kind.title} {change.address.removeprefix(change.kind + '.')}",
+        do=Call(""),
+        undo=None,
+        units=units[change.address],
     )
+    if item is None:
+        users = sorted(user for user in changed if change.address in _before(changed[user]))
+        return _remove(change, replace(step, after=tuple(users)), kind)
+    old = change.record
+    original = change.raw if change.action is Action.CREATE or old is None else old.original
+    record = Record.of(item, original)
     move = Move(item.address, item.key, kind.guard(change.raw), change.after, record, kind.options(item))
-    kept = kind.nature is Nature.KEPT
-    return Step(
-        **common,
-        title=title,
+    return replace(
+        step,
         do=move,
-        undo=None if kept else move.reversed(old),
+        undo=None if kind.nature is Nature.KEPT else move.reversed(old),
         nature=kind.nature,
         why=kind.why,
         after=tuple(sorted(name for name in item.after if name in changed)),
-        units=units[change.address],
     )
 
 
@@ -104,7 +90,7 @@ def _before(change: Change) -> tuple[str, ...]:
     return change.record.after if change.record else ()
 
 
-def _remove(change: Change, step: Step) -> Step:
+def _remove(change: Change, step: Step, kind: Kind) -> Step:
     assert change.record is not None
     removal = change.removal
     if removal is None:  # nothing of ours is left: only the entry goes
@@ -115,7 +101,9 @@ def _remove(change: Change, step: Step) -> Step:
             undo=Call("remember", {"record": change.record.as_json()}),
         )
     record = replace(change.record, parked="yes") if removal.parked else None
-    move = Move(change.address, change.record.key, change.raw, removal.after, record, removal.options)
+    # What can't be compared without its secret is not compared.
+    before = {**change.raw, **dict.fromkeys(kind.sensitive)} if kind.sensitive else change.raw
+    move = Move(change.address, change.record.key, before, removal.after, record, removal.options)
     lost = removal.nature is Nature.IRREVERSIBLE
     return replace(
         step,
@@ -127,9 +115,7 @@ def _remove(change: Change, step: Step) -> Step:
     )
 
 
-def _brackets(
-    changed: Iterable[Change], kinds: Kinds, units: Mapping[str, tuple[str, ...]]
-) -> Iterator[Step]:
+def _brackets(changed: Iterable[Change], kinds: Kinds, units: Mapping[str, tuple[str, ...]]) -> Iterator[Step]:
     calls: dict[tuple[str, str], tuple[Call, list[Change]]] = {}
     for change in changed:
         for name, call in kinds[change.kind].brackets(change):
@@ -189,9 +175,7 @@ def _irreversible_last(found: Sequence[Step]) -> list[Step]:
     result = []
     for step in found:
         if step.id in lost:
-            others = {
-                other.id for other in found if other.id not in lost and set(other.units) & set(step.units)
-            }
+            others = {other.id for other in found if other.id not in lost and set(other.units) & set(step.units)}
             result.append(replace(step, after=tuple(sorted({*step.after, *others}))))
         else:
             result.append(replace(step, after=tuple(name for name in step.after if name not in lost)))

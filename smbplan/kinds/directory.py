@@ -42,7 +42,10 @@ class Directory(Kind):
             return Removal({**self.canonical(live), "mark": None}, reason="holds data, which stays")
         if not options.purge:
             return Removal(
-                self.canonical(live), Nature.PARKED, reason="holds data; --purge deletes it with --delete-data", parked=True
+                self.canonical(live),
+                Nature.PARKED,
+                reason="holds data; --purge deletes it with --delete-data",
+                parked=True,
             )
         return Removal(None, Nature.IRREVERSIBLE, "deleted data can't be brought back", options={"delete_data": True})
 

@@ -31,6 +31,4 @@ def expand(site: Site) -> Iterator[Resource]:
             people = [member for member in members(site, name) if member in here]
             users = tuple(address("user", gateway, user) for user in people if not site.users[user].external)
             desired = {"gid": group.gid, "members": people}
-            yield Resource(
-                address("group", gateway, name), KIND.name, gateway, Key(KIND.object, name), desired, users
-            )
+            yield Resource(address("group", gateway, name), KIND.name, gateway, Key(KIND.object, name), desired, users)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 SYNONYMS = {
-    "allow hosts": "hosts allow", "deny hosts": "hosts deny", "browsable": "browseable", "casesignames": "case sensitive",
+    "allow hosts": "hosts allow", "deny hosts": "hosts deny", "browsable": "browseable",
+    "casesignames": "case sensitive",
     "create mode": "create mask", "directory": "path", "directory mode": "directory mask", "exec": "preexec",
     "group": "force group", "printable": "print ok", "public": "guest ok", "smb encrypt": "server smb encrypt",
     "vfs object": "vfs objects", "only guest": "guest only", "timestamp logs": "debug timestamp",

@@ -51,7 +51,7 @@ def _letters(digit: str) -> str:
 
 
 def _state(owner: str, group: str, mode: str, named: list[tuple[str, str, str]]) -> dict[str, Any]:
-    special, user, group_bits, other = mode
+    special, user, group_bits, other = tuple(mode)
     entries = {"user::": _letters(user), "group::": _letters(group_bits), "other::": _letters(other)}
     if named:
         entries |= {f"{what}:{name}:": letters for what, name, letters in named}

@@ -1,4 +1,4 @@
-"""What runs by itself on a gateway: snapshots for previous versions, and the emptying of recycle bins. systemd.timer(5)"""
+"""What runs by itself on a gateway: snapshots, and the emptying of recycle bins. systemd.timer(5)"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -25,7 +25,13 @@ def expand(site: Site) -> Iterator[Resource]:
         yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), RUNNING, (packages, config))
         if gateway.discovery:
             yield Resource(
-                f"service.{name}.wsdd", KIND.name, name, Key("service", "wsdd"), RUNNING, (packages,), f"discovery.{name}"
+                f"service.{name}.wsdd",
+                KIND.name,
+                name,
+                Key("service", "wsdd"),
+                RUNNING,
+                (packages,),
+                f"discovery.{name}",
             )
             yield Resource(
                 f"service.{name}.avahi-daemon",

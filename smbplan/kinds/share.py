@@ -13,7 +13,6 @@ from smbplan.kinds.password import secret
 from smbplan.kinds.vfs import modules
 from smbplan.spec.model import Share, Site
 
-ENCRYPTION = {"off": "off", "desired": "desired", "required": "required"}
 GRANTS = ("valid users", "write list", "admin users", "read list", "hosts allow")
 DENIALS = ("invalid users", "hosts deny")
 
@@ -78,7 +77,9 @@ KIND = ShareKind()
 def revoked(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether somebody who could use the share before may be kept out, or be kept from writing, now."""
     old, new = before["params"], after["params"]
-    grants = any(set(split(old.get(key, ""))) - set(split(new.get(key, ""))) for key in GRANTS if key in new or key in old)
+    grants = any(
+        set(split(old.get(key, ""))) - set(split(new.get(key, ""))) for key in GRANTS if key in new or key in old
+    )
     grants = grants or any(key in new and key not in old for key in ("valid users", "hosts allow"))
     denials = any(set(split(new.get(key, ""))) - set(split(old.get(key, ""))) for key in DENIALS)
     plainly = any(
@@ -135,7 +136,7 @@ def _access(share: Share) -> dict[str, str]:
     access, found = share.access, {"read only": "no"}
     if share.guest != "no":
         found["guest ok"] = "yes"
-    if access.granted and "*" not in access.granted:
+    if access.granted and "*" not in access.granted and share.guest == "no":
         found["valid users"] = " ".join(_quoted(access.granted))
     writers = [*access.write, *access.admin]
     if "*" not in access.write and share.guest != "write" and (access.read or share.guest == "read" or not writers):
@@ -166,7 +167,9 @@ def _files(share: Share) -> dict[str, str]:
 
 
 def _features(site: Site, share: Share) -> dict[str, str]:
-    found = {"server smb encrypt": ENCRYPTION[share.encryption], **modules(site, share)}
+    # A guest has no key to encrypt with: where guests may come, others may ask for encryption.
+    encryption = "default" if share.guest != "no" and share.encryption == "desired" else share.encryption
+    found = {"server smb encrypt": encryption, **modules(site, share)}
     if share.multi_protocol:
         found |= {"oplocks": "no", "level2 oplocks": "no", "posix locking": "yes", "strict locking": "yes"}
     if share.time_machine:

@@ -29,6 +29,4 @@ def expand(site: Site) -> Iterator[Resource]:
             user = site.users[name]
             if not user.external:
                 desired = {"uid": user.uid, "full_name": user.full_name, "locked": False}
-                yield Resource(
-                    address("user", gateway, name), KIND.name, gateway, Key(KIND.object, name), desired
-                )
+                yield Resource(address("user", gateway, name), KIND.name, gateway, Key(KIND.object, name), desired)

@@ -143,6 +143,8 @@ def _combinations(here: Path, share: Share) -> Iterator[Finding]:
         )
     if share.previous_versions and share.homes:
         yield (*here, "previous_versions"), "home folders have no previous versions yet", "leave one of them out"
+    if share.guest != "no" and share.encryption == "required":
+        yield (*here, "encryption"), "guests can't encrypt", "leave guest out, or write encryption: desired"
     if share.time_machine and share.multi_protocol:
         yield (*here, "multi_protocol"), "Time Machine needs a share of its own", "leave multi_protocol out"
     if share.max_size and not share.time_machine:

@@ -1,6 +1,6 @@
 """The definitions a person writes, typed. What a share expands to is the business of `smbplan.kinds`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Optional, Self
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -142,9 +142,7 @@ class Share(Definition):
     storage: Storage
     name: ShareName | None = Field(None, description="what clients see; the key when absent")
     comment: Text = ""
-    preset: Literal["default", "private", "public", "archive", "media", "homes", "time-machine", "plain"] = (
-        "default"
-    )
+    preset: Literal["default", "private", "public", "archive", "media", "homes", "time-machine", "plain"] = "default"
     access: Access = Access()
     guest: Literal["no", "read", "write"] = "no"
     permissions: Permissions | Literal["keep"] = Permissions()
@@ -192,7 +190,7 @@ class Group(Definition):
 def _partial(model: type[Definition], name: str) -> type[Definition]:
     """The same keys with none of them required: what `defaults` may hold."""
     fields: dict[str, Any] = {
-        key: (field.annotation | None, Field(None, description=field.description))
+        key: (Optional[field.annotation], Field(None, description=field.description))
         for key, field in model.model_fields.items()
     }
     return create_model(name, __base__=Definition, **fields)

@@ -1,9 +1,9 @@
 """Runs of a site on this machine: the plan, its journal, and how it ended.
 
-    STATE/SITE/lock                       held while a run lasts
-    STATE/SITE/runs/RUN/plan.json         the steps, written before the first one
-    STATE/SITE/runs/RUN/journal.jsonl     one line for each change of status; durable before it is acted on
-    STATE/SITE/runs/RUN/outcome.json      written last; a run without one was cut short
+STATE/SITE/lock                       held while a run lasts
+STATE/SITE/runs/RUN/plan.json         the steps, written before the first one
+STATE/SITE/runs/RUN/journal.jsonl     one line for each change of status; durable before it is acted on
+STATE/SITE/runs/RUN/outcome.json      written last; a run without one was cut short
 """
 
 import fcntl
@@ -70,7 +70,9 @@ class Run:
         for line in lines:
             try:
                 data = json.loads(line)
-                found.append(Entry(data["step"], Status(data["status"]), data.get("summary", ""), data.get("detail", "")))
+                found.append(
+                    Entry(data["step"], Status(data["status"]), data.get("summary", ""), data.get("detail", ""))
+                )
             except (ValueError, KeyError, TypeError):
                 break
         return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 from typing import Any
 
-from .core import IMAGES, Object, Refused, run, seal, unseal
+from .core import IMAGES, Object, Refused, run, samba_settings, seal, unseal
 
 SHELL, HOME = "/usr/sbin/nologin", "/nonexistent"
 PREFIX = "smbplan/"
@@ -70,9 +71,19 @@ class User(Object):
     def _describe(name: str, after: dict[str, Any]) -> None:
         sealed = ""
         if after.get("mark"):
-            sealed = PREFIX + seal(after["mark"], f"{name}:{pwd.getpwnam(name).pw_uid}") + ("!" if after["locked"] else "")
-        run(["usermod", "-c", ",".join([after.get("full_name") or "", "", "", "", sealed]) if sealed
-             else after.get("full_name") or "", name])
+            sealed = (
+                PREFIX + seal(after["mark"], f"{name}:{pwd.getpwnam(name).pw_uid}") + ("!" if after["locked"] else "")
+            )
+        run(
+            [
+                "usermod",
+                "-c",
+                ",".join([after.get("full_name") or "", "", "", "", sealed])
+                if sealed
+                else after.get("full_name") or "",
+                name,
+            ]
+        )
 
 
 class Password(Object):
@@ -117,8 +128,8 @@ class Password(Object):
     def _account(self, name: str) -> Any:
         try:
             return self._database().getsampwnam(name)
-        except ImportError:
-            return None  # no Samba, so no passwords
+        except (ImportError, FileNotFoundError):
+            return None  # no Samba, or no passwords yet
         except Exception as error:  # the binding raises its own untyped error
             if "Unable to get user information" in str(error) or "NO_SUCH_USER" in str(error):
                 return None
@@ -126,9 +137,11 @@ class Password(Object):
 
     @staticmethod
     def _database() -> Any:
-        from samba.samba3 import param, passdb
+        from samba.samba3 import passdb
 
-        settings = param.get_context()
+        settings = samba_settings()
+        if not os.path.exists(settings.private_path("passdb.tdb")):
+            raise FileNotFoundError  # opening would create it
         return passdb.PDB(settings.get("passdb backend"))
 
     @staticmethod

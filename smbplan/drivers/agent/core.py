@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any
 
+SMB_CONF = "/etc/samba/smb.conf"
 STATE = Path("/var/lib/smbplan")  # inventory and before-images; root only
 
 
@@ -77,7 +79,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.smbplan-{os.getpid()}")
     try:
-        with part.open("w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), mode)
@@ -113,6 +115,15 @@ def unseal(sealed: str | None, thing: str) -> str | None:
         return None
     mark = sealed.rsplit("/", 1)[0]
     return mark if seal(mark, thing) == sealed else None
+
+
+def samba_settings() -> Any:
+    """Samba's own view of its configuration; its built-in defaults while there is none. Raises ImportError."""
+    from samba.samba3 import param
+
+    settings = param.get_context()
+    settings.load(SMB_CONF if os.path.exists(SMB_CONF) else os.devnull)
+    return settings
 
 
 class Images:

@@ -10,7 +10,6 @@ from typing import Any
 
 from .core import Object, Refused, read_text, seal, unseal, write
 
-SMB_CONF = "/etc/samba/smb.conf"
 PACKAGED = "/usr/share/samba/smb.conf"
 BLOCK_BEGIN = "# smbplan include, begin: made by smbplan, removed by `smbplan destroy`"
 BLOCK_END = "# smbplan include, end"
@@ -44,6 +43,8 @@ class File(Object):
         path = Path(name)
         if after is None:
             path.unlink()
+            if path.parent.name == "smbplan" and not os.listdir(path.parent):
+                path.parent.rmdir()  # ours, too
             return
         begin, end = header(name)
         first = f"{begin}{seal(after['mark'], name)}{end}\n" if after.get("mark") else ""
@@ -64,7 +65,7 @@ class SmbConf(Object):
         begin, _ = HEADERS["#"]
         first, _, rest = text.partition("\n")
         mark = unseal(first.removeprefix(begin), name) if first.startswith(begin) else None
-        pristine = mark is None and _settings(text) == _settings(read_text(Path(PACKAGED)) or "?")
+        pristine = mark is None and settings(text) == settings(read_text(Path(PACKAGED)) or "?")
         if mark or pristine:
             return {"mark": mark, "content": rest if mark else text, "foreign": False, "include": ""}
         sections = parse(text)
@@ -133,7 +134,7 @@ def unpark_section(text: str, name: str) -> str:
     )
 
 
-def _settings(text: str) -> dict[str, dict[str, str]]:
+def settings(text: str) -> dict[str, dict[str, str]]:
     """What a file sets, but for the workgroup, which Debian's installer fills in."""
     found = parse(text)
     found.get("global", {}).pop("workgroup", None)

@@ -20,9 +20,9 @@ class Inventory:
     def _load() -> dict[str, Any]:
         text = read_text(PATH)
         try:
-            sites = json.loads(text) if text else {}
+            sites: Any = json.loads(text) if text else {}
             if isinstance(sites, dict) and all(isinstance(site.get("records"), dict) for site in sites.values()):
-                return sites
+                return dict(sites)
         except (ValueError, AttributeError):
             pass
         raise Refused(f"{PATH} is damaged", "", "restore it from a backup, or move it away and use apply --adopt")

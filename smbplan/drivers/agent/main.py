@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from typing import IO, Any
+from typing import IO, Any, Callable
 
 from . import samba
 from .accounts import Group, Password, User
@@ -142,15 +142,23 @@ def finish(request: dict[str, Any]) -> Any:
     IMAGES.forget()
 
 
-VERBS = {
+def check(request: dict[str, Any]) -> Any:
+    return samba.check(request["text"])
+
+
+def about(request: dict[str, Any]) -> Any:
+    return facts()
+
+
+VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "read": read,
     "perform": perform,
-    "check": lambda request: samba.check(request["text"]),
+    "check": check,
     "lock": lock,
     "config": config,
     "peers": peers,
     "finish": finish,
-    "facts": lambda request: facts(),
+    "facts": about,
 }
 
 

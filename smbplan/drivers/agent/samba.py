@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from typing import Any
 
-from .core import Refused, run
+from .core import Refused, run, samba_settings
 
 PROBE = ".smbplan-probe"
 
@@ -22,7 +22,9 @@ def close(arguments: dict[str, Any]) -> None:
     """End the live sessions that may not use a share any more, or all of one that is gone. smbcontrol(1)"""
     if _running():
         run(["smbcontrol", "smbd", "reload-config"])
-        run(["smbcontrol", "smbd", "close-share" if arguments.get("gone") else "close-denied-share", arguments["share"]])
+        run(
+            ["smbcontrol", "smbd", "close-share" if arguments.get("gone") else "close-denied-share", arguments["share"]]
+        )
 
 
 def restart(arguments: dict[str, Any]) -> None:
@@ -83,7 +85,7 @@ def _prove(share: str, who: dict[str, Any], encrypted: bool) -> None:
         raise Refused(
             f"share {share} does not serve {user}: {words}",
             repr(error),
-            "compare the share's access list with the permissions of its folder; the gateway's log is in /var/log/samba",
+            "compare the share's access list with the permissions of its folder; Samba logs to /var/log/samba",
         ) from None
     if who["access"] == "none":
         raise Refused(f"share {share} serves {user}, who is denied")
@@ -92,10 +94,10 @@ def _prove(share: str, who: dict[str, Any], encrypted: bool) -> None:
 def _connect(share: str, who: dict[str, Any], encrypted: bool) -> Any:
     from samba import credentials
     from samba.samba3 import libsmb_samba_internal as libsmb
-    from samba.samba3 import param
 
-    settings = param.get_context()
+    settings = samba_settings()
     login = credentials.Credentials()
+    login.guess(settings)
     login.set_kerberos_state(credentials.DONT_USE_KERBEROS)
     if who["user"] is None:
         login.set_anonymous()

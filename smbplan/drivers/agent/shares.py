@@ -6,12 +6,14 @@ whole batch, and need no reload.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
-from .core import Object, Refused, read_text, seal, unseal, write
-from .files import SMB_CONF, park_section, parse, unpark_section
+from .core import SMB_CONF, Object, Refused, read_text, samba_settings, seal, unseal, write
+from .files import park_section, parse, unpark_section
 
 MARK = "smbplan:mark"
 
@@ -32,8 +34,7 @@ class Share(Object):
         return {"mark": unseal(sealed, name.lower()), "params": stored, "source": "registry"}
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-        if self._registry is None:
-            self._open()
+        self._open(create=True)
         if self._registry is None:
             raise Refused("Samba's Python module is missing", "", "apt-get install python3-samba")
         if before and before["source"] == "registry":
@@ -48,7 +49,7 @@ class Share(Object):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing for what is set inside; far faster than one by one."""
-        self._open()
+        self._open(create=True)
         if self._registry is None:
             yield
             return
@@ -84,13 +85,16 @@ class Share(Object):
                 return None
             raise Refused(f"Samba's registry can't be read: {error}") from None
 
-    def _open(self) -> None:
+    def _open(self, create: bool = False) -> None:
         if self._registry is None:
             try:
                 from samba.samba3 import smbconf
+
+                settings = samba_settings()
             except ImportError:
                 return  # no Samba yet, so no shares
-            self._registry = smbconf.init_reg(None)
+            if create or os.path.exists(settings.state_path("registry.tdb")):
+                self._registry = smbconf.init_reg(None)
 
     def _sections(self) -> dict[str, dict[str, str]]:
         text = read_text(Path(SMB_CONF)) or ""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from . import acl
 from .core import IMAGES, Object, Refused, run, seal, unseal
@@ -38,7 +39,7 @@ class Directory(Object):
         if not os.path.isdir(name) or not self._is_one(name):
             return None
         state = {"mark": unseal(self._mark(name), name), **acl.read(name), **self._extra(name)}
-        state["empty"] = not os.listdir(name)
+        state["empty"] = _is_empty(name)
         if options.get("recursive"):
             state["deviating"] = sum(1 for _ in _deviating(name, state))
         return state
@@ -154,7 +155,7 @@ class Dataset(Directory):
         if not os.path.isdir(path):
             raise Refused(f"dataset {name} is not mounted", f"mountpoint is {path}", f"zfs mount {name}")
         quota = int(found["quota"]) if found["quota"].isdigit() else 0
-        mark, empty = unseal(found[self.PROPERTY], name), not os.listdir(path)
+        mark, empty = unseal(found[self.PROPERTY], name), _is_empty(path)
         return {"mark": mark, **acl.read(path), "quota": quota, "path": path, "empty": empty}
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
@@ -175,6 +176,16 @@ class Dataset(Directory):
         wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
         if wanted != have:
             acl.write(now["path"], wanted)
+
+
+def _is_empty(path: str) -> bool:
+    """Nothing but folders that we made, which are removed before it."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            ours = entry.is_dir(follow_symlinks=False) and _get_xattr(entry.path, MARK) is not None
+            if not ours or not _is_empty(entry.path):
+                return False
+    return True
 
 
 def _remove_parents(name: str) -> None:

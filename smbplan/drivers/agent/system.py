@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
-from .core import STATE, Object, Refused, read_text, run, write
-from .files import PACKAGED, SMB_CONF, _settings
+from .core import SMB_CONF, STATE, Object, Refused, read_text, run, write
+from .files import PACKAGED, settings
 
 POLICY = Path("/usr/sbin/policy-rc.d")  # while it says 101, maintainer scripts start nothing
 APT = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold"]
@@ -41,22 +42,21 @@ class Packages(Object):
                 run([*APT, "--no-install-recommends", "install", *names], env=QUIET)
         added = sorted(installed() - had)
         write(self.ADDED, json.dumps(sorted({*self._added(), *added})))
-        if not had_conf and conf.exists() and _settings(conf.read_text()) == _settings(read_text(Path(PACKAGED)) or "?"):
+        if not had_conf and conf.exists() and settings(conf.read_text()) == settings(read_text(Path(PACKAGED)) or "?"):
             conf.unlink()  # Debian's default shares are nobody's wish
         units = [unit for name in added for unit in _units(name)]
         if units:
             run(["systemctl", "disable", "--quiet", *units])
 
-    def _purge(self, names: set[str]) -> None:
+    def _purge(self, names: Iterable[str]) -> None:
         """What we installed, and the dependencies that came with it."""
-        added = self._added()
-        gone = sorted((names | added) & installed())
+        gone = sorted({*names, *self._added()} & installed())
         with _nothing_starts():
             run([*APT, "purge", *gone], env=QUIET)
         self.ADDED.unlink(missing_ok=True)
 
-    def _added(self) -> set[str]:
-        return set(json.loads(read_text(self.ADDED) or "[]"))
+    def _added(self) -> list[str]:
+        return list(json.loads(read_text(self.ADDED) or "[]"))
 
 
 class Service(Object):
@@ -93,7 +93,9 @@ def installed() -> set[str]:
 def _units(package: str) -> list[str]:
     """The enabled services that a package brought."""
     files = run(["dpkg", "-L", package]).splitlines()
-    names = [Path(path).name for path in files if re.fullmatch(r".*/systemd/system/[^/@]+\.(service|socket|timer)", path)]
+    names = [
+        Path(path).name for path in files if re.fullmatch(r".*/systemd/system/[^/@]+\.(service|socket|timer)", path)
+    ]
     states = [(name, run(["systemctl", "show", "-P", "UnitFileState", name]).strip()) for name in names]
     return [name for name, state in states if state == "enabled"]
 

@@ -1,0 +1,355 @@
+"""The use cases, and the only place where layers are wired together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.secrets import MissingSecret
+from smbplan.engine import plan as planning
+from smbplan.engine.execute import Execution, Outcome, resumed
+from smbplan.engine.graph import CycleError
+from smbplan.engine.kind import Action, Hazard, Options
+from smbplan.engine.plan import Plan
+from smbplan.engine.resource import Key, Live, Resource
+from smbplan.engine.step import Move, Status, Step
+from smbplan.errors import Refused, Trouble
+from smbplan.kinds import config, expand, kinds
+from smbplan.report import document
+from smbplan.spec.load import Loaded, load
+from smbplan.spec.model import Gateway, Site
+from smbplan.spec.problems import SpecError
+from smbplan.store import codec, runs
+
+Watch = Callable[[Step, Status], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with all that applying it needs."""
+
+    plan: Plan
+    endpoints: Mapping[str, Endpoint]
+    spec: Loaded | None = None
+    counts: Mapping[str, Counts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How a run ended."""
+
+    run: str
+    site: str
+    steps: tuple[Step, ...]
+    outcome: Outcome
+    counts: Mapping[str, Counts] = field(default_factory=dict)
+
+
+def validate(path: Path) -> Loaded:
+    """The definitions, checked without any target. Raises Refused."""
+    try:
+        return load(path)
+    except SpecError as error:
+        raise Refused(
+            *(
+                Trouble(problem.summary, problem.hint, file=problem.file, line=problem.line, column=problem.column)
+                for problem in error.problems
+            )
+        ) from None
+
+
+def plan(path: Path, options: Options, connect: Connect = Channel) -> Planned:
+    """What would be done. Raises Refused when that can't be said; guardrails are in the plan."""
+    loaded = validate(path)
+    site = loaded.site
+    with Fleet(site.site, endpoints(site), connect) as fleet:
+        made = _plan(fleet, loaded, options)
+        return Planned(made, fleet.endpoints, loaded, fleet.counts)
+
+
+def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
+    site = loaded.site
+    wanted = [_placed(item, loaded) for item in expand(site)]
+    _must_be_recovered(site.site)
+    live, hazards = _observe(fleet, wanted, options)
+    try:
+        made = planning.build(site.site, wanted, live, kinds(), options)
+    except KeyError as error:
+        raise Refused(Trouble(f"--target {error.args[0]} names nothing", "smbplan graph shows all addresses")) from None
+    except CycleError as error:
+        raise Refused(Trouble(str(error))) from None
+    hazards += [] if made.refused else _check(fleet, site, made, live)
+    if not hazards:
+        return made
+    return replace(made, steps=(), refused=(*made.refused, *hazards))
+
+
+def endpoints(site: Site) -> dict[str, Endpoint]:
+    return {name: _endpoint(name, gateway) for name, gateway in site.gateways.items()}
+
+
+def _endpoint(name: str, gateway: Gateway) -> Endpoint:
+    return Endpoint(
+        name=name,
+        local=gateway.connection == "local",
+        host=gateway.host or name,
+        user=gateway.ssh.user,
+        port=gateway.ssh.port,
+        identity=gateway.ssh.identity,
+        config=gateway.ssh.config,
+        sudo=gateway.ssh.sudo,
+    )
+
+
+def _placed(item: Resource, loaded: Loaded) -> Resource:
+    """The resource with the place of its definition."""
+    from smbplan.engine.resource import Location
+
+    section, _, name = item.unit.partition(".")
+    where = ("shares", name) if section == "share" else ("gateways", item.target)
+    return replace(item, origin=Location(*loaded.source.where(where, key=True)))
+
+
+def _must_be_recovered(site: str) -> None:
+    cut = runs.interrupted(site)
+    if cut is None:
+        return
+    try:
+        with runs.lock(site):
+            pass
+    except runs.Busy as busy:
+        raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
+    raise Refused(Trouble(f"run {cut.id} of site {site} was cut short", "smbplan recover puts things back first"))
+
+
+def _observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple[dict[str, Live], list[Hazard]]:
+    """One round trip to every gateway at once; one more where a peer tells of a gateway that was dropped."""
+    keys: dict[str, dict[Key, Mapping[str, Any]]] = {target: {} for target in fleet.endpoints}
+    for item in wanted:
+        keys[item.target][item.key] = kinds()[item.kind].options(item)
+    live: dict[str, Live] = {}
+    hazards: list[Hazard] = []
+    _read(fleet, keys, live, hazards)
+    known = {name: Endpoint(**data) for seen in live.values() for name, data in seen.peers.items()}
+    known |= {name: Endpoint(**data) for name, data in runs.peers(fleet.site).items()}
+    dropped = {name: endpoint for name, endpoint in known.items() if name not in keys and name not in options.forget}
+    addresses = {(endpoint.host, endpoint.port, endpoint.local) for endpoint in fleet.endpoints.values()}
+    moved = [name for name, at in dropped.items() if (at.host, at.port, at.local) in addresses]
+    for name in moved:
+        del dropped[name]  # the gateway was renamed: its inventory has just been read
+    fleet.endpoints.update(dropped)
+    _read(fleet, {name: {} for name in dropped}, live, hazards, "; --forget {} drops it from the site")
+    return live, hazards
+
+
+def _read(
+    fleet: Fleet,
+    keys: Mapping[str, Mapping[Key, Mapping[str, Any]]],
+    live: dict[str, Live],
+    hazards: list[Hazard],
+    way_out: str = "",
+) -> None:
+    troubles = []
+    for target, answer in fleet.each(list(keys), lambda target: fleet.read(target, keys[target])).items():
+        if isinstance(answer, ChannelError):
+            hint = answer.hint + way_out.format(target)
+            troubles.append(Trouble(answer.summary, hint, answer.detail, f"gateway.{target}"))
+        elif isinstance(answer, MissingSecret):
+            troubles.append(Trouble(answer.summary, answer.hint, "", f"gateway.{target}"))
+        else:
+            live[target], errors = answer
+            hazards += [
+                Hazard(f"{target}:{key.name}", words["summary"], words["hint"]) for key, words in errors.items()
+            ]
+    if troubles:
+        raise Refused(*dict.fromkeys(troubles))
+
+
+def _check(fleet: Fleet, site: Site, made: Plan, live: Mapping[str, Live]) -> list[Hazard]:
+    """testparm's opinion of what would be written, before anything is."""
+    texts: dict[str, str] = {}
+    for name, gateway in site.gateways.items():
+        new = [
+            change
+            for change in made.changes
+            if change.target == name and change.resource and change.kind in ("samba.share", "samba.config")
+        ]
+        if new and live[name].facts.get("samba"):
+            body = [config.content(site, name, gateway).replace("include = registry", "")]
+            for change in new:
+                if change.kind == "samba.share" and change.resource:
+                    lines = "".join(f"   {key} = {value}\n" for key, value in change.after["params"].items())
+                    body.append(f"[{change.resource.key.name}]\n{lines}")
+            texts[name] = "\n".join(body)
+    found = []
+    for target, answer in fleet.each(list(texts), lambda name: fleet.ask(name, "check", text=texts[name])).items():
+        if isinstance(answer, Exception):
+            raise Refused(Trouble(str(answer), address=f"gateway.{target}"))
+        found += [
+            Hazard(f"samba.config.{target}", f"testparm: {line}", "correct the option; see smb.conf(5)")
+            for line in answer
+        ]
+    return found
+
+
+def apply(
+    planned: Planned, parallelism: int = 10, watch: Watch = lambda step, status: None, connect: Connect = Channel
+) -> Applied:
+    """Carry the plan out. Raises Refused when it may not be, with nothing changed."""
+    made = planned.plan
+    if made.refused:
+        raise Refused(*map(trouble, made.refused))
+    text = document.plan(made, kinds(), planned.endpoints)
+    return _run(made.site, made.steps, planned.endpoints, text, parallelism, watch, connect)
+
+
+def apply_saved(path: Path, parallelism: int, watch: Watch, connect: Connect = Channel) -> Applied:
+    """Exactly the plan in the file. Raises Refused for one that is stale, altered or unreadable."""
+    saved = load_saved(path)
+    _must_be_recovered(saved.site)
+    found = {name: Endpoint(**data) for name, data in saved.endpoints.items()}
+    _refuse_stale(saved.site, saved.steps, found, connect)
+    return _run(saved.site, saved.steps, found, saved.document, parallelism, watch, connect)
+
+
+def load_saved(path: Path) -> codec.Saved:
+    """Raises Refused."""
+    try:
+        return codec.read(path)
+    except codec.BadPlan as error:
+        raise Refused(Trouble(error.summary, error.hint, file=str(path))) from None
+
+
+def _refuse_stale(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint], connect: Connect) -> None:
+    from smbplan.drivers.agent.core import matches
+
+    moves = [(step.target, step.do) for step in steps if isinstance(step.do, Move)]
+    keys: dict[str, dict[Key, Mapping[str, Any]]] = {}
+    for target, move in moves:
+        keys.setdefault(target, {})[move.key] = move.options
+    live: dict[str, Live] = {}
+    with Fleet(site, found, connect) as fleet:
+        _read(fleet, keys, live, [])
+    stale = [step.address for step in steps if isinstance(step.do, Move) and _is_stale(step, step.do, live, matches)]
+    if stale:
+        raise Refused(
+            *(
+                Trouble("the plan is stale: this has changed since it was made", "make a new plan", address=address)
+                for address in stale
+            )
+        )
+
+
+def _is_stale(step: Step, move: Move, live: Mapping[str, Live], matches: Callable[[Any, Any], bool]) -> bool:
+    seen = live[step.target]
+    before = step.undo.record if isinstance(step.undo, Move) else None
+    return not matches(seen.states.get(move.key), move.before) or (
+        step.undo is not None and seen.records.get(move.address) != before
+    )
+
+
+def _run(
+    site: str,
+    steps: tuple[Step, ...],
+    found: Mapping[str, Endpoint],
+    text: Mapping[str, Any],
+    parallelism: int,
+    watch: Watch,
+    connect: Connect,
+) -> Applied:
+    try:
+        with runs.lock(site), Fleet(site, found, connect) as fleet:
+            targets = sorted({step.target for step in steps})
+            _lock_targets(fleet, targets)
+            if not steps:
+                _remember(fleet, site, found)
+                return Applied("", site, steps, Outcome({}), fleet.counts)
+            run = runs.start(site, text)
+            fleet.run_id = run.id
+            journal = runs.Journal(run)
+            outcome = Execution(steps, fleet, journal, parallelism, watch).run()
+            return _finish(fleet, run, steps, outcome, targets, found)
+    except runs.Busy as busy:
+        raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
+
+
+def _lock_targets(fleet: Fleet, targets: Sequence[str]) -> None:
+    answers = fleet.each(targets, lambda target: fleet.channel(target).lock(fleet.owner, 0))
+    bad = [error for error in answers.values() if isinstance(error, ChannelError)]
+    if bad:
+        raise Refused(*(Trouble(error.summary, error.hint, error.detail) for error in bad))
+
+
+def _finish(
+    fleet: Fleet,
+    run: runs.Run,
+    steps: tuple[Step, ...],
+    outcome: Outcome,
+    targets: Sequence[str],
+    found: Mapping[str, Endpoint],
+) -> Applied:
+    applied = Applied(run.id, run.site, steps, outcome, fleet.counts)
+    if outcome.name != "stranded":
+        fleet.each(targets, lambda target: fleet.ask(target, "finish", run=run.id))
+        _remember(fleet, run.site, found)
+    run.finish(document.applied(applied.run, applied.steps, outcome))
+    return applied
+
+
+def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
+    """Tell every target which gateways the site has, so that a dropped one is found from any other."""
+    live = fleet.each(list(found), lambda target: fleet.ask(target, "read", site=site, keys=[]))
+    managed = {name for name, answer in live.items() if isinstance(answer, Mapping) and answer["records"]}
+    known = {name: at.as_json() for name, at in found.items() if name in managed}
+    runs.remember_peers(site, known)
+    for target, answer in live.items():
+        wanted = {name: data for name, data in known.items() if name != target} if target in managed else {}
+        if isinstance(answer, Mapping) and answer["peers"] != wanted:
+            fleet.each([target], lambda target, wanted=wanted: fleet.ask(target, "peers", site=site, peers=wanted))  # type: ignore[misc]
+
+
+def recover(site: str, watch: Watch, connect: Connect = Channel) -> Applied | None:
+    """Undo what a run that was cut short has done. None: there is no such run. Raises Refused."""
+    run = runs.interrupted(site)
+    if run is None:
+        return None
+    try:
+        with runs.lock(site):
+            return _recover(run, watch, connect)
+    except runs.Busy as busy:
+        raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
+    except codec.BadPlan as error:
+        raise Refused(Trouble(error.summary, error.hint)) from None
+
+
+def _recover(run: runs.Run, watch: Watch, connect: Connect) -> Applied:
+    steps = run.steps()
+    found = {name: Endpoint(**data) for name, data in run.plan()["endpoints"].items()}
+    with Fleet(run.site, found, connect) as fleet:
+        fleet.run_id = run.id
+        journal = runs.Journal(run)
+        execution = Execution(steps, fleet, journal, watch=watch, start=resumed(run.entries(), steps))
+        outcome = execution.run()
+        outcome.interrupted = True
+        return _finish(fleet, run, steps, outcome, sorted({step.target for step in steps}), found)
+
+
+def trouble(hazard: Hazard) -> Trouble:
+    place = hazard.origin
+    return Trouble(
+        hazard.summary,
+        hazard.hint,
+        address=hazard.address,
+        file=place.file if place else "",
+        line=place.line if place else 0,
+        column=place.column if place else 0,
+        guardrail=hazard.guardrail,
+    )
+
+
+def actions(made: Plan) -> dict[str, int]:
+    """The summary line's numbers."""
+    counts = {str(action): made.count(action) for action in Action if action is not Action.NOOP}
+    return {**counts, "unchanged": made.unchanged}

@@ -1,0 +1,125 @@
+"""Steps as commands for a person: what to type when smbplan could not finish. One renderer for each type of object."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from smbplan.engine.step import Call, Move, Step
+
+
+def commands(steps: Sequence[Step]) -> list[str]:
+    """The commands that finish the undo of stranded steps, in order, each with the host to type it on."""
+    found = []
+    for step in steps:
+        op = step.undo
+        if isinstance(op, Move):
+            found += [f"{step.target}# {line}" for line in RENDER[op.key.type](op.key.name, op.before, op.after)]
+        elif isinstance(op, Call):
+            found += [f"{step.target}# {line}" for line in _call(op)]
+    return found
+
+
+def _call(op: Call) -> list[str]:
+    share = shlex.quote(str(op.arguments.get("share", "")))
+    return {
+        "reload": ["smbcontrol smbd reload-config"],
+        "close": [f"smbcontrol smbd close-share {share}"],
+    }.get(op.name, [])
+
+
+def _path(name: str, before: Any, after: Any) -> list[str]:
+    path = shlex.quote(name)
+    if after is None:
+        return [f"rmdir {path}"]
+    lines = [f"mkdir -p {path}"] if before is None else []
+    lines.append(f"chown {shlex.quote(after['owner'])}:{shlex.quote(after['group'])} {path}")
+    lines.append(f"setfacl -b -k {path}")
+    lines.append(f"setfacl --set {shlex.quote(','.join(after['acl']))} {path}")
+    if after["default"]:
+        lines.append(f"setfacl -d --set {shlex.quote(','.join(after['default']))} {path}")
+    lines.append(
+        f"chmod {'u' if int(after['special']) & 4 else 'g' if int(after['special']) & 2 else 'o'}+s {path}"
+        if int(after["special"])
+        else f"chmod a-s {path}"
+    )
+    return lines
+
+
+def _subvolume(name: str, before: Any, after: Any) -> list[str]:
+    path = shlex.quote(name)
+    if after is None:
+        return [f"btrfs subvolume delete {path}"]
+    limit = [f"btrfs qgroup limit {after['quota'] or 'none'} {path}"] if after.get("quota") is not None else []
+    return [*([f"btrfs subvolume create {path}"] if before is None else []), *limit, *_path(name, after, after)]
+
+
+def _dataset(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"zfs destroy {shlex.quote(name)}"]
+    return [
+        *([f"zfs create -p {shlex.quote(name)}"] if before is None else []),
+        f"zfs set quota={after.get('quota') or 'none'} {shlex.quote(name)}",
+        *_path(f"/{name}", after, after),
+    ]
+
+
+def _user(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"userdel {name}"]
+    make = [f"useradd -M -N -g users -d /nonexistent -s /usr/sbin/nologin -u {after['uid']} {name}"]
+    return [*(make if before is None else []), f"usermod -c {shlex.quote(after.get('full_name') or '')} {name}"]
+
+
+def _group(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"groupdel {name}"]
+    make = [f"groupadd -g {after['gid']} {name}"] if before is None else []
+    return [*make, f"gpasswd -M {shlex.quote(','.join(after['members']))} {name}"]
+
+
+def _password(name: str, before: Any, after: Any) -> list[str]:
+    return [f"smbpasswd -x {name}"] if after is None else [f"smbpasswd -a {name}  # type the former password"]
+
+
+def _file(name: str, before: Any, after: Any) -> list[str]:
+    path = shlex.quote(name)
+    if after is None:
+        return [f"rm {path}"]
+    if after.get("foreign"):
+        return [f"editor {path}  # the line `include = {after['include'] or before.get('include')}`"]
+    return [f"printf %s {shlex.quote(after['content'])} > {path}", f"chmod {after.get('mode', '0644')} {path}"]
+
+
+def _share(name: str, before: Any, after: Any) -> list[str]:
+    lines = [] if before is None else [f"net conf delshare {shlex.quote(name)}"]
+    if after is None:
+        return lines
+    section = f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in after["params"].items())
+    return [*lines, f"printf %s {shlex.quote(section)} | net conf import /dev/stdin"]
+
+
+def _packages(name: str, before: Any, after: Any) -> list[str]:
+    gone = sorted(set(before["installed"]) - set(after["installed"]))
+    return [f"apt-get purge {' '.join(gone)}"] if gone else []
+
+
+def _service(name: str, before: Any, after: Any) -> list[str]:
+    return [
+        f"systemctl {'enable' if after['enabled'] else 'disable'} {name}",
+        f"systemctl {'start' if after['active'] else 'stop'} {name}",
+    ]
+
+
+RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
+    "directory": _path,
+    "subvolume": _subvolume,
+    "dataset": _dataset,
+    "user": _user,
+    "group": _group,
+    "password": _password,
+    "file": _file,
+    "smbconf": _file,
+    "share": _share,
+    "packages": _packages,
+    "service": _service,
+}
