@@ -2,15 +2,19 @@
 
 Both directions use the same edges. A step starts when all it waits for is done. When a step fails, its units fail:
 their steps that have not started are cancelled, and each one that took effect (or may have) is undone as soon as
-everything that stands on it is settled. A step that another, healthy unit needs too stays. If an undo fails, the step
-is stranded and fences what it stands on, which then is stranded as well; the other branches go on.
+everything that stands on it is settled. A step that another, healthy unit needs too stays; one that waited for a step
+which goes, goes too (the removal of what a rolled back share still needs). If an undo fails, the step is stranded and
+fences what it stands on, which then is stranded as well; the other branches go on.
 
 Targets work at the same time; each one gets all its ready steps as one batch, in a stable order.
 """
 
 import queue
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +22,8 @@ from smbplan.engine.step import Nature, Op, Status, Step
 
 BATCH = 500  # steps in one request; bounds what one lost answer leaves unknown
 SETTLED = {Status.CANCELLED, Status.UNDONE, Status.KEPT}
+UNSTABLE = {Status.PENDING, Status.DOING, Status.UNDOING}
+Batch = list[tuple[Step, bool]]  # steps, and whether forwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Outcome:
     problems: list[Problem] = field(default_factory=list)
     stranded: list[Step] = field(default_factory=list)
     interrupted: bool = False
+    brackets: frozenset[str] = frozenset()  # the steps that leave nothing behind by themselves
 
     @property
     def name(self) -> str:
@@ -78,7 +85,8 @@ class Outcome:
             return "stranded"
         if not self.problems and not self.interrupted:
             return "applied"
-        return "partial" if Status.DONE in self.statuses.values() else "rolled_back"
+        left = any(status is Status.DONE for name, status in self.statuses.items() if name not in self.brackets)
+        return "partial" if left else "rolled_back"
 
 
 def resumed(entries: Iterable[Entry], steps: Sequence[Step]) -> dict[str, Status]:
@@ -110,48 +118,52 @@ class Execution:
         self._parallelism = parallelism
         self._status = dict(start or dict.fromkeys(self._steps, Status.PENDING))
         self._failed_units: set[str] = set()
-        self._rerun: set[str] = set()  # brackets that must run again after an undo
-        self._outcome = Outcome(self._status)
+        self._doomed: set[str] = set()  # steps that must not start, or have to go again
+        self._fenced: set[str] = set()  # steps that a stranded one stands on
+        self._due: set[str] = set()  # brackets to run, since a step before them took effect, or may have
+        self._outcome = Outcome(self._status, brackets=frozenset(step.id for step in steps if step.bracket))
         if start is not None:
-            self._fail(unit for step in steps for unit in step.units)
-            self._rerun = {step.id for step in steps if step.bracket and self._status[step.id] is not Status.CANCELLED}
+            self._outcome.interrupted = True
+            self._turn_back()
+            self._due = {step.id for step in steps if step.bracket and self._was_begun(step)}
 
     def run(self) -> Outcome:
         """Until nothing is left to do. Ctrl-C turns the run back."""
-        answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        busy: dict[str, tuple[list[tuple[Step, bool]], Future[Sequence[Result]]]] = {}
-        with ThreadPoolExecutor(max_workers=self._parallelism) as pool:
+        answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # targets; None: Ctrl-C
+        busy: dict[str, tuple[Batch, Future[Sequence[Result]]]] = {}
+        with ThreadPoolExecutor(max_workers=self._parallelism) as pool, _interrupts(lambda: answers.put(None)):
             while True:
-                try:
-                    for target, batch in self._batches(set(busy)).items():
-                        if len(busy) < self._parallelism:
-                            busy[target] = (batch, self._submit(pool, target, batch, answers))
-                    if not busy:
-                        break
-                    batch, future = busy.pop(answers.get())
-                    self._finish(batch, future.result())
-                except KeyboardInterrupt:
+                for target, batch in self._batches(set(busy)).items():
+                    if len(busy) < self._parallelism:
+                        busy[target] = (batch, self._submit(pool, target, batch, answers))
+                if not busy:
+                    return self._outcome
+                answer = answers.get()
+                if answer is None:
                     self._outcome.interrupted = True
-                    self._fail(unit for step in self._steps.values() for unit in step.units)
-        return self._outcome
+                    self._turn_back()
+                else:
+                    batch, future = busy.pop(answer)
+                    self._finish(batch, future.result())
 
     def _submit(
         self,
         pool: ThreadPoolExecutor,
         target: str,
-        batch: list[tuple[Step, bool]],
-        answers: "queue.SimpleQueue[str]",
+        batch: Batch,
+        answers: "queue.SimpleQueue[str | None]",
     ) -> "Future[Sequence[Result]]":
+        self._due.difference_update(step.id for step, _ in batch)
         self._note([(step, Status.DOING if forward else Status.UNDOING, "", "") for step, forward in batch])
         ops = [step.do if forward else step.undo for step, forward in batch]
         future = pool.submit(self._runner.run, target, [op for op in ops if op is not None])
         future.add_done_callback(lambda _: answers.put(target))
         return future
 
-    def _batches(self, busy: set[str]) -> dict[str, list[tuple[Step, bool]]]:
+    def _batches(self, busy: set[str]) -> dict[str, Batch]:
         """What may start now, by target; settles on the way what never will."""
         self._settle()
-        found: dict[str, list[tuple[Step, bool]]] = {}
+        found: dict[str, Batch] = {}
         for step in self._steps.values():
             if step.target in busy or len(found.get(step.target, ())) >= BATCH:
                 continue
@@ -167,66 +179,75 @@ class Execution:
         while moved:
             notes = [(step, status, "", "") for step in self._steps.values() if (status := self._verdict(step))]
             for step, status, _, _ in notes:
-                if status is Status.CANCELLED and not step.bracket:
-                    self._fail(step.units)
+                if status is Status.CANCELLED and not step.bracket and step.id not in self._doomed:
+                    self._fail(step.units)  # a bracket failed before it
                 if status is Status.STRANDED:
-                    self._outcome.stranded.append(step)
+                    self._strand(step)
             self._note(notes)
             moved = bool(notes)
 
     def _verdict(self, step: Step) -> Status | None:
         status = self._status[step.id]
         if status is Status.PENDING:
-            before = [self._status[name] for name in step.after]
             if step.bracket:
-                idle = all(each in SETTLED | {Status.FAILED} for each in before)
+                idle = step.id not in self._due and self._is_quiet(step)
                 return Status.CANCELLED if idle else None
-            broken = any(
-                self._status[name] in {Status.FAILED, Status.UNDONE, Status.STRANDED}
-                or (self._status[name] is Status.CANCELLED and not self._steps[name].bracket)
-                for name in step.after
-            )
-            return Status.CANCELLED if broken or self._doomed(step) else None
-        if not self._doomed(step) or step.bracket or status not in {Status.DONE, Status.FAILED}:
+            failed = {Status.FAILED, Status.STRANDED}
+            broken = any(self._steps[name].bracket and self._status[name] in failed for name in step.after)
+            return Status.CANCELLED if broken or step.id in self._doomed else None
+        if step.id not in self._doomed or step.bracket or status not in {Status.DONE, Status.FAILED}:
             return None
-        users = [self._status[user.id] for user in self._users[step.id] if not user.bracket]
-        if Status.STRANDED in users and step.undo is not None:
-            return Status.STRANDED
-        if step.undo is None and step.nature is not Nature.REVERSIBLE and status is Status.DONE:
-            return Status.KEPT
-        return None
-
-    def _doomed(self, step: Step) -> bool:
-        return bool(self._failed_units) and self._failed_units.issuperset(step.units)
+        if step.undo is not None:
+            return Status.STRANDED if step.id in self._fenced else None
+        stays = step.nature is not Nature.REVERSIBLE and status is Status.DONE
+        return Status.KEPT if stays and (step.id in self._fenced or self._is_bare(step)) else None
 
     def _may_do(self, step: Step) -> bool:
         if self._status[step.id] is not Status.PENDING:
             return False
-        before = [(self._steps[name], self._status[name]) for name in step.after]
         if step.bracket:
-            return all(self._is_settled(each) for each, _ in before)
-        return all(status is Status.DONE or (each.bracket and status in SETTLED) for each, status in before)
+            return step.id in self._due and self._is_quiet(step)
+        return all(self._carries(self._steps[name]) for name in step.after)
+
+    def _carries(self, step: Step) -> bool:
+        """What waits for it may start."""
+        status = self._status[step.id]
+        if step.bracket:
+            return step.id not in self._due and status in SETTLED | {Status.DONE}
+        return status is Status.DONE
 
     def _may_undo(self, step: Step) -> bool:
-        if step.undo is None or self._status[step.id] not in {Status.DONE, Status.FAILED}:
+        status = self._status[step.id]
+        if step.undo is None:
             return False
         if step.bracket:
-            return step.id in self._rerun and all(self._is_settled(self._steps[name]) for name in step.after)
-        return self._doomed(step) and all(user.bracket or self._gone(user) for user in self._users[step.id])
+            again = status is not Status.STRANDED and status not in UNSTABLE
+            return again and step.id in self._due and self._is_quiet(step)
+        return step.id in self._doomed and status in {Status.DONE, Status.FAILED} and self._is_bare(step)
+
+    def _is_bare(self, step: Step) -> bool:
+        """Nothing stands on it any more."""
+        return all(user.bracket or self._gone(user) for user in self._users[step.id])
 
     def _gone(self, user: Step) -> bool:
         """Nothing of it is left that could need what it stood on."""
         status = self._status[user.id]
         return status in SETTLED or (status is Status.FAILED and user.undo is None)
 
+    def _is_quiet(self, bracket: Step) -> bool:
+        """Every step before the bracket is done for good, or gone."""
+        return all(self._is_settled(self._steps[name]) for name in bracket.after)
+
     def _is_settled(self, step: Step) -> bool:
-        """Done for good, or gone."""
         status = self._status[step.id]
         if status is Status.DONE:
-            return not self._doomed(step) or step.undo is None
+            return step.id not in self._doomed or step.undo is None
         return status in SETTLED | {Status.STRANDED} or (status is Status.FAILED and step.undo is None)
 
-    def _finish(self, batch: Sequence[tuple[Step, bool]], results: Sequence[Result]) -> None:
+    def _was_begun(self, bracket: Step) -> bool:
+        return any(self._status[name] is not Status.CANCELLED for name in (bracket.id, *bracket.after))
+
+    def _finish(self, batch: Batch, results: Sequence[Result]) -> None:
         notes = []
         for (step, forward), result in zip(batch, results, strict=True):
             if result.ok:
@@ -239,16 +260,35 @@ class Execution:
             if status is Status.FAILED:
                 self._fail(step.units)
             if status is Status.STRANDED:
-                self._outcome.stranded.append(step)
-            if status in {Status.UNDONE, Status.FAILED}:
-                self._rerun |= {user.id for user in self._users[step.id] if user.bracket}
+                self._strand(step)
+            self._due |= {user.id for user in self._users[step.id] if user.bracket}
             if step.bracket and status is Status.FAILED:
-                self._rerun.add(step.id)
+                self._due.add(step.id)
             notes.append((step, status, result.summary, result.detail))
         self._note(notes)
 
+    def _turn_back(self) -> None:
+        self._fail(unit for step in self._steps.values() for unit in step.units)
+
     def _fail(self, units: Iterable[str]) -> None:
+        """These units go, with every step that no other unit needs, and with what waited for such a step."""
         self._failed_units.update(units)
+        found = [step for step in self._steps.values() if self._failed_units.issuperset(step.units)]
+        while found:
+            step = found.pop()
+            if step.id not in self._doomed:
+                self._doomed.add(step.id)
+                found += [] if step.bracket else self._users[step.id]
+
+    def _strand(self, step: Step) -> None:
+        """Nothing that it stands on, over however many others, may be touched any more."""
+        self._outcome.stranded.append(step)
+        below = [] if step.bracket else list(step.after)
+        while below:
+            name = below.pop()
+            if name not in self._fenced:
+                self._fenced.add(name)
+                below += self._steps[name].after
 
     def _note(self, notes: Sequence[tuple[Step, Status, str, str]]) -> None:
         """Journal first, then act on it."""
@@ -258,3 +298,16 @@ class Execution:
         for step, status, _, _ in notes:
             self._status[step.id] = status
             self._watch(step, status)
+
+
+@contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C calls `stop`, instead of ending whatever goes on at that moment, such as a write to the journal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

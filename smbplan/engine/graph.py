@@ -29,12 +29,10 @@ def order(graph: "nx.DiGraph[str]") -> list[str]:
 
 
 def units(graph: "nx.DiGraph[str]", own: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """The units of each node: its own, or those of everything that needs it, or else itself."""
+    """The units of each node: its own and those of everything that needs it, or else itself."""
     found: dict[str, frozenset[str]] = {}
     for node in reversed(list(nx.topological_sort(graph))):
-        if own.get(node):
-            found[node] = frozenset({own[node]})
-            continue
-        users = [found[user] for user in graph.successors(node)]
-        found[node] = frozenset().union(*users) if users else frozenset({node})
+        users = frozenset().union(*(found[user] for user in graph.successors(node)))
+        mine = frozenset({own[node]}) if own.get(node) else frozenset()
+        found[node] = users | mine or frozenset({node})
     return {node: tuple(sorted(names)) for node, names in found.items()}

@@ -67,6 +67,7 @@ class Change:
     raw: State = None
     resource: Resource | None = None
     record: Record | None = None
+    original: State = None  # what stood there before us
     removal: Removal | None = None
     reasons: tuple[str, ...] = ()
 

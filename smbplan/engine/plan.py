@@ -8,7 +8,7 @@ from typing import Any
 
 from smbplan.engine import diff, graph, policy, solve
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Kinds, Options
-from smbplan.engine.resource import Live, Record, Resource
+from smbplan.engine.resource import Live, Record, Resource, State
 from smbplan.engine.step import Step
 
 
@@ -117,6 +117,7 @@ def _compare(
         else record is not None and (not kind.marked or raw is None or record.original is not None)
     )
     before = kind.canonical(raw)
+    original = _original(kind, item, live, record, raw, bool(theirs) and theirs == mark, names)
     after = kind.canonical(kind.complete(item.desired, before))
     if kind.marked:
         after = {**after, "mark": mark if raw is None or theirs == mark or kind.claims(raw) else None}
@@ -145,7 +146,21 @@ def _compare(
             )
     elif before != after or _stale(kind, record, item):
         action = Action.UPDATE
-    return Change(item.address, item.kind, item.target, action, before, after, raw, item, record), hazards
+    return Change(item.address, item.kind, item.target, action, before, after, raw, item, record, original), hazards
+
+
+def _original(
+    kind: Kind, item: Resource, live: Live, record: Record | None, raw: State, marked: bool, names: set[str]
+) -> State:
+    """What stood there before us: as the inventory says, under the former address too where that was renamed."""
+    if raw is None:
+        return None
+    if record is None:
+        at_key = (each for each in live.records.values() if each.key == item.key and each.kind == kind.name)
+        record = next((each for each in at_key if each.address not in names), None)
+    if record is not None:
+        return record.original
+    return None if marked else raw  # one with our mark was made by us, whatever happened to the inventory
 
 
 def _stale(kind: Kind, record: Record | None, item: Resource) -> bool:

@@ -14,17 +14,26 @@ ATOMIC = "run"  # the unit of everything under --atomic
 
 
 def selected(changes: Sequence[Change], targets: Sequence[str]) -> list[Change]:
-    """The changes that `--target` names, with what they stand on; the others become no-ops."""
+    """The changes that `--target` names, with all that has to come before them; the others become no-ops."""
     if not targets:
         return list(changes)
-    waits = {change.address: _waits(change) for change in changes}
+    by_address = {change.address: change for change in changes}
     units = {change.address: _unit(change) for change in changes}
-    chosen = {name for name in waits if name in targets or units[name] in targets}
-    missing = [target for target in targets if target not in waits and target not in units.values()]
+    missing = [target for target in targets if target not in by_address and target not in units.values()]
     if missing:
         raise KeyError(missing[0])
-    order = graph.build(waits)
-    chosen |= set().union(*(nx.ancestors(order, name) for name in chosen))
+    users: dict[str, list[str]] = {}
+    for change in changes:
+        for name in _before(change) if change.action is not Action.NOOP else ():
+            users.setdefault(name, []).append(change.address)
+    chosen: set[str] = set()
+    found = [name for name in by_address if name in targets or units[name] in targets]
+    while found:
+        name = found.pop()
+        if name not in chosen and name in by_address:
+            chosen.add(name)
+            item = by_address[name].resource
+            found += item.after if item else users.get(name, ())  # what goes waits for whatever stands on it
     return [change if change.address in chosen else replace(change, action=Action.NOOP) for change in changes]
 
 
@@ -72,8 +81,7 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         users = sorted(user for user in changed if change.address in _before(changed[user]))
         return _remove(change, replace(step, after=tuple(users)), kind)
     old = change.record
-    original = change.raw if change.action is Action.CREATE or old is None else old.original
-    record = Record.of(item, original)
+    record = Record.of(item, change.original)
     move = Move(item.address, item.key, kind.guard(change.raw), change.after, record, kind.options(item))
     return replace(
         step,
@@ -152,7 +160,11 @@ def _proofs(
         call = kinds[item.kind].proof(item) if item and stands_on[item.address] else None
         if item is None or call is None:
             continue
-        waits = [*stands_on[item.address], *(step.id for step in brackets if step.target == item.target)]
+        mine = set(units[item.address])
+        waits = [
+            *stands_on[item.address],
+            *(step.id for step in brackets if step.target == item.target and mine & set(step.units)),
+        ]
         yield Step(
             id=f"{item.address}#proof",
             address=item.address,

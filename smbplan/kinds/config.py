@@ -48,6 +48,14 @@ class Config(Kind):
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource
+        dormant = change.raw["dormant"] if change.raw and change.raw["foreign"] else []
+        if item is not None and dormant:
+            yield Hazard(
+                change.address,
+                f"Samba on {change.target} does not read its registry yet, which holds {', '.join(dormant)}",
+                "look at `net conf list` there, and drop with `net conf delshare` what is not to be served",
+                origin=item.origin,
+            )
         if item is None or not change.after["foreign"] or item.desired["adopt"]:
             return
         if item.desired["explicit"]:

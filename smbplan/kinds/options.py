@@ -14,10 +14,26 @@ SYNONYMS = {
 }  # fmt: skip
 INVERTED = {"writeable": "read only", "writable": "read only", "write ok": "read only"}
 YES, NO = {"yes", "true", "on", "1"}, {"no", "false", "off", "0"}
-# Values are lists of names; spaces and commas separate, and the order means nothing.
+# What `testparm -sv` of Samba 4.17 shows as Yes, No or Auto for a share.
+SWITCHES = {
+    "access based share enum", "acl allow execute always", "acl check permissions",
+    "acl flag inherited canonicalization", "acl group control", "acl map full control", "administrative share",
+    "afs share", "available", "blocking locks", "browseable", "case sensitive",
+    "check parent directory delete on close", "default devmode", "delete readonly", "delete veto files",
+    "dmapi support", "dos filemode", "dos filetime resolution", "dos filetimes", "durable handles", "ea support",
+    "fake directory create times", "fake oplocks", "follow symlinks", "smbd force process locks",
+    "force printername", "force unknown acl user", "guest ok", "guest only", "hide dot files", "hide special files",
+    "hide unreadable", "hide unwriteable files", "honor change notify privilege", "inherit acls",
+    "inherit permissions", "kernel oplocks", "kernel share modes", "level2 oplocks", "locking", "map acl inherit",
+    "map archive", "map hidden", "map system", "msdfs root", "msdfs shuffle referrals", "nt acl support", "oplocks",
+    "posix locking", "preexec close", "preserve case", "print ok", "print notify backchannel", "read only",
+    "root preexec close", "short preserve case", "smbd async dosmode", "smbd getinfo ask sharemode",
+    "smbd search ask sharemode", "spotlight", "store dos attributes", "strict allocate", "strict locking",
+    "strict rename", "strict sync", "sync always", "use client driver", "use sendfile", "wide links",
+}  # fmt: skip
+# Values are lists of names; spaces and commas separate.
 LISTS = {"valid users", "invalid users", "read list", "write list", "admin users", "hosts allow", "hosts deny"}
-# 1 and 0 are numbers here.
-NUMBERS = {"max connections", "create mask", "directory mask", "force create mode", "force directory mode"}
+MASKS = {"create mask", "directory mask", "force create mode", "force directory mode"}
 
 
 def plain(value: str | bool | int) -> str:
@@ -26,11 +42,11 @@ def plain(value: str | bool | int) -> str:
 
 
 def canonical(params: Mapping[str, str]) -> dict[str, str]:
-    """Equal settings become equal dictionaries."""
+    """Equal settings become equal dictionaries; texts and lists stay as they are written."""
     found: dict[str, str] = {}
     for key, value in params.items():
         name = " ".join(key.lower().split())
-        words = " ".join(str(value).split())
+        words = str(value).strip()
         if name in INVERTED and words.lower() in YES | NO:
             name, words = INVERTED[name], "no" if words.lower() in YES else "yes"
         name = SYNONYMS.get(name, name)
@@ -39,27 +55,30 @@ def canonical(params: Mapping[str, str]) -> dict[str, str]:
 
 
 def _value(name: str, words: str) -> str:
-    if name in LISTS:
-        return " ".join(sorted(split(words)))
-    if name in NUMBERS:
-        return f"{int(words, 8):04o}" if "mask" in name or "mode" in name else words
-    if words.lower() in YES:
-        return "yes"
-    return "no" if words.lower() in NO else words
+    if name in MASKS:
+        return f"{int(words, 8):04o}" if words and set(words) <= set("01234567") else words
+    if name in SWITCHES and words.lower() in YES | NO:
+        return "yes" if words.lower() in YES else "no"
+    return words
+
+
+def same(name: str, one: str, other: str) -> bool:
+    """Whether two canonical values of a parameter mean the same: the order of a list means nothing, but for EXCEPT."""
+    if one == other or name not in LISTS:
+        return one == other
+    ordered = "EXCEPT" in (*split(one), *split(other))
+    return split(one) == split(other) if ordered else set(split(one)) == set(split(other))
 
 
 def split(words: str) -> list[str]:
-    """The names in a list; quotes keep a name with spaces together."""
-    found, rest = [], words
-    while rest := rest.lstrip(" ,\t"):
-        prefix = ""
-        while rest and rest[0] in "@+&":
-            prefix, rest = prefix + rest[0], rest[1:]
-        if rest.startswith('"'):
-            name, _, rest = rest[1:].partition('"')
-            found.append(f'{prefix}"{name}"' if " " in name else prefix + name)
+    """The names in a list. Quotes, which may stand anywhere, keep a name with spaces together."""
+    found, quoted, name = [], False, ""
+    for letter in f"{words} ":
+        if letter == '"':
+            quoted = not quoted
+        elif letter in " ,\t" and not quoted:
+            found += [name] if name else []
+            name = ""
         else:
-            end = next((index for index, letter in enumerate(rest) if letter in " ,\t"), len(rest))
-            found.append(prefix + rest[:end])
-            rest = rest[end:]
-    return found
+            name += letter
+    return found + ([name.strip()] if name.strip() else [])

@@ -8,7 +8,7 @@ from smbplan.engine.resource import Key, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds import directory, schedule
 from smbplan.kinds.names import address, groups_on, level, members, unit, users_on
-from smbplan.kinds.options import canonical, plain, split
+from smbplan.kinds.options import canonical, plain, same, split
 from smbplan.kinds.password import secret
 from smbplan.kinds.vfs import modules
 from smbplan.spec.model import Share, Site
@@ -27,7 +27,11 @@ class ShareKind(Kind):
         return {"mark": state.get("mark"), "params": canonical(state["params"]), "source": state["source"]}
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
-        return {"params": canonical(desired["params"]), "source": "registry"}
+        """A list that means the same stays as it is written."""
+        have = live["params"] if live else {}
+        params = canonical(desired["params"])
+        params |= {key: have[key] for key in params if key in have and same(key, params[key], have[key])}
+        return {"params": params, "source": "registry"}
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
         """Live sessions lose what was revoked. Undoing a change may revoke as well."""
@@ -37,7 +41,7 @@ class ShareKind(Kind):
         calls = []
         if change.after is None or change.before is None or revoked(change.before, change.after):
             calls.append((f"close {name}", Call("close", {"share": name, "gone": change.after is None})))
-        if change.before and change.before["source"] == "file":
+        if any(state and state["source"] != "registry" for state in (change.before, change.after)):
             calls.append(("reload", Call("reload")))
         return calls
 
@@ -69,6 +73,8 @@ class ShareKind(Kind):
         names = resource.desired["unproved"]
         if names:
             yield f"{resource.address}: not proved for {', '.join(names)}: smbplan holds no password of theirs"
+        elif not resource.desired["proof"]["principals"]:
+            yield f"{resource.address}: unproved: smbplan holds no password of anybody who may use it"
 
 
 KIND = ShareKind()
@@ -122,6 +128,8 @@ def params(site: Site, name: str, share: Share) -> dict[str, str]:
     if share.preset != "plain":
         found |= _files(share)
         found |= _features(site, share)
+    elif "encryption" in share.model_fields_set:
+        found["server smb encrypt"] = share.encryption
     found |= _access(share)
     if share.hidden:
         found["browseable"] = "no"

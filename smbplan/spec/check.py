@@ -13,12 +13,12 @@ Finding = tuple[Path, str, str]
 # Options that hand out more than a share, by running commands, following links or changing who somebody is.
 DANGEROUS = {
     "root preexec", "root postexec", "preexec", "postexec", "exec", "magic script", "print command",
-    "wide links", "allow insecure wide links", "unix extensions", "force user", "force group",
+    "wide links", "allow insecure wide links", "unix extensions", "force user", "force group", "group",
     "server min protocol", "min protocol", "client min protocol", "server signing", "ntlm auth", "lanman auth",
     "map to guest", "guest account", "restrict anonymous", "null passwords", "username map", "username map script",
     "include", "config file", "copy", "add user script", "delete user script", "add group script",
     "check password script", "passwd program", "panic action", "message command", "dfree command", "root directory",
-    "smb encrypt", "server smb encrypt", "encrypt passwords", "security", "guest only", "hosts equiv",
+    "smb encrypt", "server smb encrypt", "encrypt passwords", "security", "guest only", "only guest", "hosts equiv", "root",
     "acl allow execute always", "follow symlinks",
 }  # fmt: skip
 # Options that have a key of their own.

@@ -1,6 +1,6 @@
 """The definitions a person writes, typed. What a share expands to is the business of `smbplan.kinds`."""
 
-from typing import Annotated, Any, Literal, Optional, Self
+from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -12,6 +12,7 @@ from smbplan.spec.types import (
     HostPattern,
     Mode,
     Name,
+    OptionText,
     Principal,
     ShareName,
     Size,
@@ -71,7 +72,7 @@ class Gateway(Definition):
         "auto", description="adopt: set our [global] options on a host that has foreign shares too"
     )
     permit: list[Permit | Text] = Field([], description="weaknesses and smb.conf options that are switched on")
-    options: dict[Text, Text | bool | int] = Field({}, description="other [global] options")
+    options: dict[Text, OptionText | bool | int] = Field({}, description="other [global] options")
 
 
 class Storage(Definition):
@@ -159,7 +160,9 @@ class Share(Definition):
     max_connections: int | None = Field(None, ge=1, le=100000)
     allow_overlap: bool = Field(False, description="may lie on, in or around the path of another share")
     prevent_destroy: bool = False
-    options: dict[Text, Text | bool | int] = Field({}, description="other smb.conf options; need permit: [options]")
+    options: dict[Text, OptionText | bool | int] = Field(
+        {}, description="other smb.conf options; need permit: [options]"
+    )
 
 
 class User(Definition):
@@ -190,7 +193,7 @@ class Group(Definition):
 def _partial(model: type[Definition], name: str) -> type[Definition]:
     """The same keys with none of them required: what `defaults` may hold."""
     fields: dict[str, Any] = {
-        key: (Optional[field.annotation], Field(None, description=field.description))
+        key: (Union[field.annotation, None], Field(None, description=field.description))  # noqa: UP007 - a value
         for key, field in model.model_fields.items()
     }
     return create_model(name, __base__=Definition, **fields)

@@ -29,9 +29,11 @@ class Group(Object):
             return
         if before is None:
             run(["groupadd", *(["-g", str(after["gid"])] if after.get("gid") else []), name])
+            before = {"members": []}
         elif after.get("gid") not in (None, before["gid"]):
             run(["groupmod", "-g", str(after["gid"]), name])
-        run(["gpasswd", "-M", ",".join(after["members"]), name])
+        if after["members"] != before["members"]:
+            run(["gpasswd", "-M", ",".join(after["members"]), name])
 
 
 class User(Object):
@@ -46,7 +48,7 @@ class User(Object):
         sealed = parts[-1].removeprefix(PREFIX) if parts[-1].startswith(PREFIX) else None
         locked = sealed is not None and sealed.endswith("!")
         return {
-            "mark": unseal(sealed.rstrip("!") if sealed else None, f"{name}:{entry.pw_uid}"),
+            "mark": unseal(sealed.rstrip("!") if sealed else None, name),
             "uid": entry.pw_uid,
             "full_name": parts[0] if sealed != parts[0] else "",
             "locked": locked,
@@ -58,32 +60,22 @@ class User(Object):
             return
         if before is None:
             uid = ["-u", str(after["uid"])] if after.get("uid") else []
-            run(["useradd", "-M", "-N", "-g", "users", "-d", HOME, "-s", SHELL, *uid, name])
-        elif after.get("uid") not in (None, before["uid"]):
+            run(["useradd", "-M", "-N", "-g", "users", "-d", HOME, "-s", SHELL, *uid, "-c", _gecos(name, after), name])
+            return
+        if after.get("uid") not in (None, before["uid"]):
             raise Refused(
                 f"user {name} has uid {before['uid']}, and files may belong to it",
                 "",
                 f"write uid: {before['uid']}, or remove the user and make it anew",
             )
-        self._describe(name, after)
+        run(["usermod", "-c", _gecos(name, after), name])
 
-    @staticmethod
-    def _describe(name: str, after: dict[str, Any]) -> None:
-        sealed = ""
-        if after.get("mark"):
-            sealed = (
-                PREFIX + seal(after["mark"], f"{name}:{pwd.getpwnam(name).pw_uid}") + ("!" if after["locked"] else "")
-            )
-        run(
-            [
-                "usermod",
-                "-c",
-                ",".join([after.get("full_name") or "", "", "", "", sealed])
-                if sealed
-                else after.get("full_name") or "",
-                name,
-            ]
-        )
+
+def _gecos(name: str, state: dict[str, Any]) -> str:
+    full_name = state.get("full_name") or ""
+    if not state.get("mark"):
+        return full_name
+    return f"{full_name},,,,{PREFIX}{seal(state['mark'], name)}{'!' if state['locked'] else ''}"
 
 
 class Password(Object):
@@ -116,7 +108,8 @@ class Password(Object):
             run(["smbpasswd", "-s", "-a", name], f"{password}\n{password}\n")
         elif before is None or before["password"] != after["password"]:
             self._restore(name, before, bytes.fromhex(IMAGES.recall(f"password:{name}")))
-        run(["smbpasswd", "-d" if after["disabled"] else "-e", name])
+        if after["disabled"] != bool(before and before["disabled"]):
+            run(["smbpasswd", "-d" if after["disabled"] else "-e", name])
 
     def _restore(self, name: str, before: Any, hashed: bytes) -> None:
         if before is None:

@@ -32,6 +32,10 @@ class Object:
         """Bring it from `before`, which it is in, to `after`."""
         raise NotImplementedError
 
+    def torn(self, state: Any) -> bool:
+        """Whether a `set` of ours was cut short, so that the object is in neither state and another `set` mends it."""
+        return False
+
 
 def matches(state: Any, wanted: Any) -> bool:
     """Whether a state is the wanted one; fields that `wanted` leaves open (None) match anything."""
@@ -43,9 +47,10 @@ def matches(state: Any, wanted: Any) -> bool:
 def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
     """Compare and set. Raises Refused when the object is in neither state: somebody else changed it."""
     now = kind.get(name, options)
-    if matches(now, after):
+    torn = kind.torn(now)
+    if matches(now, after) and not torn:
         return
-    if not matches(now, before):
+    if not matches(now, before) and not torn:
         raise Refused(
             f"{name} was changed by somebody else since the plan was made",
             f"it is now {json.dumps(now, sort_keys=True)[:400]}",
@@ -79,8 +84,8 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.smbplan-{os.getpid()}")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))  # a file of others keeps its bytes
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
@@ -153,7 +158,7 @@ class Images:
         folder = STATE / "runs" / self.run
         for path in folder.glob("*") if self.run else ():
             path.unlink()
-        for each in (folder, folder.parent):
+        for each in (folder, folder.parent, STATE):
             try:
                 each.rmdir()
             except OSError:

@@ -8,12 +8,13 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from . import registry, sections
 from .core import Object, Refused, read_text, seal, unseal, write
 
 PACKAGED = "/usr/share/samba/smb.conf"
 BLOCK_BEGIN = "# smbplan include, begin: made by smbplan, removed by `smbplan destroy`"
 BLOCK_END = "# smbplan include, end"
-PARKED = "#smbplan# "  # before each line of a section that was taken over
+BLOCK = rf"{re.escape(BLOCK_BEGIN)}\n(?:\[global\]\n)?   include = (.*)\n{re.escape(BLOCK_END)}"
 HEADERS = {"xml": ("<!-- smbplan ", " -->"), "#": ("# smbplan ", "")}
 
 
@@ -54,27 +55,31 @@ class File(Object):
 class SmbConf(Object):
     """smb.conf as a whole.
 
-    Ours or replaceable: {mark, content, pristine}. Somebody else's: {foreign, include, globals, services}; of that
-    one, only `include` can be set: the file that a marked line at the end of [global] includes, "" for none.
+    Ours or replaceable: {mark, content}. Somebody else's: {foreign, include, globals, dormant}; of that one, only
+    `include` can be set: what a marked line at the end of [global] includes, "" for none. It is "registry", too, where
+    Samba reads its registry by itself; `dormant` names what is in there while Samba does not read it.
     """
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
-        text = read_text(Path(name))
+        text = sections.read(name)
         if text is None:
             return None
         begin, _ = HEADERS["#"]
         first, _, rest = text.partition("\n")
         mark = unseal(first.removeprefix(begin), name) if first.startswith(begin) else None
-        pristine = mark is None and settings(text) == settings(read_text(Path(PACKAGED)) or "?")
+        stock = read_text(Path(PACKAGED)) or "?"
+        pristine = mark is None and sections.PARKED not in text and settings(text) == settings(stock)
         if mark or pristine:
             return {"mark": mark, "content": rest if mark else text, "foreign": False, "include": ""}
-        sections = parse(text)
+        found = sections.scan(name, text=_without_block(text)).params()["global"]
+        include = _included(text) or ("registry" if sections.reads_registry(found) else "")
         return {
             "mark": None,
             "content": "",
             "foreign": True,
-            "include": _included(text),
-            "globals": sections.get("global", {}),
+            "include": include,
+            "globals": found,
+            "dormant": [] if include else registry.unmarked(),
         }
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
@@ -82,8 +87,8 @@ class SmbConf(Object):
         if after is None:
             path.unlink()
         elif after["foreign"]:
-            text = _without_block(read_text(path) or "")
-            write(path, _with_block(text, after["include"]) if after["include"] else text, _mode(path))
+            text = _without_block(sections.read(name) or "")
+            sections.save(name, _with_block(name, text, after["include"]) if after["include"] else text)
         else:
             first = f"# smbplan {seal(after['mark'], name)}\n" if after.get("mark") else ""
             write(path, first + after["content"], 0o644)
@@ -106,34 +111,6 @@ def parse(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def section_lines(text: str, wanted: str) -> list[int]:
-    """The numbers of the lines that make up a section, its header included."""
-    inside, found = False, []
-    for number, line in enumerate(text.splitlines()):
-        match = re.fullmatch(r"\s*\[\s*(.*?)\s*\]\s*", line)
-        if match:
-            inside = match[1].lower() == wanted.lower()
-        if inside:
-            found.append(number)
-    return found
-
-
-def park_section(text: str, name: str) -> str:
-    numbers = set(section_lines(text, name))
-    lines = text.splitlines()
-    return "".join((PARKED if number in numbers else "") + line + "\n" for number, line in enumerate(lines))
-
-
-def unpark_section(text: str, name: str) -> str:
-    """Take the comment marks off the parked section again."""
-    bare = "\n".join(line.removeprefix(PARKED) if line.startswith(PARKED) else "[]" for line in text.splitlines())
-    numbers = set(section_lines(bare, name))
-    return "".join(
-        (line.removeprefix(PARKED) if number in numbers else line) + "\n"
-        for number, line in enumerate(text.splitlines())
-    )
-
-
 def settings(text: str) -> dict[str, dict[str, str]]:
     """What a file sets, but for the workgroup, which Debian's installer fills in."""
     found = parse(text)
@@ -142,26 +119,26 @@ def settings(text: str) -> dict[str, dict[str, str]]:
 
 
 def _included(text: str) -> str:
-    match = re.search(rf"^{re.escape(BLOCK_BEGIN)}\n\s*include = (.*)\n{re.escape(BLOCK_END)}$", text, re.M)
+    match = re.search(rf"^{BLOCK}$", text, re.M)
     return match[1] if match else ""
 
 
 def _without_block(text: str) -> str:
-    return re.sub(rf"^{re.escape(BLOCK_BEGIN)}\n.*\n{re.escape(BLOCK_END)}\n", "", text, flags=re.M)
+    """Exactly what was there before the block was added."""
+    text = re.sub(rf"\n{BLOCK}\Z", "", text)
+    return re.sub(rf"^{BLOCK}\n", "", text, flags=re.M)
 
 
-def _with_block(text: str, include: str) -> str:
-    """At the end of [global]: whatever follows an include belongs to the section that the included file ends in."""
-    block = f"{BLOCK_BEGIN}\n   include = {include}\n{BLOCK_END}\n"
-    numbers = section_lines(text, "global")
-    lines = text.splitlines(keepends=True)
-    if not numbers:
-        return f"[global]\n{block}{text}"
-    last = numbers[-1]
-    if not lines[last].endswith("\n"):
-        lines[last] += "\n"
-    return "".join([*lines[: last + 1], block, *lines[last + 1 :]])
+def _with_block(name: str, text: str, include: str) -> str:
+    """After the last line of [global] that stands before any included section."""
+    found = sections.scan(name, True, text)
+    ends = [line.first + line.count for line in found.lines if line.file == name and _is_global(line)]
+    if not ends:
+        return f"{BLOCK_BEGIN}\n[global]\n   include = {include}\n{BLOCK_END}\n{text}"
+    rows = text.split("\n")
+    block = [BLOCK_BEGIN, f"   include = {include}", BLOCK_END]
+    return "\n".join([*rows[: ends[-1]], *block, *rows[ends[-1] :]])
 
 
-def _mode(path: Path) -> int:
-    return stat.S_IMODE(os.stat(path).st_mode) if path.exists() else 0o644
+def _is_global(line: sections.Line) -> bool:
+    return line.section == "global" and line.owned

@@ -18,12 +18,11 @@ class Inventory:
 
     @staticmethod
     def _load() -> dict[str, Any]:
-        text = read_text(PATH)
         try:
-            sites: Any = json.loads(text) if text else {}
-            if isinstance(sites, dict) and all(isinstance(site.get("records"), dict) for site in sites.values()):
-                return dict(sites)
-        except (ValueError, AttributeError):
+            sites: dict[str, Any] = json.loads(read_text(PATH) or "{}")
+            if all(isinstance(site["records"], dict) and isinstance(site["peers"], dict) for site in sites.values()):
+                return sites
+        except (ValueError, AttributeError, KeyError, TypeError):
             pass
         raise Refused(f"{PATH} is damaged", "", "restore it from a backup, or move it away and use apply --adopt")
 

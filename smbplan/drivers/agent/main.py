@@ -11,12 +11,13 @@ from typing import IO, Any, Callable
 
 from . import samba
 from .accounts import Group, Password, User
-from .core import IMAGES, Object, Refused, machine, move, run
+from .core import IMAGES, Object, Refused, machine, move
 from .facts import facts
 from .files import File, SmbConf
 from .inventory import Inventory
 from .shares import Share
 from .storage import Dataset, Directory, Subvolume
+from .survey import survey
 from .system import Packages, Service
 
 SHARES = Share()
@@ -129,8 +130,8 @@ def lock(request: dict[str, Any]) -> Any:
 
 
 def config(request: dict[str, Any]) -> Any:
-    """What `import` reads: the effective configuration, without Samba's defaults, and who the shares name."""
-    return {"text": run(["testparm", "-s", "--suppress-prompt"]), "names": SHARES.names()}
+    """What `import` reads."""
+    return survey(SHARES)
 
 
 def peers(request: dict[str, Any]) -> Any:

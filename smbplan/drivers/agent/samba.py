@@ -91,6 +91,23 @@ def _prove(share: str, who: dict[str, Any], encrypted: bool) -> None:
         raise Refused(f"share {share} serves {user}, who is denied")
 
 
+def guest(share: str) -> str:
+    """What a client without a name can do in a share, found out without writing: "read", "write" or ""."""
+    from samba.dcerpc import security
+
+    try:
+        connection = _connect(share, {"user": None}, False)
+        connection.list("\\")
+    except Exception:  # whatever keeps guests out
+        return ""
+    try:
+        rights = security.SEC_DIR_ADD_FILE | security.SEC_DIR_LIST
+        connection.close(connection.create("", DesiredAccess=rights, CreateDisposition=1, CreateOptions=1))
+    except Exception:
+        return "read"
+    return "write"
+
+
 def _connect(share: str, who: dict[str, Any], encrypted: bool) -> Any:
     from samba import credentials
     from samba.samba3 import libsmb_samba_internal as libsmb

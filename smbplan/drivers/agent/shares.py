@@ -1,7 +1,7 @@
 """Shares in Samba's registry, and those that stand in smb.conf until they are taken over.
 
-State: {mark, params, source}; source is "registry" or "file". Registry shares are written in one transaction for a
-whole batch, and need no reload.
+State: {mark, params, source}; source is "registry", "file", or "both" when a crash or a person left a share that was
+taken over in smb.conf, too. Registry shares are written in one transaction for a whole batch, and need no reload.
 """
 
 from __future__ import annotations
@@ -9,42 +9,57 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from .core import SMB_CONF, Object, Refused, read_text, samba_settings, seal, unseal, write
-from .files import park_section, parse, unpark_section
+from . import registry, sections
+from .core import SMB_CONF, Object, Refused, run, seal, unseal
 
-MARK = "smbplan:mark"
+MARK = registry.MARK
 
 
 class Share(Object):
     def __init__(self) -> None:
         self._registry: Any = None
-        self._file: tuple[str, dict[str, dict[str, str]]] = ("", {})
+        self._open_transaction = False
+        self._parking: list[str] = []  # sections to comment out when the transaction has been committed
+        self._conf = Conf()
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
-        in_file = self._sections().get(name.lower())
-        if in_file is not None:
-            return {"mark": None, "params": in_file, "source": "file"}
-        stored = self._stored(name)
-        if stored is None:
-            return None
-        sealed = stored.pop(MARK, None)
-        return {"mark": unseal(sealed, name.lower()), "params": stored, "source": "registry"}
+        title = sections.title(name)
+        params, scan = self._conf.params(), self._conf.scan
+        if title in scan.varying:
+            raise Refused(f"{name} is also set in a file that smb.conf includes for some clients only")
+        held = self._stored(name)
+        mark = unseal(held.pop(MARK, None), name.lower()) if held is not None else None
+        if title not in params:
+            return None if held is None else {"mark": mark, "params": held, "source": "registry"}
+        if held is not None and mark:
+            return {"mark": mark, "params": held, "source": "both"}
+        if held is not None:
+            raise Refused(f"{name} stands in smb.conf and in Samba's registry", "", "remove the one that is not used")
+        return {"mark": None, "params": self._conf.effective().get(title, params[title]), "source": "file"}
+
+    def torn(self, state: Any) -> bool:
+        return bool(state and state["source"] == "both")
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        """A crash in here leaves a share in both places, never in none."""
         self._open(create=True)
         if self._registry is None:
             raise Refused("Samba's Python module is missing", "", "apt-get install python3-samba")
-        if before and before["source"] == "registry":
+        if after is not None and after["source"] == "file":
+            _save(sections.unpark(name))
+        elif before and before["source"] != "registry":
+            self._may_park(name)
+        if before and before["source"] != "file":
             self._registry.delete_share(name)
         if after is not None and after["source"] == "registry":
             pairs = list(after["params"].items())
             if after.get("mark"):
                 pairs.append((MARK, seal(after["mark"], name.lower())))
             self._registry.create_set_share(name, pairs)
-        self._hand_over(name, before, after)
+        if before and before["source"] != "registry" and not (after and after["source"] == "file"):
+            self._park(name)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -54,50 +69,102 @@ class Share(Object):
             yield
             return
         self._registry.transaction_start()
+        self._open_transaction, self._parking = True, []
         try:
             yield
         except BaseException:
             self._registry.transaction_cancel()
             raise
+        finally:
+            self._open_transaction = False
         self._registry.transaction_commit()
+        for name in self._parking:
+            _save(sections.park(name))
 
-    def names(self) -> list[str]:
+    def marks(self) -> dict[str, str | None]:
+        """The names in the registry with their marks."""
         self._open()
-        stored = self._registry.share_names() if self._registry else []
-        return sorted({*stored, *self._sections()} - {"global"})
+        names = self._registry.share_names() if self._registry else []
+        return {name: unseal((self._stored(name) or {}).get(MARK), name.lower()) for name in names if name != "global"}
 
-    def _hand_over(self, name: str, before: Any, after: Any) -> None:
-        was, will = (state is not None and state["source"] == "file" for state in (before, after))
-        path = Path(SMB_CONF)
-        if was and not will:
-            write(path, park_section(read_text(path) or "", name), 0o644)
-        elif will and not was:
-            write(path, unpark_section(read_text(path) or "", name), 0o644)
+    def conf(self) -> Conf:
+        return self._conf
+
+    def _may_park(self, name: str) -> None:
+        others = self._conf.scan.copiers(sections.title(name))
+        if others:
+            raise Refused(
+                f"section {others[0]} of smb.conf copies {name}", "", "take that one over first, or leave this one"
+            )
+
+    def _park(self, name: str) -> None:
+        if self._open_transaction:
+            self._parking.append(name)
+            return
+        try:
+            _save(sections.park(name))
+        except BaseException:
+            self._registry.delete_share(name)
+            raise
 
     def _stored(self, name: str) -> dict[str, str] | None:
         self._open()
-        if self._registry is None:
-            return None
-        try:
-            return dict(self._registry.get_share(name)[1])
-        except Exception as error:  # the binding raises its own untyped error
-            if "NO_SUCH_SERVICE" in str(error):
-                return None
-            raise Refused(f"Samba's registry can't be read: {error}") from None
+        return None if self._registry is None else registry.stored(self._registry, name)
 
     def _open(self, create: bool = False) -> None:
         if self._registry is None:
+            self._registry = registry.connect(create)
+
+
+class Conf:
+    """smb.conf as it is, read again only when one of its files has changed."""
+
+    def __init__(self) -> None:
+        self.scan = sections.Scan(False)
+        self._seen: Any = None
+        self._params: dict[str, dict[str, str]] = {}
+        self._effective: dict[str, dict[str, str]] | None = None
+
+    def params(self) -> dict[str, dict[str, str]]:
+        """Sections with their parameters as written, without [global]; none where Samba does not look at them."""
+        if self._seen is None or self._seen != self._signs():
+            self.scan = sections.scan()
+            self._seen, self._effective = self._signs(), None
+            found = self.scan.params()
+            ignored = found.pop("global").get("config backend", "").lower() == "registry"
+            self._params = {} if ignored else found
+        return self._params
+
+    def effective(self) -> dict[str, dict[str, str]]:
+        """What testparm makes of them: copies, includes and synonyms resolved, defaults left out."""
+        if self._effective is None:
+            self._effective = {sections.title(name): found for name, found in testparm().items()}
+        return self._effective
+
+    def _signs(self) -> Any:
+        found = []
+        for path in {SMB_CONF, *self.scan.files}:
             try:
-                from samba.samba3 import smbconf
+                now = os.stat(path)
+                found.append((path, now.st_ino, now.st_mtime_ns, now.st_size))
+            except OSError:
+                found.append((path, 0, 0, 0))
+        return sorted(found)
 
-                settings = samba_settings()
-            except ImportError:
-                return  # no Samba yet, so no shares
-            if create or os.path.exists(settings.state_path("registry.tdb")):
-                self._registry = smbconf.init_reg(None)
 
-    def _sections(self) -> dict[str, dict[str, str]]:
-        text = read_text(Path(SMB_CONF)) or ""
-        if self._file[0] != text:
-            self._file = (text, parse(text))
-        return self._file[1]
+def testparm(*arguments: str) -> dict[str, dict[str, str]]:
+    """The effective configuration: {section: {parameter: value}}. Raises Refused. testparm(1)"""
+    found: dict[str, dict[str, str]] = {}
+    section: dict[str, str] = {}
+    for line in run(["testparm", "-s", "--suppress-prompt", *arguments]).split("\n"):
+        if line.startswith("[") and line.endswith("]"):
+            section = found.setdefault(line[1:-1], {})
+        elif " = " in line and line.startswith("\t"):
+            name, _, value = line[1:].partition(" = ")
+            section[name] = value
+    return found
+
+
+def _save(texts: dict[str, str]) -> None:
+    for path, text in texts.items():
+        sections.save(path, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +63,17 @@ class Service(Object):
     """A systemd unit. State: {active, enabled}."""
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
-        rows = run(["systemctl", "show", "-p", "LoadState,ActiveState,UnitFileState", name]).splitlines()
-        found = dict(row.split("=", 1) for row in rows)
+        found = _show(name, "ActiveState,UnitFileState")
         return {
             "active": found["ActiveState"] in ("active", "activating", "reloading"),
             "enabled": found["UnitFileState"] == "enabled",
         }
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-        if name.endswith((".timer", ".service")):
-            run(["systemctl", "daemon-reload"])
         if after["enabled"] != before["enabled"]:
-            run(["systemctl", "--quiet", "enable" if after["enabled"] else "disable", name])
+            run(["systemctl", "--quiet", "--no-reload", "enable" if after["enabled"] else "disable", name])
+        if _show(name, "NeedDaemonReload")["NeedDaemonReload"] == "yes":
+            run(["systemctl", "daemon-reload"])
         if after["active"] != before["active"]:
             verb = "start" if after["active"] else "stop"
             try:
@@ -82,6 +81,10 @@ class Service(Object):
             except Refused as refused:
                 log = run(["journalctl", "-q", "-n", "15", "--no-pager", "-o", "cat", "-u", name])
                 raise Refused(f"{name} does not {verb}", log or refused.detail) from None
+
+
+def _show(unit: str, properties: str) -> dict[str, str]:
+    return dict(row.split("=", 1) for row in run(["systemctl", "show", "-p", properties, unit]).splitlines())
 
 
 def installed() -> set[str]:

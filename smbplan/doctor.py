@@ -1,0 +1,135 @@
+"""Whether everything that a site needs is there: every gateway is asked once, all at the same time."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from shutil import which
+from typing import Any
+
+from smbplan.drivers.channel import Channel, Endpoint, Unreachable
+from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
+from smbplan.kinds.names import shares_of
+from smbplan.spec.model import Share, Site
+
+CLOCK = 5.0  # seconds; Kerberos bears 300, but logs and snapshots should tell the same time everywhere
+PYTHON = (3, 9)  # what the agent runs on
+HERE = "here"
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `fix` says what to do unless it is ok."""
+
+    place: str  # a gateway, or `here`: this machine
+    check: str
+    state: State
+    summary: str
+    fix: str = ""
+
+
+def examine(site: Site, endpoints: Mapping[str, Endpoint], connect: Connect = Channel) -> list[Finding]:
+    """This machine first, then the gateways as they are defined."""
+    found = list(_here(site))
+    with Fleet(site.site, endpoints, connect) as fleet:
+        answers = fleet.each(list(endpoints), lambda target: _ask(fleet, target, site))
+    for target, answer in answers.items():
+        if isinstance(answer, Exception):
+            found.append(_unreached(target, answer))
+        else:
+            found += _gateway(site, target, *answer)
+    return found
+
+
+def _here(site: Site) -> Iterator[Finding]:
+    if any(gateway.connection == "ssh" for gateway in site.gateways.values()):
+        there = which("ssh") is not None
+        yield _finding(HERE, "ssh", there, "installed" if there else "not installed", "apt-get install openssh-client")
+    secrets = Secrets()
+    for name, user in site.users.items():
+        if user.password is None or user.external:
+            continue
+        try:
+            secrets.resolve({REFERENCE: user.password.model_dump(exclude_none=True)})
+            yield Finding(HERE, f"secret of {name}", State.OK, "found")
+        except MissingSecret as error:
+            yield Finding(HERE, f"secret of {name}", State.MISSING, error.summary, error.hint)
+
+
+def _ask(fleet: Fleet, target: str, site: Site) -> tuple[Mapping[str, Any], set[str], float]:
+    """Facts, the directories that exist, and by how many seconds its clock is ahead. Raises ChannelError."""
+    fleet.channel(target).open()
+    keys = [["directory", path, {}] for path in _roots(site, target)]
+    start = time.time()
+    answer = fleet.ask(target, "read", site=site.site, keys=keys)
+    middle = (start + time.time()) / 2
+    there = {name for type_, name, found in answer["states"] if type_ == "directory" and found.get("state")}
+    return answer["facts"], there, answer["facts"]["time"] - middle
+
+
+def _unreached(target: str, error: Exception) -> Finding:
+    summary = str(error).removeprefix(f"{target}: ")
+    check = "root" if isinstance(error, Unreachable) and ("root" in summary or "sudo" in summary) else "reachable"
+    return Finding(target, check, State.MISSING, summary, getattr(error, "hint", ""))
+
+
+def _gateway(site: Site, target: str, facts: Mapping[str, Any], there: set[str], ahead: float) -> Iterator[Finding]:
+    gateway = site.gateways[target]
+    yield Finding(target, "reachable", State.OK, f"{facts['hostname']}, {facts['release'] or 'unknown release'}")
+    become = "by sudo" if gateway.ssh.sudo and gateway.connection == "ssh" else "is root"
+    yield Finding(target, "root", State.OK, become)
+    recent = tuple(int(part) for part in facts["python"].split(".")[:2]) >= PYTHON
+    yield _finding(target, "python", recent, facts["python"], "upgrade the host: Python 3.9 is the oldest that will do")
+    systemd = "running" if facts["systemd"] else "not running"
+    yield _finding(target, "systemd", facts["systemd"], systemd, "use a host whose init is systemd")
+    yield _samba(target, facts)
+    yield _clock(target, ahead)
+    yield from _tools(target, shares_of(site, target), facts)
+    yield from _directories(site, target, there)
+
+
+def _samba(target: str, facts: Mapping[str, Any]) -> Finding:
+    if facts["samba"]:
+        return Finding(target, "samba", State.OK, "installed")
+    if facts["apt"]:
+        return Finding(target, "samba", State.OK, "not installed; apply installs it")
+    return Finding(target, "samba", State.MISSING, "not installed, and there is no apt", "install Samba by hand")
+
+
+def _clock(target: str, ahead: float) -> Finding:
+    if abs(ahead) <= CLOCK:
+        return Finding(target, "clock", State.OK, "agrees with this machine's")
+    words = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    return Finding(target, "clock", State.WARNING, words, "apt-get install systemd-timesyncd, or chrony")
+
+
+def _tools(target: str, shares: Mapping[str, Share], facts: Mapping[str, Any]) -> Iterator[Finding]:
+    for tool, package in (("btrfs", "btrfs-progs"), ("zfs", "zfsutils-linux")):
+        users = sorted(name for name, share in shares.items() if getattr(share.storage, tool))
+        if users:
+            words = f"{'installed' if facts[tool] else 'not installed'}; needed by {', '.join(users)}"
+            yield _finding(target, tool, facts[tool], words, f"apt-get install {package}")
+
+
+def _roots(site: Site, target: str) -> list[str]:
+    """The roots that the gateway's shares lie in."""
+    gateway, paths = site.gateways[target], [share.storage.path for share in shares_of(site, target).values()]
+    return sorted({root for path in paths for root in gateway.roots if PurePosixPath(path).is_relative_to(root)})
+
+
+def _directories(site: Site, target: str, there: set[str]) -> Iterator[Finding]:
+    for root in _roots(site, target):
+        words = "there" if root in there else "not there"
+        yield _finding(target, f"root {root}", root in there, words, f"mount or make {root} on {target}")
+
+
+def _finding(place: str, check: str, good: bool, summary: str, fix: str) -> Finding:
+    return Finding(place, check, State.OK if good else State.MISSING, summary, "" if good else fix)

@@ -1,0 +1,42 @@
+"""Samba's registry, by the Python binding that comes with Samba."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .core import Refused, samba_settings
+
+MARK = "smbplan:mark"
+
+
+def connect(create: bool = False) -> Any:
+    """The binding's object, or None while there is no Samba, or no registry and none is to be made."""
+    try:
+        from samba.samba3 import smbconf
+
+        settings = samba_settings()
+    except ImportError:
+        return None  # no Samba yet, so no shares
+    if create or os.path.exists(settings.state_path("registry.tdb")):
+        return smbconf.init_reg(None)
+    return None
+
+
+def stored(registry: Any, name: str) -> dict[str, str] | None:
+    """A share as it is stored, the mark included. Raises Refused."""
+    try:
+        return dict(registry.get_share(name)[1])
+    except Exception as error:  # the binding raises its own untyped error
+        if "NO_SUCH_SERVICE" in str(error):
+            return None
+        raise Refused(f"Samba's registry can't be read: {error}") from None
+
+
+def unmarked() -> list[str]:
+    """The shares, and "global" if it sets anything, that no smbplan has made."""
+    registry = connect()
+    if registry is None:
+        return []
+    found = {name: stored(registry, name) or {} for name in registry.share_names()}
+    return sorted(name for name, params in found.items() if MARK not in params and (params or name != "global"))

@@ -1,0 +1,119 @@
+"""A run that is killed at any write to its journal is taken back, as often as that is killed itself."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.engine.faults import Faults, Killed, Mortal, Runner, faults
+from unit.engine.things import Case, cases, plan, resource, there
+from unit.simulated import Notes, World
+
+from smbplan.engine.execute import Entry, Execution, Outcome, resumed
+from smbplan.engine.step import Call, Move, Nature, Status, Step
+
+
+def killed(world: World, steps: Sequence[Step], told: Faults, journal: Mortal, recovery: bool = False) -> bool:
+    """One run, or its recovery, that may be killed on its way."""
+    start = resumed(journal.entries, steps) if recovery else None
+    runner = Runner(world, steps, journal, told)
+    try:
+        Execution(steps, runner, journal, 10, start=start).run()
+    except Killed:
+        return True
+    finally:
+        assert runner.wrong == []
+    return False
+
+
+def recovered(world: World, steps: Sequence[Step], entries: Sequence[Entry]) -> Outcome:
+    journal = Notes()
+    journal.entries += entries
+    return Execution(steps, Runner(world, steps, journal), journal, start=resumed(entries, steps)).run()
+
+
+@given(cases(), st.data())
+def test_recovery_puts_everything_back(case: Case, data: st.DataObject) -> None:
+    world, before = case.world(), case.world()
+    steps = plan(world, case.wanted).steps
+    writes = st.integers(0, 4 * len(steps))
+    journal = Mortal(data.draw(writes), data.draw(st.booleans()))
+    told = data.draw(st.one_of(st.just(Faults()), faults(steps, undo=False)))
+    killed(world, steps, told, journal)
+    for _ in range(data.draw(st.integers(0, 3))):
+        again = Mortal(data.draw(writes), data.draw(st.booleans()), journal.entries)
+        killed(world, steps, Faults(), again, recovery=True)
+        journal = again
+    entries = list(journal.entries)
+    outcome = recovered(world, steps, entries)
+    assert outcome.stranded == []
+    begun = {entry.step for entry in entries if entry.status is Status.DOING}
+    assert Status.DONE not in outcome.statuses.values()
+    for step in steps:
+        if isinstance(step.do, Move) and not (step.undo is None and step.id in begun):
+            here, was = world.target(step.target), before.target(step.target)
+            assert here.states().get(step.do.key) == was.states().get(step.do.key), step.id
+            assert here.records.get(step.address) == was.records.get(step.address), step.id
+
+
+@given(cases(), st.data())
+def test_brackets_run_after_what_a_recovery_undid(case: Case, data: st.DataObject) -> None:
+    world = case.world()
+    steps = plan(world, case.wanted).steps
+    journal = Mortal(data.draw(st.integers(0, 2 * len(steps))), durable=True)
+    killed(world, steps, Faults(), journal)
+    first = len(journal.entries)
+    runner_journal = Notes()
+    runner_journal.entries += journal.entries
+    runner = Runner(world, steps, runner_journal)
+    Execution(steps, runner, runner_journal, start=resumed(journal.entries, steps)).run()
+    undone = [entry.step for entry in runner_journal.entries[first:] if entry.status is Status.UNDONE]
+    for bracket in (step for step in steps if step.bracket):
+        positions = [undone.index(name) for name in bracket.after if name in undone]
+        if positions:
+            assert undone.index(bracket.id) > max(positions)
+
+
+def step(name: str, **rest: bool) -> Step:
+    return Step(name, name, "t", name, Call("x"), Call("y"), units=("a",), **rest)
+
+
+@pytest.mark.parametrize(
+    ("journal", "status"),
+    [
+        ([], Status.CANCELLED),
+        ([Status.DOING], Status.FAILED),
+        ([Status.DOING, Status.DONE], Status.DONE),
+        ([Status.DOING, Status.FAILED], Status.FAILED),
+        ([Status.DOING, Status.DONE, Status.UNDOING], Status.FAILED),
+        ([Status.DOING, Status.DONE, Status.UNDOING, Status.UNDONE], Status.UNDONE),
+        ([Status.DOING, Status.DONE, Status.UNDOING, Status.STRANDED], Status.FAILED),
+        ([Status.DOING, Status.DONE, Status.KEPT], Status.KEPT),
+        ([Status.CANCELLED], Status.CANCELLED),
+    ],
+)
+def test_where_a_run_stood(journal: list[Status], status: Status) -> None:
+    entries = [Entry("one", each) for each in journal]
+    assert resumed(entries, [step("one"), step("two")]) == {"one": status, "two": Status.CANCELLED}
+
+
+def test_a_stranded_run_can_be_recovered_later() -> None:
+    world = World()
+    steps = plan(world, [resource("thing.a"), resource("thing.b", 1, "thing.a", proof=True)]).steps
+    journal = Notes()
+    told = Faults({"thing.b#proof": "refused"}, frozenset({"thing.b"}))
+    outcome = Execution(steps, Runner(world, steps, journal, told), journal).run()
+    assert [each.id for each in outcome.stranded] == ["thing.b", "thing.a"]
+    assert recovered(world, steps, journal.entries).name == "rolled_back"
+    assert world.snapshot() == {}
+
+
+def test_a_recovery_keeps_what_cannot_be_undone_and_says_so() -> None:
+    world = World()
+    there(world, [resource("lasting.a"), resource("thing.b", 1, "lasting.a")])
+    steps = plan(world, []).steps
+    journal = Notes()
+    Execution(steps, Runner(world, steps, journal), journal).run()
+    outcome = recovered(world, steps, journal.entries)
+    assert {each.id: each.nature for each in steps}["lasting.a"] is Nature.IRREVERSIBLE
+    assert outcome.statuses == {"thing.b": Status.UNDONE, "lasting.a": Status.KEPT}

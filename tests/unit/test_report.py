@@ -1,0 +1,274 @@
+"""Reports. Golden files stand in tests/golden; SMBPLAN_GOLDEN=write writes them anew, to be reviewed in the diff."""
+
+import io
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smbplan.engine import plan as planning
+from smbplan.engine.execute import Outcome, Problem
+from smbplan.engine.kind import Action, Change, Hazard, Removal
+from smbplan.engine.plan import Plan
+from smbplan.engine.resource import Key, Live, Location, Record, Resource
+from smbplan.engine.step import Call, Move, Nature, Status, Step
+from smbplan.errors import Trouble
+from smbplan.kinds import expand, kinds
+from smbplan.report import graph, markdown, progress, terminal, text, words
+from smbplan.spec.load import load
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/golden"
+
+
+def golden(name: str, found: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("SMBPLAN_GOLDEN") == "write":
+        path.write_text(found + "\n", encoding="utf-8")
+    assert found + "\n" == path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def created() -> Plan:
+    """The quickstart on two empty gateways that have Samba installed."""
+    site = load(ROOT / "examples/quickstart").site
+    live = {name: Live(facts={"samba": True}) for name in site.gateways}
+    return planning.build(site.site, expand(site), live, kinds())
+
+
+def change(kind: str, before: object, after: object, action: Action = Action.UPDATE, **more: object) -> Change:
+    address = f"{kind}.books"
+    item = Resource(address, kind, "vault", Key(kinds()[kind].object, "books"), {}, unit="share.books")
+    resource = None if action is Action.DELETE else item
+    record = Record(address, kind, item.key, unit="share.books")
+    return replace(Change(address, kind, "vault", action, before, after, before, resource, record), **more)
+
+
+def made(*changes: Change, **more: object) -> Plan:
+    empty = Plan("office", changes, (), 40, (), (), (), "", "")
+    return replace(empty, **more)
+
+
+ACL = {"mark": "m", "owner": "root", "acl": ["user::rwx", "group::---"], "default": []}
+UPDATES = made(
+    change("directory", ACL, {**ACL, "owner": "alice", "acl": ["user::rwx", "user:bob:r-x", "group::---"]}),
+    change(
+        "file",
+        {"mark": "m", "content": "a\nb\nc\n", "mode": "0644"},
+        {"mark": "m", "content": "a\nB\n", "mode": "0755"},
+    ),
+    change(
+        "samba.share",
+        {"mark": "m", "params": {"comment": "Old", "read only": "no"}, "source": "registry"},
+        {"mark": "m", "params": {"comment": "New", "valid users": "alice"}, "source": "registry"},
+    ),
+    change("samba.user", {"password": "differs-hash"}, {"password": "current"}),
+    change("posix.user", {"mark": None, "uid": 1}, {"mark": "m", "uid": 1}),
+    change("service", {"active": True}, {"active": True}),
+    change("zfs.dataset", {"quota": 2**30}, {"quota": 3 * 2**29}, Action.ADOPT),
+    change(
+        "btrfs.subvolume",
+        ACL,
+        None,
+        Action.DELETE,
+        removal=Removal(None, Nature.IRREVERSIBLE, "deleted data can't be brought back"),
+    ),
+    change(
+        "posix.group",
+        {"gid": 7},
+        {"gid": 7},
+        Action.DELETE,
+        removal=Removal({"gid": 7}, Nature.PARKED, parked=True),
+        reasons=("stays, for its files",),
+    ),
+    warnings=("samba.share.books: not proved for @staff",),
+    lifted=(Hazard("samba.share.books", "its data path would move", "", "path-move"),),
+)
+REFUSED = made(
+    change("samba.user", None, {"password": "current", "disabled": False}, Action.CREATE),
+    refused=(
+        Hazard("samba.share.books", "it is open", "close it", "acl-widening", Location("office/site.yaml", 7, 3)),
+        Hazard("", "30 of 40 resources would be updated", "--allow many-updates", "many-updates"),
+    ),
+)
+
+
+def test_creation(created: Plan) -> None:
+    golden("plan_quickstart_create.txt", text.plan(created, kinds()))
+    golden("plan_quickstart_create.md", markdown.plan(created, kinds()))
+
+
+def test_updates() -> None:
+    golden("plan_updates.txt", text.plan(UPDATES, kinds()))
+    golden("plan_updates.md", markdown.plan(UPDATES, kinds()))
+    golden("drift_updates.txt", text.plan(UPDATES, kinds(), view="drift"))
+
+
+def test_refused() -> None:
+    golden("plan_refused.txt", text.plan(REFUSED, kinds()))
+    assert "office/site.yaml:7" in text.plan(REFUSED, kinds())
+
+
+@pytest.mark.parametrize("view", ["plan", "drift", "destroy"])
+def test_nothing_to_do_is_one_line(view: text.View) -> None:
+    assert "\n" not in text.plan(made(), kinds(), view=view)
+
+
+def test_summary_has_all_counts() -> None:
+    assert text.summary(UPDATES) == "Plan: 6 to update, 2 to delete, 1 to adopt, 40 unchanged."
+    assert text.summary(made()) == "No differences: the live state is as defined."
+
+
+def test_colour_only_on_request() -> None:
+    assert "\x1b" not in text.plan(UPDATES, kinds())
+    assert "\x1b[33m" in text.plan(UPDATES, kinds(), colour=True)
+
+
+def test_secrets_are_named_and_not_shown() -> None:
+    for report in (text.plan(UPDATES, kinds()), markdown.plan(UPDATES, kinds())):
+        assert "differs-hash" not in report
+        assert "password: changes (sensitive)" in report
+
+
+NASTY = "a\x1b]0;owned\x07\x9b31m\u202e\r"
+
+
+def nasty() -> Plan:
+    before = {"mark": "m", "params": {"comment": NASTY, NASTY: "x"}, "source": "registry"}
+    file = change("file", {"content": f"x\n{NASTY}\n"}, {"content": "y\n"})
+    return made(change("samba.share", before, {**before, "params": {}}), file, warnings=(NASTY,))
+
+
+def test_what_a_target_told_steers_no_terminal() -> None:
+    for report in (
+        text.plan(nasty(), kinds()),
+        markdown.plan(nasty(), kinds()),
+        terminal.errors([Trouble(NASTY, NASTY, f"{NASTY}\n{NASTY}", file=NASTY)]),
+    ):
+        assert not set(report) & set("\x1b\x07\x9b\u202e\r")
+        assert "\\x1b" in report
+
+
+def test_markdown_breaks_out_of_nothing() -> None:
+    wild = "```</details><script>@all|`x`"
+    plan = made(
+        change("file", {"content": "a\nb\n"}, {"content": f"{wild}\n\n"}),
+        warnings=(wild,),
+        refused=(Hazard("a`b|c", wild, wild),),
+    )
+    report = markdown.plan(plan, kinds())
+    outside = report[: report.index("<details>")]
+    assert "<script>" not in outside
+    assert "@all" not in outside
+    assert "````diff" in report  # a longer fence than the one inside
+
+
+def test_long_texts_are_cut() -> None:
+    content = "".join(f"line {number}\n" for number in range(100))
+    report = text.plan(made(change("file", {"content": ""}, {"content": content})), kinds())
+    assert "… and 92 more lines" in report
+    assert len(report.splitlines()) < 20
+
+
+def test_values() -> None:
+    assert words.value(2**40, "quota") == "1 TiB"
+    assert words.value(0, "quota") == "none"
+    assert words.value(True) == "yes"
+    assert words.value([]) == "(empty)"
+    assert words.value("") == '""'
+    assert len(words.value("x" * 1000)) == words.LONG
+
+
+def test_errors() -> None:
+    found = terminal.errors(
+        [
+            Trouble("bad", "do this", "said\nso", file="a.yaml", line=3, column=5),
+            Trouble("files: gone", address="gateway.files"),
+            Trouble("lost", address="samba.share.x"),
+        ]
+    )
+    golden("errors.txt", found)
+
+
+def step(name: str, nature: Nature = Nature.REVERSIBLE, undo: bool = True) -> Step:
+    move = Move(name, Key("directory", f"/srv/{name}"), None, {}, None)
+    return Step(name, name, "vault", f"create {name}", move, move.reversed(None) if undo else None, nature)
+
+
+def outcome(**statuses: Status) -> Outcome:
+    return Outcome(dict(statuses))
+
+
+STEPS = (step("a"), step("b", Nature.KEPT, undo=False), step("c"), step("d", Nature.PARKED))
+
+
+def test_applied() -> None:
+    ended = outcome(a=Status.DONE, b=Status.DONE, c=Status.DONE, d=Status.DONE)
+    golden("applied.txt", text.applied("20250101-000000-abcd", STEPS, ended))
+
+
+def test_partial() -> None:
+    ended = outcome(a=Status.UNDONE, b=Status.DONE, c=Status.FAILED, d=Status.CANCELLED)
+    ended.problems.append(Problem("c", "c", "mkdir failed", "mkdir: no\nspace", "make room"))
+    golden("partial.txt", text.applied("20250101-000000-abcd", STEPS, ended))
+    golden("partial.md", markdown.applied("20250101-000000-abcd", STEPS, ended))
+
+
+def test_stranded() -> None:
+    ended = outcome(a=Status.STRANDED, b=Status.KEPT, c=Status.FAILED, d=Status.CANCELLED)
+    ended.problems.append(Problem("a", "a", "busy", "", ""))
+    ended.stranded.append(STEPS[0])
+    found = text.applied("20250101-000000-abcd", STEPS, ended)
+    assert "    vault# rmdir /srv/a" in found
+    golden("stranded.txt", found)
+
+
+def test_graphs(created: Plan) -> None:
+    site = load(ROOT / "examples/quickstart").site
+    nodes = graph.of_resources(expand(site), kinds())
+    golden("graph_quickstart.dot", graph.dot(site.site, nodes))
+    golden("graph_quickstart.mmd", graph.mermaid(nodes))
+    golden("steps_quickstart.mmd", graph.mermaid(graph.of_steps(created.steps)))
+    data = graph.document(site.site, nodes)
+    assert {"from": "directory.books", "to": "samba.share.books"} in data["edges"]
+
+
+def test_graph_labels_are_quoted() -> None:
+    node = graph.Node('a"b', "share", 'x"]; evil\\', "g", "", ())
+    assert r'"a\"b" [label="share\nx\"]; evil\\"];' in graph.dot("s", [node])
+    assert '"share<br/>x#34;]#59; evil\\"' in graph.mermaid([node])
+
+
+def test_progress_is_plain_off_a_terminal_and_never_raises() -> None:
+    stream = io.StringIO()
+    with progress.progress(stream, STEPS, colour=False) as shown:
+        shown.watch(STEPS[0], Status.DOING)
+        shown.watch(STEPS[0], Status.DONE)
+        shown.watch(replace(STEPS[2], title=NASTY), Status.FAILED)
+        stream_text = stream.getvalue()
+        stream.close()
+        shown.watch(STEPS[1], Status.DONE)
+    assert stream_text.startswith("vault: done: create a\nvault: failed: a\\x1b")
+
+
+def test_progress_is_live_on_a_terminal() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with progress.progress(stream, STEPS, colour=False) as shown:
+        assert isinstance(shown, progress.Live)
+        shown.watch(STEPS[0], Status.DOING)
+        shown.watch(STEPS[0], Status.DONE)
+        shown.watch(replace(STEPS[1], do=Call("reload")), Status.UNDONE)
+    assert "✓ vault: create a" in stream.getvalue()
+    assert "↶ vault: create b (undone)" in stream.getvalue()
+
+
+def test_timings() -> None:
+    row = {"connections": 1, "round_trips": 2, "operations": 0, "sent": 9, "received": 8, "seconds": 0.5}
+    head, line = text.timings({"files": row}).splitlines()
+    assert head.split()[0] == "gateway"
+    assert line.split() == ["files", "1", "2", "0", "9", "8", "0.5"]
