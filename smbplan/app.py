@@ -1,6 +1,9 @@
 """The use cases, and the only place where layers are wired together."""
 
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -269,10 +272,27 @@ def _run(
             run = runs.start(site, text)
             fleet.run_id = run.id
             journal = runs.Journal(run)
-            outcome = Execution(steps, fleet, journal, parallelism, watch).run()
+            execution = Execution(steps, fleet, journal, parallelism, watch)
+            with _stopped_by_signals(execution):
+                outcome = execution.run()
             return _finish(fleet, run, steps, outcome, targets, found)
     except runs.Busy as busy:
         raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
+
+
+@contextmanager
+def _stopped_by_signals(execution: Execution) -> Iterator[None]:
+    """Ctrl-C, a closed terminal or a shutdown turn the run back instead of cutting it short."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {name: signal.signal(name, lambda *_: execution.stop()) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in former.items():
+            signal.signal(name, handler)
 
 
 def _lock_targets(fleet: Fleet, targets: Sequence[str]) -> None:
@@ -331,7 +351,8 @@ def _recover(run: runs.Run, watch: Watch, connect: Connect) -> Applied:
         fleet.run_id = run.id
         journal = runs.Journal(run)
         execution = Execution(steps, fleet, journal, watch=watch, start=resumed(run.entries(), steps))
-        outcome = execution.run()
+        with _stopped_by_signals(execution):
+            outcome = execution.run()
         outcome.interrupted = True
         return _finish(fleet, run, steps, outcome, sorted({step.target for step in steps}), found)
 

@@ -15,7 +15,7 @@ from smbplan.kinds import reverse
 from smbplan.kinds.reverse import Around
 from smbplan.spec import write
 from smbplan.spec.check import DANGEROUS, MANAGED, check
-from smbplan.spec.model import Ssh, Site
+from smbplan.spec.model import Site, Ssh
 from smbplan.spec.presets import filled
 
 Left = dict[str, str]  # share: why it stays as it is

@@ -118,16 +118,12 @@ def import_(
 ) -> None:
     """Write definitions of the shares that a host serves now."""
     from smbplan import importer
-    from smbplan.drivers.channel import ChannelError, Endpoint
-    from smbplan.errors import Refused, Trouble
+    from smbplan.drivers.channel import Endpoint
 
     endpoint = Endpoint(
         name, local=local, host=host or name, user=user, port=port, identity=identity, config=ssh_config, sudo=sudo
     )
-    try:
-        text = importer.read(endpoint, name)
-    except ChannelError as error:
-        raise Refused(Trouble(error.summary, error.hint, error.detail)) from None
+    text = importer.read(endpoint, name)
     if out:
         _write_new(out, text)
         note(f"Wrote {out}. Next: smbplan validate {out}")

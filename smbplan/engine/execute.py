@@ -10,11 +10,8 @@ Targets work at the same time; each one gets all its ready steps as one batch, i
 """
 
 import queue
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -74,7 +71,7 @@ class Journal(Protocol):
 class Outcome:
     statuses: dict[str, Status]
     problems: list[Problem] = field(default_factory=list)
-    stranded: list[Step] = field(default_factory=list)
+    stranded: list[Step] = field(default_factory=list)  # in the order in which a person undoes them
     interrupted: bool = False
     brackets: frozenset[str] = frozenset()  # the steps that leave nothing behind by themselves
 
@@ -116,6 +113,7 @@ class Execution:
                 self._users[name].append(step)
         self._runner, self._journal, self._watch = runner, journal, watch
         self._parallelism = parallelism
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()  # targets that have answered; "" asks to stop
         self._status = dict(start or dict.fromkeys(self._steps, Status.PENDING))
         self._failed_units: set[str] = set()
         self._doomed: set[str] = set()  # steps that must not start, or have to go again
@@ -127,37 +125,37 @@ class Execution:
             self._turn_back()
             self._due = {step.id for step in steps if step.bracket and self._was_begun(step)}
 
+    def stop(self) -> None:
+        """Turn the run back as soon as what is under way has answered. Safe in a signal handler."""
+        self._answers.put("")
+
     def run(self) -> Outcome:
-        """Until nothing is left to do. Ctrl-C turns the run back."""
-        answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # targets; None: Ctrl-C
+        """Until nothing is left to do."""
         busy: dict[str, tuple[Batch, Future[Sequence[Result]]]] = {}
-        with ThreadPoolExecutor(max_workers=self._parallelism) as pool, _interrupts(lambda: answers.put(None)):
+        with ThreadPoolExecutor(max_workers=self._parallelism) as pool:
             while True:
                 for target, batch in self._batches(set(busy)).items():
                     if len(busy) < self._parallelism:
-                        busy[target] = (batch, self._submit(pool, target, batch, answers))
+                        busy[target] = (batch, self._submit(pool, target, batch))
                 if not busy:
-                    return self._outcome
-                answer = answers.get()
-                if answer is None:
+                    break
+                target = self._answers.get()
+                if target:
+                    batch, future = busy.pop(target)
+                    self._finish(batch, future.result())
+                else:
                     self._outcome.interrupted = True
                     self._turn_back()
-                else:
-                    batch, future = busy.pop(answer)
-                    self._finish(batch, future.result())
+        place = {name: number for number, name in enumerate(self._steps)}
+        self._outcome.stranded.sort(key=lambda step: (step.bracket, -place[step.id]))
+        return self._outcome
 
-    def _submit(
-        self,
-        pool: ThreadPoolExecutor,
-        target: str,
-        batch: Batch,
-        answers: "queue.SimpleQueue[str | None]",
-    ) -> "Future[Sequence[Result]]":
+    def _submit(self, pool: ThreadPoolExecutor, target: str, batch: Batch) -> "Future[Sequence[Result]]":
         self._due.difference_update(step.id for step, _ in batch)
         self._note([(step, Status.DOING if forward else Status.UNDOING, "", "") for step, forward in batch])
         ops = [step.do if forward else step.undo for step, forward in batch]
         future = pool.submit(self._runner.run, target, [op for op in ops if op is not None])
-        future.add_done_callback(lambda _: answers.put(target))
+        future.add_done_callback(lambda _: self._answers.put(target))
         return future
 
     def _batches(self, busy: set[str]) -> dict[str, Batch]:
@@ -298,16 +296,3 @@ class Execution:
         for step, status, _, _ in notes:
             self._status[step.id] = status
             self._watch(step, status)
-
-
-@contextmanager
-def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C calls `stop`, instead of ending whatever goes on at that moment, such as a write to the journal."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: stop())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

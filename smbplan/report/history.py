@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smbplan.report.terminal import columns, indented, safe
-from smbplan.store.runs import Run
+from smbplan.store.runs import Busy, Run, lock
 
 HEAD = ("run", "site", "time (UTC)", "outcome", "steps")
 
 
 def entry(run: Run) -> dict[str, Any]:
-    """One run: `outcome` is "cut_short" where none was written. Raises BadPlan."""
+    """One run; where no outcome was written, it is "running" or "cut_short". Raises BadPlan."""
     outcome = run.outcome()
     counts = Counter(step["status"] for step in (outcome or _journalled(run))["steps"])
     return {
         "id": run.id,
         "site": run.site,
         "time": _time(run.id),
-        "outcome": outcome["outcome"] if outcome else "cut_short",
+        "outcome": outcome["outcome"] if outcome else _unfinished(run.site),
         "counts": dict(sorted(counts.items())),
     }
 
@@ -55,6 +55,14 @@ def text_details(one: Mapping[str, Any]) -> str:
     if one["manual"]:
         lines += ["", "To be typed by hand, in this order:", *(indented(line, "    ") for line in one["manual"])]
     return "\n".join(lines)
+
+
+def _unfinished(site: str) -> str:
+    try:
+        with lock(site):
+            return "cut_short"
+    except Busy:
+        return "running"
 
 
 def _journalled(run: Run) -> dict[str, Any]:

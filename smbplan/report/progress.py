@@ -56,7 +56,7 @@ class Live:
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task("", total=total)
+        self._task = self._progress.add_task("", total=total or None)  # recover can't know
         self._all, self._colour = total <= MANY, colour
         self._doing: dict[str, str] = {}
         self._over: set[str] = set()

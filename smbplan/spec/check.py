@@ -18,8 +18,8 @@ DANGEROUS = {
     "map to guest", "guest account", "restrict anonymous", "null passwords", "username map", "username map script",
     "include", "config file", "copy", "add user script", "delete user script", "add group script",
     "check password script", "passwd program", "panic action", "message command", "dfree command", "root directory",
-    "smb encrypt", "server smb encrypt", "encrypt passwords", "security", "guest only", "only guest", "hosts equiv", "root",
-    "acl allow execute always", "follow symlinks",
+    "smb encrypt", "server smb encrypt", "encrypt passwords", "security", "guest only", "only guest", "hosts equiv",
+    "root", "acl allow execute always", "follow symlinks",
 }  # fmt: skip
 # Options that have a key of their own.
 MANAGED = {

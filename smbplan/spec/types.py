@@ -78,7 +78,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62
 Account = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 ShareName = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(_share_name)]
 Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
-OptionText = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+OptionText = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
 AbsolutePath = Annotated[str, AfterValidator(_path)]
 Principal = Annotated[str, AfterValidator(_principal)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]

@@ -43,7 +43,10 @@ SEEDS = {
     "member": ("gpasswd -d alice engineers", "update posix.group.files.engineers"),
     "password": ("printf 'x\\nx\\n' | smbpasswd -s alice", "update samba.user.files.alice"),
     "disabled": ("smbpasswd -d bob", "update samba.user.files.bob"),
-    "smb.conf": ("sed -i 's/mandatory/disabled/; s/NTLMv2/x/; $a # x' /etc/samba/smb.conf", "update samba.config.files"),
+    "smb.conf": (
+        "sed -i 's/mandatory/disabled/; s/NTLMv2/x/; $a # x' /etc/samba/smb.conf",
+        "update samba.config.files",
+    ),
     "smbd stopped": ("systemctl stop smbd", "update service.files.smbd"),
     "smbd disabled": ("systemctl disable -q smbd", "update service.files.smbd"),
     "timer": ("systemctl stop smbplan-snapshot-projects.timer", "update service.projects.snapshot"),

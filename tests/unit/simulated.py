@@ -1,7 +1,7 @@
 """Targets without machines: objects in dictionaries, moved by the agent's own compare-and-set."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,17 +36,14 @@ class Box(Object):
         have = before if isinstance(before, dict) else {}
         filled = {key: have.get(key, self._default(key)) if value is None else value for key, value in after.items()}
         kept = {key: value for key, value in have.items() if key not in after}
-        self.states[name] = {**kept, **filled, **self._told(after)}
+        told = {"empty": have.get("empty", True)} if self.type in STORAGE else {}
+        mark = {"mark": after["mark"]} if "mark" in after else {}  # None means none
+        self.states[name] = {**kept, **filled, **mark, **told}
 
     def _default(self, key: str) -> Any:
         if key in ("acl", "default"):
             return PLAIN_ACL if key == "acl" else []
         return FILLED.get(key)
-
-    def _told(self, after: Mapping[str, Any]) -> dict[str, Any]:
-        """What is as the definition says even where that is nothing, and what only the target can tell."""
-        mark = {"mark": after["mark"]} if "mark" in after else {}
-        return {**mark, "empty": after.get("empty", True)} if self.type in STORAGE else mark
 
 
 @dataclass

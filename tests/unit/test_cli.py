@@ -12,6 +12,7 @@ import typer
 
 from smbplan.cli import main as entry
 from smbplan.cli.options import GUARDRAILS
+from smbplan.store import runs
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "examples/quickstart")
@@ -211,6 +212,9 @@ def test_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["runs", "--format", "json"]) == 0
     entries = json.loads(capsys.readouterr().out)["runs"]
     assert [item["outcome"] for item in entries] == ["damaged", "cut_short", "applied"]
+    with runs.lock("office"):
+        assert entry.main(["runs", "--site", "office"]) == 0
+        assert "running" in capsys.readouterr().out
     assert entries[2]["time"] == "2025-01-01T12:00:00Z"
     assert entries[2]["counts"] == {"done": 1}
     assert entry.main(["runs", "show", "20250101"]) == 0

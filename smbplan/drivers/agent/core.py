@@ -38,9 +38,10 @@ class Object:
 
 
 def matches(state: Any, wanted: Any) -> bool:
-    """Whether a state is the wanted one; fields that `wanted` leaves open (None) match anything."""
+    """Whether a state is the wanted one; fields that `wanted` leaves open (None) match anything, but for the mark."""
     if isinstance(wanted, dict) and isinstance(state, dict):
-        return all(state.get(name) == value for name, value in wanted.items() if value is not None)
+        checked = {name: value for name, value in wanted.items() if value is not None or name == "mark"}
+        return all(state.get(name) == value for name, value in checked.items())
     return bool(state == wanted)
 
 

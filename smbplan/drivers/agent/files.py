@@ -71,14 +71,14 @@ class SmbConf(Object):
         pristine = mark is None and sections.PARKED not in text and settings(text) == settings(stock)
         if mark or pristine:
             return {"mark": mark, "content": rest if mark else text, "foreign": False, "include": ""}
-        found = sections.scan(name, text=_without_block(text)).params()["global"]
-        include = _included(text) or ("registry" if sections.reads_registry(found) else "")
+        found = sections.scan(name, text=_without_block(text))
+        include = _included(text) or ("registry" if found.reads_registry() else "")
         return {
             "mark": None,
             "content": "",
             "foreign": True,
             "include": include,
-            "globals": found,
+            "globals": found.params()["global"],
             "dormant": [] if include else registry.unmarked(),
         }
 

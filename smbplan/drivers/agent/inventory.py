@@ -19,9 +19,9 @@ class Inventory:
     @staticmethod
     def _load() -> dict[str, Any]:
         try:
-            sites: dict[str, Any] = json.loads(read_text(PATH) or "{}")
+            sites = json.loads(read_text(PATH) or "{}")
             if all(isinstance(site["records"], dict) and isinstance(site["peers"], dict) for site in sites.values()):
-                return sites
+                return dict(sites)
         except (ValueError, AttributeError, KeyError, TypeError):
             pass
         raise Refused(f"{PATH} is damaged", "", "restore it from a backup, or move it away and use apply --adopt")

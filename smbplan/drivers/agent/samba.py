@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from typing import Any
 
-from .core import Refused, run, samba_settings
+from .core import SMB_CONF, Refused, run, samba_settings
 
 PROBE = ".smbplan-probe"
 
@@ -33,16 +33,21 @@ def restart(arguments: dict[str, Any]) -> None:
 
 
 def check(text: str) -> list[str]:
-    """testparm's complaints about a configuration; it exits with 0 for many of them. testparm(1)"""
+    """What testparm complains of in a configuration, and not in the one that is in force already."""
     with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        try:
-            done = subprocess.run(
-                ["testparm", "-s", "--debuglevel=1", file.name], capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError:
-            return []  # no Samba yet; smbd's own start is the check then
+        found = _complaints(file.name)
+    known = _complaints(SMB_CONF) if found else []
+    return [line for line in found if line not in known]
+
+
+def _complaints(path: str) -> list[str]:
+    """testparm exits with 0 for many of them. testparm(1)"""
+    try:
+        done = subprocess.run(["testparm", "-s", "--debuglevel=1", path], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []  # no Samba yet; smbd's own start is the check then
     harmless = ("Load smb config", "Loaded services file OK", "Weak crypto", "Server role", "lpcfg_do_global")
     lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(harmless)]
     return lines if done.returncode or any(_bad(line) for line in lines) else []

@@ -52,6 +52,11 @@ class Scan:
                 section[line.name] = line.value
         return found
 
+    def reads_registry(self) -> bool:
+        """Whether Samba reads its registry by itself."""
+        signs = (("include", "registry"), ("config backend", "registry"))
+        return any(line.section == "global" and (line.name, line.value.lower()) in signs for line in self.lines)
+
     def copiers(self, name: str) -> list[str]:
         """The other sections that copy this one."""
         params = self.params().items()
@@ -85,11 +90,6 @@ def unpark(name: str) -> dict[str, str]:
     found = scan(parked=True)
     lines = [line for line in found.lines if line.section == title(name) and line.parked]
     return _edited(found, lines, lambda row: row[len(PARKED) :] if row.startswith(PARKED) else row)
-
-
-def reads_registry(params: dict[str, str]) -> bool:
-    """Whether these [global] parameters make Samba read its registry."""
-    return params.get("include", "").lower() == "registry" or params.get("config backend", "").lower() == "registry"
 
 
 def read(path: str) -> str | None:

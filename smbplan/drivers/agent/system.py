@@ -76,8 +76,11 @@ class Service(Object):
             run(["systemctl", "daemon-reload"])
         if after["active"] != before["active"]:
             verb = "start" if after["active"] else "stop"
+            # What starts it again on demand goes with it, unless it is wanted by itself.
+            triggers = [] if after["active"] else _show(name, "TriggeredBy")["TriggeredBy"].split()
+            idle = [unit for unit in triggers if _show(unit, "UnitFileState")["UnitFileState"] != "enabled"]
             try:
-                run(["systemctl", verb, name])
+                run(["systemctl", verb, name, *idle])
             except Refused as refused:
                 log = run(["journalctl", "-q", "-n", "15", "--no-pager", "-o", "cat", "-u", name])
                 raise Refused(f"{name} does not {verb}", log or refused.detail) from None

@@ -1,9 +1,7 @@
 """Single cases of the walk, each with its exact outcome."""
 
-import os
-import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from unit.engine.faults import Faults, Runner, walk
@@ -216,28 +214,42 @@ def test_no_more_targets_at_once_than_allowed() -> None:
 
 
 class Interrupting(Notes):
-    """Ctrl-C arrives in the middle of a write to the journal."""
+    """Asks to stop in the middle of a write to the journal."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
         self.at = at
+        self.stop: Callable[[], None] = lambda: None
 
     def write(self, entries: Sequence[Entry]) -> None:
         self.at -= 1
         if self.at == 0:
-            os.kill(os.getpid(), signal.SIGINT)
+            self.stop()
         super().write(entries)
 
 
 @pytest.mark.parametrize("at", range(1, 9))
-def test_ctrl_c_at_any_write_turns_the_run_back(at: int) -> None:
+def test_a_stop_at_any_moment_turns_the_run_back(at: int) -> None:
     world, steps = made(resource("thing.a"), *(resource(f"thing.{x}", 1, f"thing.{y}") for x, y in ("ba", "cb", "dc")))
     journal = Interrupting(at)
-    outcome = Execution(steps, Runner(world, steps, journal), journal).run()
-    finished = at == 8 and outcome.name == "applied"  # nothing was left to turn back
-    assert finished or (outcome.name == "rolled_back" and outcome.interrupted)
-    assert finished or world.snapshot() == {}
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    execution = Execution(steps, Runner(world, steps, journal), journal)
+    journal.stop = execution.stop
+    outcome = execution.run()
+    if at == 8:  # nothing was left to turn back
+        assert (outcome.name, outcome.interrupted) == ("applied", False)
+    else:
+        assert (outcome.name, outcome.interrupted) == ("rolled_back", True)
+        assert world.snapshot() == {}
+
+
+def test_a_stop_during_the_way_back_changes_nothing() -> None:
+    world, steps = made(*TWO)
+    journal = Notes()
+    execution = Execution(steps, Runner(world, steps, journal, Faults({"thing.x": "after"})), journal)
+    execution.stop()
+    execution.stop()
+    assert execution.run().name == "rolled_back"
+    assert world.snapshot() == {}
 
 
 def test_the_journal_and_the_watcher_see_the_same() -> None:

@@ -1,0 +1,271 @@
+"""What a person expects of shares on a real gateway, beyond that they serve."""
+
+import os
+import time
+
+import pytest
+from lab import snapshot
+from lab.site import Site
+
+from smbplan.errors import Refused
+
+pytestmark = pytest.mark.lab
+
+
+def refusals(site: Site, **options: object) -> str:
+    """Why a plan is refused, as one text; it must be."""
+    try:
+        made = site.plan(**options).plan
+    except Refused as error:
+        return "\n".join(f"{item.summary} | {item.hint}" for item in error.troubles)
+    assert made.refused and not made.steps
+    return "\n".join(f"{item.summary} | {item.hint}" for item in made.refused)
+
+
+def test_sessions_end_when_their_right_is_taken_away(site: Site) -> None:
+    site.applied()
+    address = next(node.address for node in site.lab.status().nodes if node.name == "pve1")
+    session = (
+        f"(echo ls; sleep 1; touch /tmp/in; sleep 7; echo ls) | smbclient -U carol%carol-Geheim-1 //{address}/projects"
+    )
+    site.shell("client", f"rm -f /tmp/in /tmp/ended; ({session}; touch /tmp/ended) >/tmp/said 2>&1 </dev/null &")
+    site.shell("client", "for _ in $(seq 100); do [ -e /tmp/in ] && exit; sleep 0.05; done; cat /tmp/said; exit 1")
+    assert "carol" in site.shell("pve1", "smbstatus -b")
+    site.edit("shares.yaml", 'read: ["@office"]}\n    recycle', "read: [bob]}\n    recycle")
+    site.applied()
+    site.shell("client", "for _ in $(seq 150); do [ -e /tmp/ended ] && exit; sleep 0.1; done; exit 1")
+    said = site.shell("client", "cat /tmp/said")
+    assert "NT_STATUS" in said.split("blocks available", 1)[1], said
+
+
+def test_a_changed_password_is_applied_and_proved(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.applied()
+    monkeypatch.setenv("ALICE_PASSWORD", "another-1")
+    changed = site.plan().plan
+    assert {change.address for change in changed.changes} == {"samba.user.files.alice", "samba.user.vault.alice"}
+    assert "another-1" not in repr(changed)
+    assert {"samba.share.projects#proof", "samba.share.home#proof"} <= {step.id for step in changed.steps}
+    site.applied()
+    assert site.differences() == []
+    assert "LOGON_FAILURE" in site.smb("alice", "old-projects", "ls", node="pve2")
+    said = site.run("client", "smbclient", "-U", "alice%another-1", f"//{address(site)}/projects", "-c", "ls")
+    assert "blocks available" in said
+
+
+def address(site: Site, name: str = "pve1") -> str:
+    return next(node.address for node in site.lab.status().nodes if node.name == name)
+
+
+def test_previous_versions_are_taken_kept_and_seen_by_clients(site: Site) -> None:
+    site.edit("shares.yaml", "keep: 48", "keep: 2")
+    site.applied()
+    site.shell("client", "echo first >/tmp/f; echo second >/tmp/g")
+    site.smb("alice", "projects", "put /tmp/f report")
+    site.shell("pve1", "systemctl start smbplan-snapshot-projects.service")
+    time.sleep(1.1)  # names have a resolution of a second
+    site.smb("alice", "projects", "put /tmp/g report")
+    info = site.smb("alice", "projects", "allinfo report")
+    stamp = next(word for word in info.split() if word.startswith("@GMT-"))
+    assert "first" in site.smb("alice", "projects", f"get {stamp}/report -")
+    assert "second" in site.smb("alice", "projects", "get report -")
+    for _ in range(3):
+        time.sleep(1.1)
+        site.shell("pve1", "systemctl start smbplan-snapshot-projects.service")
+    assert len(site.shell("pve1", "ls /mnt/btrfs/projects/.snapshots").split()) == 2
+
+
+def test_recycle_bin_keeps_and_expires_and_the_proof_leaves_nothing_in_it(site: Site) -> None:
+    site.applied()
+    assert "No such file" in site.shell("pve1", "ls /mnt/btrfs/projects/.recycle 2>&1 || true")
+    site.shell("client", "echo x >/tmp/f")
+    site.smb("alice", "projects", "put /tmp/f a; put /tmp/f b; del a; del b")
+    bin_ = "/mnt/btrfs/projects/.recycle/alice"
+    assert site.shell("pve1", f"ls {bin_}").split() == ["a", "b"]
+    site.shell("pve1", f"touch -d '15 days ago' {bin_}/a; systemctl start smbplan-recycle-projects.service")
+    assert site.shell("pve1", f"ls {bin_}").split() == ["b"]
+
+
+def test_quota_is_enforced(site: Site) -> None:
+    site.edit("shares.yaml", "quota: 1GiB", "quota: 8MiB")
+    site.applied()
+    site.shell("client", "head -c 20M /dev/urandom >/tmp/big")
+    assert "NT_STATUS_DISK_FULL" in site.smb("alice", "projects", "put /tmp/big big")
+
+
+def test_encryption_required_refuses_a_plain_session(site: Site) -> None:
+    site.applied()
+    base = ["smbclient", "-U", "carol%carol-Geheim-1", f"//{address(site, 'pve2')}/books", "-c", "ls"]
+    assert b"ACCESS_DENIED" in site.lab.exec("client", [*base, "--client-protection=sign"]).stdout
+    assert "blocks" in site.run("client", *base, "--client-protection=encrypt")
+
+
+def test_old_protocols_and_anonymous_listing_are_refused(site: Site) -> None:
+    site.applied()
+    vault = address(site, "pve2")
+    old = site.lab.exec(
+        "client",
+        ["smbclient", "-L", vault, "-U", "alice%alice-Geheim-1", "--option=client min protocol=NT1", "-m", "NT1"],
+    )
+    assert (
+        b"INVALID_NETWORK_RESPONSE" in old.stdout + old.stderr or b"No compatible protocol" in old.stdout + old.stderr
+    )
+    listing = site.lab.exec("client", ["smbclient", "-L", vault, "-N"])
+    assert b"mac-backups" not in listing.stdout
+
+
+def test_a_share_and_a_gateway_that_were_dropped_are_found_and_removed(site: Site) -> None:
+    before = snapshot.take(site.lab, "pve2")
+    site.applied()
+    text = (site.folder / "shares.yaml").read_text()
+    (site.folder / "shares.yaml").write_text(text[: text.index("  books:")])
+    site.edit("site.yaml", "  vault:\n    host: pve2\n    description: Backups and archives\n", "")
+    removed = site.differences(purge=True)
+    assert "delete samba.share.books" in removed and "delete packages.vault" in removed
+    (site.folder.parent / "state" / "quickstart" / "peers.json").unlink()  # its peer knows it too
+    assert site.differences(purge=True) == removed
+    site.lab.exec("pve2", ["sh", "-c", "echo > /dev/null"])
+    site.applied(purge=True, allow=frozenset({"many-deletes"}))
+    assert snapshot.differences(before, snapshot.take(site.lab, "pve2")) == []
+    assert site.differences() == []
+
+
+def test_a_foreign_configuration_keeps_serving_and_comes_back(site: Site) -> None:
+    foreign = (
+        "[global]\n   workgroup = OLD\n   map to guest = bad user\n[legacy]\n   path = /srv/legacy\n   guest ok = yes\n"
+    )
+    site.run(
+        "pve1",
+        "sh",
+        "-ec",
+        "mkdir -p /srv/legacy; touch /srv/legacy/here; cat >/etc/samba/smb.conf; systemctl start smbd",
+        stdin=foreign,
+    )
+    before = snapshot.take(site.lab, "pve1")
+    assert "globals: adopt" in refusals(site)  # description and [global] settings would change the foreign share
+    site.edit("site.yaml", "    description: Files of the office\n", "")
+    site.applied()
+    assert site.differences() == []
+    assert "here" in site.smb("", "legacy", "ls")
+    assert "blocks available" in site.smb("alice", "projects", "ls")
+    effective = site.shell("pve1", "testparm -s 2>/dev/null")
+    assert "workgroup = OLD" in effective and "[legacy]" in effective and "[projects]" in effective
+    site.applied(destroy=True, purge=True)
+    differences = snapshot.differences(before, snapshot.take(site.lab, "pve1"))
+    assert differences == []
+    assert site.shell("pve1", "cat /etc/samba/smb.conf") == foreign
+
+
+def test_a_foreign_registry_share_and_user_are_refused_then_adopted(site: Site) -> None:
+    site.run(
+        "pve1",
+        "sh",
+        "-ec",
+        "mkdir -p /srv/x; printf '[global]\\ninclude=registry\\n' >/etc/samba/smb.conf; net conf addshare projects /srv/x; useradd alice; rm /etc/samba/smb.conf",
+    )
+    said = refusals(site)
+    assert "share projects exists on files and is not managed by smbplan | take it over with --adopt" in said
+    assert "user alice exists on files" in said
+    assert "its data path would move from /srv/x" in refusals(site, adopt=True)
+    site.applied(adopt=True, allow=frozenset({"path-move"}))
+    assert site.differences() == []
+
+
+def test_another_sites_share_is_never_touched(site: Site) -> None:
+    site.applied()
+    site.edit("site.yaml", "site: quickstart", "site: rival")
+    said = refusals(site, adopt=True, allow=frozenset({"many-updates", "many-deletes", "path-move"}))
+    assert "share projects on files belongs to quickstart/samba.share.projects" in said
+
+
+def test_recursion_changes_what_deviates_and_undoes_it(site: Site) -> None:
+    site.applied()
+    site.shell("pve1", "cd /srv/welcome; mkdir -p a/b; touch a/f; chown -R carol a; chmod 700 a/b")
+    before = snapshot.take(site.lab, "pve1")
+    old = "storage: {directory: /srv/welcome}"
+    site.edit("shares.yaml", old, old + "\n    permissions: {recursive: true}")
+    assert site.differences() == ["update directory.welcome"]
+    site.shell("pve1", "systemctl mask -q --runtime smbd; pkill -9 smbd || true; systemctl stop smbd")
+    assert "update service.files.smbd" in site.differences()
+    failed = site.apply()
+    assert failed.outcome.name in ("rolled_back", "partial")
+    assert {line for line in snapshot.differences(before, snapshot.take(site.lab, "pve1")) if "/srv/" in line} == set()
+    site.shell("pve1", "systemctl unmask -q --runtime smbd")
+    site.applied()
+    assert site.differences() == []
+    assert "root office" in site.shell("pve1", "stat -c '%U %G' /srv/welcome/a/f")
+
+
+def test_a_link_in_the_path_is_refused(site: Site) -> None:
+    site.shell("pve1", "mkdir /srv/real; ln -s /srv/real /srv/homes")
+    assert "/srv/homes leads through the symbolic link /srv/homes | use /srv/real instead" in refusals(site)
+
+
+def test_what_testparm_says_refuses_the_plan(site: Site) -> None:
+    site.edit("site.yaml", "permit: [guest]", "permit: [guest, options]")
+    site.edit("shares.yaml", "comment: For everybody, to read", "options: {csc policy: sometimes, nonsense: 1}")
+    said = refusals(site)
+    assert "nonsense" in said and "csc policy" in said
+
+
+def test_a_full_disk_fails_the_share_and_nothing_else(site: Site) -> None:
+    site.applied()
+    site.edit("shares.yaml", "comment: Drawings and plans", "comment: Drawings")
+    site.shell(
+        "pve1",
+        "mkdir -p /var/lib/smbplan; mount --bind /var/lib/smbplan /var/lib/smbplan; mount -o remount,ro,bind /var/lib/smbplan",
+    )
+    done = site.apply()
+    assert done.outcome.name == "rolled_back"
+    assert "Read-only file system" in done.outcome.problems[0].summary
+    site.shell("pve1", "umount /var/lib/smbplan")
+    assert "Drawings and plans" in site.shell("pve1", "net conf showshare projects")
+
+
+def test_sudo_and_a_plain_user(site: Site) -> None:
+    site.edit("site.yaml", "ssh: {config:", "ssh: {user: admin, sudo: true, config:")
+    site.applied()
+    site.edit("site.yaml", "sudo: true", "sudo: false")
+    assert "the user on the target is not root | set ssh.user: root, or ssh.sudo: true" in refusals(site)
+
+
+def test_targets_that_cant_be_reached_are_named_and_nothing_is_changed(site: Site) -> None:
+    before = snapshot.take(site.lab, "pve2")
+    site.edit("site.yaml", "host: pve1", "host: 198.18.255.1")
+    site.edit("site.yaml", "defaults:\n", "defaults:\n")
+    said = refusals(site)
+    assert said.startswith("files: ")
+    config = site.folder / "ssh_config"
+    known = site.folder / "known_hosts"
+    lab_config = f"/run/smbplan/lab/{site.lab.name}/ssh_config"
+    text = open(lab_config).read()
+    known.write_text(
+        f"{address(site, 'pve2')} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1oHVtbXkAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"
+    )
+    config.write_text(
+        "\n".join(
+            f"  UserKnownHostsFile {known}" if "UserKnownHostsFile" in line else line for line in text.splitlines()
+        )
+        + "\n"
+    )
+    site.edit("site.yaml", lab_config, str(config))
+    site.edit("site.yaml", "198.18.255.1", "pve1")
+    assert "vault: the host key has changed" in refusals(site)
+    assert snapshot.differences(before, snapshot.take(site.lab, "pve2")) == []
+
+
+def test_a_missing_secret_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BOB_PASSWORD")
+    assert "environment variable BOB_PASSWORD is not set | export BOB_PASSWORD=…" in refusals(site)
+
+
+def test_no_secret_is_left_anywhere(site: Site) -> None:
+    site.applied()
+    state = site.folder.parent / "state"
+    for path in state.rglob("*"):
+        assert path.is_dir() or b"Geheim" not in path.read_bytes(), path
+    for node in ("pve1", "pve2"):
+        found = site.lab.exec(
+            node, ["sh", "-c", "grep -rl Geheim /etc /var/lib /var/log /run /srv /tmp /usr/local 2>/dev/null"]
+        )
+        assert found.stdout == b"", node
+    assert not os.path.exists("/var/lib/smbplan")

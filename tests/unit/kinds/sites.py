@@ -1,0 +1,76 @@
+"""Definitions to expand: one site that uses every kind and option, and single shares."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unit.simulated import World
+
+from smbplan.engine import plan as planning
+from smbplan.engine.kind import Options
+from smbplan.engine.plan import Plan
+from smbplan.engine.resource import Live, Resource
+from smbplan.kinds import kinds
+from smbplan.spec.load import load_source
+from smbplan.spec.model import Site
+from smbplan.spec.source import parse
+from smbplan.spec.write import text
+
+USERS = {name: {"password": {"env": f"SECRET_{name.upper()}"}} for name in ("alice", "bob", "carol")}
+STAFF, MIXED, ALL = {"write": ["@staff"]}, {"write": ["alice"], "read": ["bob"]}, {"read": ["*"]}
+RICH: dict[str, Any] = {
+    "version": 1,
+    "site": "rich",
+    "gateways": {
+        "one": {"permit": ["guest", "options"], "description": "First", "options": {"deadtime": 10}},
+        "two": {"discovery": False, "globals": "adopt"},
+    },
+    "users": {
+        **USERS,
+        "dora": {"password": {"file": "/run/SECRET_DORA"}, "enabled": False, "uid": 2000, "full_name": "Dora D"},
+        "out": {"external": True},
+    },
+    "groups": {"staff": {"members": ["alice", "bob"], "gid": 3000}, "ad": {"external": True, "members": ["out"]}},
+    "shares": {
+        "plain": {"gateway": "one", "storage": {"directory": "/srv/a"}, "access": MIXED},
+        "pool": {
+            "gateway": "one",
+            "storage": {"zfs": "tank/pool", "quota": "1GiB"},
+            "access": STAFF,
+            "previous_versions": True,
+            "recycle": True,
+            "options": {"strict sync": True},
+        },
+        "tree": {
+            "gateway": "two",
+            "storage": {"btrfs": "/mnt/tree", "on_destroy": "delete"},
+            "access": {"write": ["@ad", "dora"], "deny": ["carol"]},
+            "permissions": {"recursive": True},
+        },
+        "home": {"gateway": "two", "preset": "homes", "storage": {"directory": "/srv/h"}, "access": STAFF},
+        "mac": {"gateway": "two", "preset": "time-machine", "storage": {"directory": "/srv/m"}, "access": ALL},
+        "open": {"gateway": "one", "preset": "public", "storage": {"directory": "/srv/o"}, "permissions": "keep"},
+    },
+}  # fmt: skip
+
+
+def site(data: Mapping[str, Any]) -> Site:
+    """The site, checked as its YAML would be."""
+    return load_source(parse(text(data), "site.yaml")).site
+
+
+def one_share(share: Mapping[str, Any], **others: Mapping[str, Any]) -> Site:
+    """A site with one gateway that permits everything, and the share `s`."""
+    shares = {
+        name: {"gateway": "g", "storage": {"directory": f"/srv/{name}"}, "access": {"write": ["alice"]}, **data}
+        for name, data in {"s": share, **others}.items()
+    }
+    gateway = {"permit": ["guest", "options", "wide links"]}
+    groups = {"staff": {"members": ["bob"]}, "crew": {"members": ["carol"]}}
+    return site(
+        {"version": 1, "site": "x", "gateways": {"g": gateway}, "users": USERS, "groups": groups, "shares": shares}
+    )
+
+
+def plan(defined: Site, wanted: Sequence[Resource], world: World, **options: Any) -> Plan:
+    live = dict.fromkeys(defined.gateways, Live({"samba": "4.17"})) | world.live()
+    return planning.build(defined.site, wanted, live, kinds(), Options(**options))
