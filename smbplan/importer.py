@@ -36,6 +36,7 @@ def read(endpoint: Endpoint, name: str, connect: Connect = Channel) -> str:
 
 def definitions(endpoint: Endpoint, name: str, survey: Mapping[str, Any]) -> tuple[dict[str, Any], Left]:
     """The site's definitions, and the shares that are not in them. Pure. Raises Refused."""
+    _problems(_site(endpoint, name, {}), {})
     found = dict(survey)
     shares: Mapping[str, Mapping[str, str]] = found.pop("shares")
     for key in ("users", "groups", "copied", "varying"):

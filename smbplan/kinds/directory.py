@@ -78,7 +78,7 @@ def root(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mappi
         kind.name,
         share.gateway,
         Key(kind.object, key),
-        {**extra, **permissions.of_share(share)},
+        {**extra, **permissions.of_share(site, share)},
         _accounts(site, share),
         unit(name),
         share.prevent_destroy,

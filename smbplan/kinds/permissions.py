@@ -2,19 +2,20 @@
 
 from typing import Any
 
-from smbplan.spec.model import Share
+from smbplan.kinds.names import level
+from smbplan.spec.model import Share, Site
 
 OPEN: dict[str, Any] = dict.fromkeys(("owner", "group", "special", "acl", "default"))
 
 
-def of_share(share: Share) -> dict[str, Any]:
+def of_share(site: Site, share: Share) -> dict[str, Any]:
     """The state's fields; all None where the permissions are kept as they are."""
     if share.permissions == "keep":
         return dict(OPEN)
     wanted = share.permissions
     if share.homes:
         return _state("root", "root", "0755", [])
-    named = _named(share) if wanted.acl is None else [_entry(text) for text in wanted.acl]
+    named = _named(site, share) if wanted.acl is None else [_entry(text) for text in wanted.acl]
     others = {"no": "0", "read": "5", "write": "7"}[share.guest]
     if "*" in share.access.granted:
         others = "7" if "*" in [*share.access.write, *share.access.admin] else max(others, "5")
@@ -30,14 +31,16 @@ def of_home(user: str) -> dict[str, Any]:
     return _state(user, "users", "0700", [])
 
 
-def _named(share: Share) -> list[tuple[str, str, str]]:
-    """An entry for each principal; the one that writes wins over the one that reads."""
+def _named(site: Site, share: Share) -> list[tuple[str, str, str]]:
+    """An entry for each principal. A user's entry hides those of his groups, so it has his rights by all lists."""
     found: dict[tuple[str, str], str] = {}
     access = share.access
     for names, letters in ((access.read, "r-x"), ([*access.write, *access.admin], "rwx")):
         for name in names:
-            if name != "*":
-                found["group" if name[0] == "@" else "user", name.removeprefix("@")] = letters
+            if name[0] == "@":
+                found["group", name[1:]] = letters
+            elif name != "*":
+                found["user", name] = "rwx" if level(site, share, name) == "write" else letters
     return [(what, name, letters) for (what, name), letters in found.items()]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from smbplan.kinds.options import SWITCHES, canonical, same, split
+from smbplan.kinds.options import MASKS, SWITCHES, canonical, same, split
 from smbplan.kinds.share import params
 from smbplan.spec.model import Share, Site
 from smbplan.spec.types import RESERVED_SHARES, AbsolutePath, HostPattern, OptionText, ShareName, Text
@@ -167,6 +167,8 @@ def _options(
 def _value(name: str, words: str) -> str | bool | int:
     if name in SWITCHES and words in ("yes", "no"):
         return words == "yes"
+    if name in MASKS:
+        return words
     return int(words) if re.fullmatch(r"0|[1-9]\d{0,14}", words) else words
 
 

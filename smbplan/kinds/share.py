@@ -13,8 +13,8 @@ from smbplan.kinds.password import secret
 from smbplan.kinds.vfs import modules
 from smbplan.spec.model import Share, Site
 
-GRANTS = ("valid users", "write list", "admin users", "read list", "hosts allow")
-DENIALS = ("invalid users", "hosts deny")
+GRANTS = ("valid users", "write list", "admin users", "hosts allow")
+DENIALS = ("invalid users", "read list", "hosts deny")  # whoever is in a read list may not write
 
 
 class ShareKind(Kind):

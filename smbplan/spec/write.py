@@ -6,6 +6,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 SHORT = 100  # columns; what fits stands in one line
 
@@ -22,16 +23,21 @@ def text(data: Mapping[str, Any], comments: Sequence[str] = ()) -> str:
 
 def _node(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
-        mapping = CommentedMap({key: _node(item, depth + 1) for key, item in value.items()})
+        mapping = CommentedMap({_quoted(key): _node(item, depth + 1) for key, item in value.items()})
         if depth > 2 and len(value) == 1 and not isinstance(next(iter(value.values())), Mapping):
             mapping.fa.set_flow_style()
         return mapping
     if isinstance(value, list):
-        sequence = CommentedSeq(value)
+        sequence = CommentedSeq(map(_quoted, value))
         if len(str(value)) < SHORT:
             sequence.fa.set_flow_style()
         return sequence
-    return value
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> Any:
+    """A colon without quotes is read in more than one way."""
+    return SingleQuotedScalarString(value) if isinstance(value, str) and ":" in value else value
 
 
 def _blank_lines(top: CommentedMap) -> CommentedMap:

@@ -1,6 +1,7 @@
 """Steps and plans as JSON, and back. A file that was altered or is of another major format is refused."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,18 +51,24 @@ def step_to_json(step: Step) -> dict[str, Any]:
 def step_from_json(data: Mapping[str, Any]) -> Step:
     """Raises KeyError, TypeError or ValueError for data that is no step."""
     return Step(
-        id=data["id"],
-        address=data["address"],
-        target=data["target"],
-        title=data["title"],
+        id=_text(data["id"]),
+        address=_text(data["address"]),
+        target=_text(data["target"]),
+        title=_text(data["title"]),
         do=op_from_json(data["do"]),
         undo=op_from_json(data["undo"]) if data["undo"] else None,
         nature=Nature(data["reversibility"]),
-        why=data["why"],
-        after=tuple(data["after"]),
-        units=tuple(data["units"]),
+        why=_text(data["why"]),
+        after=tuple(map(_text, data["after"])),
+        units=tuple(map(_text, data["units"])),
         bracket=bool(data["bracket"]),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def op_to_json(op: Op) -> dict[str, Any]:
@@ -79,10 +86,10 @@ def op_to_json(op: Op) -> dict[str, Any]:
 
 def op_from_json(data: Mapping[str, Any]) -> Op:
     if "call" in data:
-        return Call(data["call"], data["arguments"])
-    type_, name = data["set"]
+        return Call(_text(data["call"]), dict(data["arguments"]))
+    key = Key(*map(_text, data["set"]))
     record = Record.from_json(data["record"]) if data["record"] else None
-    return Move(data["address"], Key(type_, name), data["before"], data["after"], record, data["options"])
+    return Move(_text(data["address"]), key, data["before"], data["after"], record, dict(data["options"]))
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,10 +111,31 @@ def read(path: Path) -> Saved:
     if str(document["format_version"]).split(".", 1)[0] != FORMAT.split(".", 1)[0]:
         raise BadPlan(f"{path} has format {document['format_version']}; this smbplan reads {FORMAT}", again)
     stated = document.pop("digest", None)
-    if stated != digest(document):
+    try:
+        altered = stated != digest(document)
+    except RecursionError:
+        raise BadPlan(f"{path} is not a saved plan", again) from None
+    if altered:
         raise BadPlan(f"{path} was altered after it was made", again)
     try:
-        steps = tuple(step_from_json(step) for step in document["steps"])
-        return Saved(document["site"], steps, document["endpoints"], document)
+        saved = Saved(
+            _text(document["site"]),
+            tuple(step_from_json(step) for step in document["steps"]),
+            dict(document["endpoints"]),
+            document,
+        )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BadPlan(f"{path} is not a complete plan", again) from None
+    if not _is_sound(saved):
+        raise BadPlan(f"{path} is not a complete plan", again)
+    return saved
+
+
+def _is_sound(saved: Saved) -> bool:
+    """Every step waits for earlier ones only and has a target; the site's name is no path."""
+    known: set[str] = set()
+    for step in saved.steps:
+        if step.id in known or not known.issuperset(step.after) or step.target not in saved.endpoints:
+            return False
+        known.add(step.id)
+    return re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", saved.site) is not None

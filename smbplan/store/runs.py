@@ -74,7 +74,7 @@ class Run:
                     Entry(data["step"], Status(data["status"]), data.get("summary", ""), data.get("detail", ""))
                 )
             except (ValueError, KeyError, TypeError):
-                break
+                continue  # torn by a crash, so never acted on; a recovery may have written after it
         return found
 
     def outcome(self) -> Mapping[str, Any] | None:
@@ -93,15 +93,23 @@ class Journal:
     """Appends to a run's journal. See engine.execute.Journal."""
 
     def __init__(self, run: Run) -> None:
-        self._file = os.open(run.folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = os.open(run.folder / "journal.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            self._append(b"\n")  # behind a torn line
+        _sync(run.folder)
 
     def write(self, entries: Sequence[Entry]) -> None:
         now = time.time()
         lines = [
             json.dumps({"time": now, "step": entry.step, "status": entry.status, **_words(entry)}) for entry in entries
         ]
-        os.write(self._file, ("\n".join(lines) + "\n").encode())
+        self._append(("\n".join(lines) + "\n").encode())
         os.fsync(self._file)
+
+    def _append(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._file, data) :]
 
     def close(self) -> None:
         os.close(self._file)
@@ -111,8 +119,9 @@ def start(site: str, plan: Mapping[str, Any]) -> Run:
     """A new run; its plan is durable when this returns."""
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
     folder = home() / site / "runs" / name
-    folder.mkdir(parents=True, mode=0o700)
+    _make(folder)
     _write(folder / "plan.json", plan)
+    _sync(folder.parent)
     return Run(site, name, folder)
 
 
@@ -133,8 +142,10 @@ def interrupted(site: str) -> Run | None:
 def lock(site: str) -> Iterator[None]:
     """One run of a site at a time on this machine. Raises Busy."""
     folder = home() / site
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "lock").open("a+", encoding="utf-8") as file:
+    _make(folder)
+    with os.fdopen(
+        os.open(folder / "lock", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "a+", encoding="utf-8"
+    ) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -165,7 +176,7 @@ def _words(entry: Entry) -> dict[str, str]:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make(path.parent)
     part = path.with_suffix(".part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(data, file, indent=1, default=list)
@@ -173,6 +184,18 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    _sync(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """The folder, and what is missing above it, for the user alone."""
+    for path in reversed([folder, *folder.parents]):
+        if not path.exists():
+            path.mkdir(mode=0o700, exist_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    file = os.open(folder, os.O_RDONLY)
+    os.fsync(file)
+    os.close(file)

@@ -18,6 +18,7 @@ from smbplan.kinds.share import params
 from smbplan.spec import write
 from smbplan.spec.load import load
 from smbplan.spec.model import Site
+from smbplan.spec.source import parse
 
 LISTS = ("valid users", "invalid users", "read list", "write list", "admin users")
 DEFAULTS = dict.fromkeys(LISTS, "") | {
@@ -164,6 +165,17 @@ def test_names_become_keys_and_weaknesses_are_permitted_by_name(tmp_path: Path) 
     assert YAML(typ="safe").load(path.read_text()) == data
 
 
+TEXT = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=30) | st.sampled_from(
+    ["2001:db8::/32", "::1", "no", "0770", "1e3", "- a", "#h", "a: b", "~", "=", "*x", "'", '"', "", " ", "2020-01-01"]
+)
+
+
+@given(words=st.lists(TEXT, min_size=1), options=st.dictionaries(TEXT, TEXT | st.booleans() | st.integers()))
+def test_what_is_written_reads_as_it_was(words: list[str], options: dict[str, Any]) -> None:
+    data = {"version": 1, "shares": {"x": {"access": {"read": words}, "options": options}}}
+    assert parse(write.text(data), "site.yaml").data == data
+
+
 def test_a_gateway_says_only_what_is_not_the_default() -> None:
     def gateway(**at: Any) -> dict[str, Any]:
         data, _ = importer.definitions(Endpoint("files", **at), "files", survey())
@@ -190,7 +202,7 @@ def test_a_host_that_can_not_be_read_is_refused() -> None:
     with pytest.raises(Refused, match="no route"):
         importer.read(HERE, "files", lambda endpoint, counts: Broken())  # type: ignore[arg-type, return-value]
     with pytest.raises(Refused):
-        importer.definitions(HERE, "no such name!", survey())
+        importer.definitions(HERE, "no such name!", survey(x={"path": "/srv/x"}))
 
 
 Conf = Callable[[str, str], str]

@@ -32,13 +32,13 @@ class Inventory:
     def update(self, site: str, records: dict[str, Any]) -> None:
         """Set records; None drops one. Durable when this returns."""
         entry = self._sites.setdefault(site, {"records": {}, "peers": {}})
-        before = json.dumps(entry)
+        before = json.dumps(entry, sort_keys=True)
         for address, record in records.items():
             if record is None:
                 entry["records"].pop(address, None)
             else:
                 entry["records"][address] = record
-        if json.dumps(entry) != before:
+        if json.dumps(entry, sort_keys=True) != before:
             self._save(site)
 
     def peers(self, site: str, peers: dict[str, Any]) -> None:

@@ -71,7 +71,9 @@ class Service(Object):
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         if after["enabled"] != before["enabled"]:
-            run(["systemctl", "--quiet", "--no-reload", "enable" if after["enabled"] else "disable", name])
+            # An alias, by which D-Bus would start it again, is known to systemd until it reloads.
+            lazy = [] if len(_show(name, "Names")["Names"].split()) > 1 else ["--no-reload"]
+            run(["systemctl", "--quiet", *lazy, "enable" if after["enabled"] else "disable", name])
         if _show(name, "NeedDaemonReload")["NeedDaemonReload"] == "yes":
             run(["systemctl", "daemon-reload"])
         if after["active"] != before["active"]:

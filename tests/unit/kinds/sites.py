@@ -1,5 +1,6 @@
 """Definitions to expand: one site that uses every kind and option, and single shares."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,6 @@ from smbplan.kinds import kinds
 from smbplan.spec.load import load_source
 from smbplan.spec.model import Site
 from smbplan.spec.source import parse
-from smbplan.spec.write import text
 
 USERS = {name: {"password": {"env": f"SECRET_{name.upper()}"}} for name in ("alice", "bob", "carol")}
 STAFF, MIXED, ALL = {"write": ["@staff"]}, {"write": ["alice"], "read": ["bob"]}, {"read": ["*"]}
@@ -55,7 +55,7 @@ RICH: dict[str, Any] = {
 
 def site(data: Mapping[str, Any]) -> Site:
     """The site, checked as its YAML would be."""
-    return load_source(parse(text(data), "site.yaml")).site
+    return load_source(parse(json.dumps(data), "site.yaml")).site
 
 
 def one_share(share: Mapping[str, Any], **others: Mapping[str, Any]) -> Site:
