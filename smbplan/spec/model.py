@@ -90,6 +90,8 @@ class Storage(Definition):
     def _one_place(self) -> Self:
         if sum(value is not None for value in (self.directory, self.btrfs, self.zfs)) != 1:
             raise ValueError("storage has one place — write exactly one of directory, btrfs, zfs")
+        if self.zfs and {".", ".."} & set(self.zfs.split("/")):
+            raise ValueError(f"{self.zfs!r} is no dataset — leave '.' and '..' out")
         if self.quota and self.directory:
             raise ValueError("a directory has no quota — use btrfs or zfs storage, or leave quota out")
         return self

@@ -24,7 +24,11 @@ def tell(path):
         content = hashlib.sha256(open(path, "rb").read()).hexdigest()[:16]
     elif stat.S_ISLNK(info.st_mode):
         content = os.readlink(path)
-    extra = {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in os.listxattr(path, follow_symlinks=False)}
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        names = []  # ZFS by FUSE has none
+    extra = {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in names}
     found["file " + path] = [oct(info.st_mode), info.st_uid, info.st_gid, content, extra]
 for top in ("/etc", "/srv", "/mnt", "/usr/local", "/var/lib", "/home", "/root", "/tank", "/run/lock"):
     for folder, names, files in os.walk(top):

@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -255,3 +257,34 @@ def promise_guests(site: Site, share: str) -> None:
     data["shares"][share]["guest"] = "read"
     del data["shares"][share]["options"], data["shares"][share]["access"]
     yaml.dump(data, path)
+
+
+def test_an_open_session_lives_through_it(site: Site) -> None:
+    prepare(site, "debian")
+    imported(site)
+    said = during(site, "projects", lambda: site.applied(adopt=True))
+    assert "NT_STATUS" not in said and said.count("blocks of size") == 2, said
+    said = during(site, "projects", lambda: site.applied(destroy=True))
+    assert "NT_STATUS" not in said and said.count("blocks of size") == 2, said
+
+
+def during(site: Site, share: str, act: Callable[[], object]) -> str:
+    """What one session of bob's says, which looks before and after the act."""
+    address = site.lab.status().nodes[0].address
+    looks = "(echo ls; until [ -e /tmp/go ]; do sleep 0.1; done; echo ls)"
+    script = f"{looks} | smbclient -U bob%bob-Geheim-1 //{address}/{share}"
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(site.lab.exec, "client", ["sh", "-c", f"rm -f /tmp/go; {script}"])
+        try:
+            until_connected(site)
+            act()
+        finally:
+            site.run("client", "touch", "/tmp/go")
+        return (said.result().stdout + said.result().stderr).decode()
+
+
+def until_connected(site: Site) -> None:
+    deadline = time.monotonic() + 10
+    while "bob" not in site.run("pve1", "smbstatus", "-b"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -211,16 +211,21 @@ def test_what_testparm_says_refuses_the_plan(site: Site) -> None:
 
 def test_a_full_disk_fails_the_share_and_nothing_else(site: Site) -> None:
     site.applied()
-    site.edit("shares.yaml", "comment: Drawings and plans", "comment: Drawings")
-    site.shell(
-        "pve1",
-        "mkdir -p /var/lib/smbplan; mount --bind /var/lib/smbplan /var/lib/smbplan; mount -o remount,ro,bind /var/lib/smbplan",
+    site.shell("pve1", "mkdir /srv/full; mount -t tmpfs -o nr_inodes=1 none /srv/full")
+    before = snapshot.take(site.lab, "pve1")
+    shares = site.folder / "shares.yaml"
+    shares.write_text(
+        shares.read_text()
+        + "  more: {gateway: files, storage: {directory: /srv/full/more}, access: {read: [bob]}}\n"
+        + "  else: {gateway: files, storage: {directory: /srv/else}, access: {read: [bob]}}\n"
     )
     done = site.apply()
-    assert done.outcome.name == "rolled_back", done.outcome.problems
-    assert "Read-only file system" in done.outcome.problems[0].summary
-    site.shell("pve1", "umount /var/lib/smbplan")
-    assert "Drawings and plans" in site.shell("pve1", "net conf showshare projects")
+    assert done.outcome.name == "partial"
+    assert [(item.address, "No space left" in item.summary) for item in done.outcome.problems] == [("directory.more", True)]
+    assert site.differences() == ["create directory.more", "create samba.share.more"]
+    shares.write_text(shares.read_text().split("  more:")[0])
+    site.applied()
+    assert snapshot.differences(before, snapshot.take(site.lab, "pve1")) == []
 
 
 def test_sudo_and_a_plain_user(site: Site) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,7 +164,7 @@ class Dataset(Directory):
         if after is None:
             if not options.get("delete_data") and os.listdir(before["path"]):
                 raise Refused(f"dataset {name} is not empty any more, so it stays")
-            run(["zfs", "destroy", *(["-r"] if options.get("delete_data") else []), name])
+            self._destroy(name, bool(options.get("delete_data")))
             return
         if before is None:
             run(["zfs", "create", "-p", "-o", f"mountpoint=/{name}", name])
@@ -176,6 +178,19 @@ class Dataset(Directory):
         wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
         if wanted != have:
             acl.write(now["path"], wanted)
+
+    @staticmethod
+    def _destroy(name: str, with_snapshots: bool) -> None:
+        """A dataset is busy for a moment after its last file was closed; one that stays busy stays mounted."""
+        for attempt in range(10):
+            try:
+                run(["zfs", "destroy", *(["-r"] if with_snapshots else []), name])
+                return
+            except Refused as refused:
+                if "busy" not in refused.detail or attempt == 9:
+                    subprocess.run(["zfs", "mount", name], capture_output=True, check=False)
+                    raise
+                time.sleep(0.3)
 
 
 def _is_empty(path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,8 @@ class Service(Object):
     """A systemd unit. State: {active, enabled}."""
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
-        found = _show(name, "ActiveState,UnitFileState")
-        return {
-            "active": found["ActiveState"] in ("active", "activating", "reloading"),
-            "enabled": found["UnitFileState"] == "enabled",
-        }
+        state = _show(name, "ActiveState")["ActiveState"]
+        return {"active": state in ("active", "activating", "reloading"), "enabled": _enabled(name)}
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         if after["enabled"] != before["enabled"]:
@@ -80,12 +78,18 @@ class Service(Object):
             verb = "start" if after["active"] else "stop"
             # What starts it again on demand goes with it, unless it is wanted by itself.
             triggers = [] if after["active"] else _show(name, "TriggeredBy")["TriggeredBy"].split()
-            idle = [unit for unit in triggers if _show(unit, "UnitFileState")["UnitFileState"] != "enabled"]
+            idle = [unit for unit in triggers if not _enabled(unit)]
             try:
                 run(["systemctl", verb, name, *idle])
             except Refused as refused:
                 log = run(["journalctl", "-q", "-n", "15", "--no-pager", "-o", "cat", "-u", name])
                 raise Refused(f"{name} does not {verb}", log or refused.detail) from None
+
+
+def _enabled(unit: str) -> bool:
+    """By what is on disk: systemd's own answer is as old as its last reload."""
+    done = subprocess.run(["systemctl", "is-enabled", unit], capture_output=True, text=True, check=False)
+    return done.stdout.strip() == "enabled"
 
 
 def _show(unit: str, properties: str) -> dict[str, str]:

@@ -1,0 +1,5 @@
+"""`python -m smbplan`"""
+
+from smbplan.cli.main import run
+
+run()

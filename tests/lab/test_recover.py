@@ -1,0 +1,93 @@
+"""A run that is killed in the middle, or stopped by Ctrl-C, and what the next command says and does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from lab import snapshot
+from lab.site import Site
+
+from smbplan.store import runs
+
+pytestmark = pytest.mark.lab
+
+
+def smbplan(site: Site, *words: str, **options: object) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "smbplan", *words]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def started(site: Site, lines: int, *words: str) -> subprocess.Popen[str]:
+    """An apply whose journal has come to so many lines."""
+    before = {run.id for run in runs.runs("quickstart")}
+    process = smbplan(site, "apply", str(site.folder), "--yes", "--format", "json", *words, start_new_session=True)
+    for _ in range(2000):
+        fresh = [run.folder / "journal.jsonl" for run in runs.runs("quickstart") if run.id not in before]
+        if fresh and fresh[0].exists() and fresh[0].read_text().count("\n") >= lines:
+            return process
+        time.sleep(0.005)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("lines", [1, 20, 45, 80, 110])
+def test_a_killed_run_is_recovered(site: Site, lines: int) -> None:
+    site.applied()
+    site.applied(destroy=True, purge=True)
+    before = {node: snapshot.take(site.lab, node) for node in ("pve1", "pve2")}
+    process = started(site, lines)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    cut = runs.interrupted("quickstart")
+    if cut is None:  # it was faster than we
+        assert lines > 100
+        return
+    refused = smbplan(site, "plan", str(site.folder))
+    assert "smbplan recover" in refused.communicate()[1] and refused.returncode == 1
+    recovered = smbplan(site, "recover", str(site.folder), "--format", "json")
+    said = json.loads(recovered.communicate()[0])
+    assert recovered.returncode in (0, 3) and said["outcome"] == "rolled_back", said
+    for node, state in before.items():
+        assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node
+    again = smbplan(site, "recover", str(site.folder))
+    assert again.communicate()[0] is not None and again.returncode == 0
+    site.applied()
+
+
+def test_ctrl_c_turns_the_run_back(site: Site) -> None:
+    site.applied()
+    site.applied(destroy=True, purge=True)
+    before = snapshot.take(site.lab, "pve1")
+    process = started(site, 30)
+    process.send_signal(signal.SIGINT)
+    said = json.loads(process.communicate()[0])
+    assert process.returncode == 3 and said["outcome"] == "rolled_back", said
+    assert snapshot.differences(before, snapshot.take(site.lab, "pve1")) == []
+    assert runs.interrupted("quickstart") is None
+
+
+def test_a_second_apply_is_told_who_is_at_work(site: Site) -> None:
+    first = started(site, 2)
+    second = smbplan(site, "apply", str(site.folder), "--yes")
+    assert "is being changed by process" in second.communicate()[1] and second.returncode == 1
+    assert first.wait() == 0
+
+
+def test_a_saved_plan_is_applied_as_it_is_and_a_stale_or_altered_one_refused(site: Site, tmp_path: Path) -> None:
+    saved = tmp_path / "plan.json"
+    assert smbplan(site, "plan", str(site.folder), "--out", str(saved)).wait() == 0
+    text = saved.read_text()
+    assert "Geheim" not in text
+    saved.write_text(text.replace("/srv/welcome", "/srv/elsewhere", 1))
+    altered = smbplan(site, "apply", str(saved))
+    assert "was altered" in altered.communicate()[1] and altered.returncode == 1
+    saved.write_text(text)
+    done = smbplan(site, "apply", str(saved), "--format", "json")
+    assert json.loads(done.communicate()[0])["outcome"] == "applied" and done.returncode == 0
+    assert site.differences() == []
+    stale = smbplan(site, "apply", str(saved))
+    assert "stale" in stale.communicate()[1] and stale.returncode == 1

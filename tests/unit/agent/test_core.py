@@ -1,0 +1,183 @@
+"""Compare and set, marks, ACLs as text, and durable files: what the agent does without a host."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.simulated import Box
+
+from smbplan.drivers.agent import acl, core
+from smbplan.drivers.agent.core import Refused, matches, move, seal, unseal
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted", "expected"),
+    [
+        (None, None, True),
+        (None, {"a": None}, False),
+        ({"a": 1}, None, False),
+        ({"a": 1}, {"a": 1}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": 1}, {"a": None}, True),
+        ({"a": 1}, {"a": 1, "b": None}, True),
+        ({"a": 0}, {"a": False}, True),
+        ({"mark": "s/x"}, {"mark": None}, False),
+        ({"mark": None}, {"mark": None}, True),
+        ({"mark": "s/x", "a": 1}, {"a": 1}, True),
+        (["x"], ["x"], True),
+        ("x", {"a": None}, False),
+    ],
+)
+def test_matches(state: Any, wanted: Any, expected: bool) -> None:
+    assert matches(state, wanted) is expected
+
+
+STATES = st.none() | st.dictionaries(st.sampled_from(["a", "b", "mark"]), st.sampled_from([1, 2, None]), max_size=3)
+
+
+@given(STATES, STATES, STATES)
+def test_a_move_sets_what_it_found_as_expected_and_nothing_else(now: Any, before: Any, after: Any) -> None:
+    box = Box("thing")
+    if now is not None:
+        box.states["x"] = now
+    known = matches(now, before) or matches(now, after)
+    try:
+        move(box, "x", before, after, {})
+    except Refused as refused:
+        assert not known
+        assert "changed by somebody else" in refused.summary
+        assert box.get("x", {}) == now
+        return
+    assert known
+    assert matches(box.get("x", {}), after)
+    move(box, "x", before, after, {})  # again, after a lost answer
+    assert matches(box.get("x", {}), after)
+
+
+def test_an_object_cut_short_by_ourselves_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = Box("thing")
+    box.states["x"] = {"a": "half"}
+    with pytest.raises(Refused):
+        move(box, "x", {"a": 1}, {"a": 2}, {})
+    monkeypatch.setattr(box, "torn", lambda state: state == {"a": "half"})
+    move(box, "x", {"a": 1}, {"a": 2}, {})
+    assert box.states["x"] == {"a": 2}
+
+
+MARKS = st.from_regex(r"[a-z0-9-]{1,8}/[a-z.0-9_-]{1,12}", fullmatch=True)
+
+
+@given(MARKS, st.text(max_size=8), st.text(max_size=8))
+def test_a_mark_is_bound_to_its_thing(mark: str, thing: str, other: str) -> None:
+    sealed = seal(mark, thing)
+    assert unseal(sealed, thing) == mark
+    assert "\n" not in sealed
+    assert (unseal(sealed, other) is None) == (thing != other)
+
+
+def test_a_mark_is_bound_to_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = seal("office/share.x", "x")
+    monkeypatch.setattr(core, "machine", lambda: "a clone")
+    assert unseal(sealed, "x") is None
+
+
+@pytest.mark.parametrize("sealed", [None, "", "plain", "office/share.x", "office/share.x/0123456789", "/"])
+def test_what_is_no_mark(sealed: str | None) -> None:
+    assert unseal(sealed, "x") is None
+
+
+@given(st.integers(0, 7))
+def test_letters_and_bits(number: int) -> None:
+    assert acl.bits(acl.letters(number)) == number
+    assert len(acl.letters(number)) == 3
+
+
+LETTERS = st.integers(0, 7).map(acl.letters)
+NAMED = st.dictionaries(st.sampled_from(["user:root", "group:root", "user:4294", "group:4000"]), LETTERS, min_size=1)
+
+
+@given(LETTERS, LETTERS, LETTERS, LETTERS, NAMED)
+def test_an_acl_is_read_as_it_was_written(user: str, group: str, mask: str, other: str, named: dict[str, str]) -> None:
+    plain = {"user:": user, "group:": group, "mask:": mask, "other:": other}
+    entries = sorted((f"{key}:{letters}" for key, letters in {**plain, **named}.items()), key=acl._rank)
+    stored: dict[tuple[str, str], bytes] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "setxattr", lambda path, name, blob, follow_symlinks: stored.update({(path, name): blob}))
+        patch.setattr(os, "getxattr", lambda path, name, follow_symlinks: stored[path, name])
+        acl._put("/x", acl.ACCESS, entries)
+        assert acl._entries("/x", acl.ACCESS) == entries
+    assert acl._mode_bits(entries) == acl.bits(user) << 6 | acl.bits(mask) << 3 | acl.bits(other)
+
+
+def test_the_mode_of_an_acl_without_a_mask_is_the_groups() -> None:
+    assert acl._mode_bits(["user::rwx", "group::r-x", "other::---"]) == 0o750
+
+
+def test_a_filesystem_without_acls_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr(os, "setxattr", unsupported)
+    with pytest.raises(Refused, match="has no POSIX ACLs"):
+        acl._put("/x", acl.ACCESS, ["user::rwx"])
+
+
+def test_unknown_names_are_refused_and_numbers_stay_numbers() -> None:
+    assert (acl.user_id("4242"), acl.user_name(4_294_000), acl.group_name(4_294_000)) == (4242, "4294000", "4294000")
+    for find in (acl.user_id, acl.group_id):
+        with pytest.raises(Refused, match="no-such-name"):
+            find("no-such-name")
+
+
+@given(st.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "surrogateescape")))
+def test_written_files_keep_their_bytes(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "new" / "file"
+    core.write(path, text, 0o640)
+    assert path.read_bytes() == text.encode("utf-8", "surrogateescape")
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in path.parent.iterdir()] == ["file"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full"):
+        core.write(path, "new")
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_commands_that_fail_or_are_missing_are_refused_with_their_words() -> None:
+    assert core.run(["cat"], "text") == "text"
+    with pytest.raises(Refused) as failed:
+        core.run(["sh", "-c", "echo first >&2; echo last >&2; exit 3"])
+    assert (failed.value.summary, failed.value.detail) == ("sh failed (3): last", "first\nlast")
+    with pytest.raises(Refused, match="no-such-command is not installed"):
+        core.run(["no-such-command"])
+
+
+def test_before_images_keep_the_first_and_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "STATE", tmp_path / "state")
+    images = core.Images()
+    images.run = "run-1"
+    images.keep("password:alice", lambda: "first")
+    images.keep("password:alice", lambda: "second")
+    assert images.recall("password:alice") == "first"
+    (stored,) = (tmp_path / "state" / "runs" / "run-1").iterdir()
+    assert stored.stat().st_mode & 0o777 == 0o600
+    assert stored.parent.stat().st_mode & 0o777 == 0o700
+    images.forget()
+    assert not (tmp_path / "state").exists()
+    with pytest.raises(Refused, match="before-image of password:alice is gone"):
+        images.recall("password:alice")
