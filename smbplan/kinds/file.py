@@ -1,9 +1,10 @@
 """Files that are wholly ours: units, scripts, announcements. The mark is a comment in their first line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from smbplan.engine.kind import Kind
+from smbplan.engine.kind import Change, Kind
 from smbplan.engine.resource import Key, Resource
+from smbplan.engine.step import Call
 from smbplan.kinds import config, schedule
 from smbplan.kinds.names import address, shares_of, unit
 from smbplan.spec.model import Site
@@ -15,6 +16,12 @@ MDNS = "/etc/avahi/services/smbplan.service"
 class File(Kind):
     name, title, object = "file", "file", "file"
     marked = True
+
+    def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
+        """systemd keeps what it has read of a unit until it is told."""
+        key = change.resource.key if change.resource else change.record.key if change.record else None
+        units = key is not None and key.name.startswith(schedule.UNITS)
+        return (("daemon-reload", Call("daemon-reload")),) if units else ()
 
 
 KIND = File()

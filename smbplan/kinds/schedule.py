@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from smbplan.spec.model import PreviousVersions, Recycle, Share
 from smbplan.templates import render
 
+UNITS = "/etc/systemd/system/"
 SNAPSHOT = "smbplan-%Y.%m.%d-%H.%M.%S"  # UTC; shadow_copy2 finds snapshots by it
 
 
@@ -24,7 +25,7 @@ class Timer:
 
     def files(self) -> dict[str, tuple[str, str]]:
         """{resource's name: (path, content)}"""
-        stem = f"/etc/systemd/system/smbplan-{self.what}-{self.share}"
+        stem = f"{UNITS}smbplan-{self.what}-{self.share}"
         return {
             f"{self.what}-service": (f"{stem}.service", render("timer.service.j2", timer=self)),
             f"{self.what}-timer": (f"{stem}.timer", render("timer.timer.j2", timer=self)),

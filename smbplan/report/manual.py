@@ -23,6 +23,7 @@ def _call(op: Call) -> list[str]:
     share = shlex.quote(str(op.arguments.get("share", "")))
     return {
         "reload": ["smbcontrol smbd reload-config"],
+        "daemon-reload": ["systemctl daemon-reload"],
         "close": [f"smbcontrol smbd close-share {share}"],
     }.get(op.name, [])
 

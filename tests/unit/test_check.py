@@ -243,13 +243,13 @@ def test_nothing_but_single_lines_of_visible_text(text: str, place: str, escape:
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ('"[global] x": a', "14:28: '[global] x' " + NO_NAME),
-        ('"a = b": c', "14:23: 'a = b' " + NO_NAME),
-        ('"a]": c', "14:20: 'a]' " + NO_NAME),
-        ('"; a": c', "14:21: '; a' " + NO_NAME),
-        ('"#a": c', "14:20: '#a' " + NO_NAME),
-        ('"": c', "14:18: '' " + NO_NAME),
-        ('" ": c', "14:19: ' ' " + NO_NAME),
+        ('"[global] x": a', "14:29: '[global] x' " + NO_NAME),
+        ('"a = b": c', "14:24: 'a = b' " + NO_NAME),
+        ('"a]": c', "14:21: 'a]' " + NO_NAME),
+        ('"; a": c', "14:22: '; a' " + NO_NAME),
+        ('"#a": c', "14:21: '#a' " + NO_NAME),
+        ('"": c', "14:19: '' " + NO_NAME),
+        ('" ": c', "14:20: ' ' " + NO_NAME),
         ("path: /x", "14:21: 'path' has a key of its own (use storage)"),
         ("Valid  Users: bob", "14:29: 'Valid  Users' has a key of its own (use access)"),
         ("root preexec: x", f"14:29: 'root preexec' {WEAKENS} 'root preexec' to permit at its gateway)"),
@@ -278,7 +278,7 @@ def test_every_dangerous_option_needs_its_name_in_permit(option: str) -> None:
         ),
         (
             share("preset: public").replace("guest, ", ""),
-            f"11:5: {GUESTS}",
+            f"10:3: {GUESTS}",
         ),
         (
             share("options: {strict sync: true}").replace(", options", ""),

@@ -21,13 +21,14 @@ class Inventory:
         try:
             sites = json.loads(read_text(PATH) or "{}")
             if all(isinstance(site["records"], dict) and isinstance(site["peers"], dict) for site in sites.values()):
-                return dict(sites)
+                return {str(name): site for name, site in sites.items()}
         except (ValueError, AttributeError, KeyError, TypeError):
             pass
         raise Refused(f"{PATH} is damaged", "", "restore it from a backup, or move it away and use apply --adopt")
 
     def site(self, name: str) -> dict[str, Any]:
-        return self._sites.get(name, {"records": {}, "peers": {}})
+        found: dict[str, Any] = self._sites.get(name, {"records": {}, "peers": {}})
+        return found
 
     def update(self, site: str, records: dict[str, Any]) -> None:
         """Set records; None drops one. Durable when this returns."""

@@ -27,9 +27,8 @@ def close(arguments: dict[str, Any]) -> None:
         )
 
 
-def restart(arguments: dict[str, Any]) -> None:
-    if _unit_active(arguments["unit"]):
-        run(["systemctl", "restart", arguments["unit"]])
+def daemon_reload(arguments: dict[str, Any]) -> None:
+    run(["systemctl", "daemon-reload"])
 
 
 def check(text: str) -> list[str]:
@@ -141,4 +140,4 @@ def _unit_active(unit: str) -> bool:
     return done.returncode == 0
 
 
-CALLS = {"reload": reload, "close": close, "restart": restart, "prove": prove}
+CALLS = {"reload": reload, "close": close, "daemon-reload": daemon_reload, "prove": prove}

@@ -165,6 +165,8 @@ class Dataset(Directory):
             if not options.get("delete_data") and os.listdir(before["path"]):
                 raise Refused(f"dataset {name} is not empty any more, so it stays")
             self._destroy(name, bool(options.get("delete_data")))
+            if os.path.isdir(before["path"]) and not os.listdir(before["path"]):
+                os.rmdir(before["path"])  # ZFS by FUSE leaves the mount point
             return
         if before is None:
             run(["zfs", "create", "-p", "-o", f"mountpoint=/{name}", name])

@@ -108,8 +108,7 @@ def _units(package: str) -> list[str]:
     names = [
         Path(path).name for path in files if re.fullmatch(r".*/systemd/system/[^/@]+\.(service|socket|timer)", path)
     ]
-    states = [(name, run(["systemctl", "show", "-P", "UnitFileState", name]).strip()) for name in names]
-    return [name for name, state in states if state == "enabled"]
+    return [name for name in names if _enabled(name)]
 
 
 class _nothing_starts:

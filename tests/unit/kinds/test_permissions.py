@@ -14,6 +14,8 @@ CASES: dict[str, dict[str, Any]] = {
     "one group reads": {"access": {"read": ["@staff"]}},
     "two groups": {"access": {"write": ["@staff"], "read": ["@crew"]}},
     "write wins over read": {"access": {"write": ["alice"], "read": ["alice", "bob"]}},
+    "a reader whose group writes": {"access": {"read": ["bob"], "write": ["@staff"]}},
+    "a writer whose group reads": {"access": {"read": ["@staff"], "write": ["bob"]}},
     "everybody reads, one writes": {"access": {"read": ["*"], "write": ["alice"]}},
     "everybody writes": {"access": {"write": ["*"]}},
     "admins write": {"access": {"admin": ["alice"], "read": ["@staff"]}},
@@ -30,15 +32,20 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+def rights(case: dict[str, Any]) -> dict[str, Any]:
+    site = one_share(case)
+    return permissions.of_share(site, site.shares["s"])
+
+
 def test_golden_table() -> None:
-    found = {name: permissions.of_share(one_share(case).shares["s"]) for name, case in CASES.items()}
+    found = {name: rights(case) for name, case in CASES.items()}
     golden.check_json("permissions.json", {**found, "a home of alice": permissions.of_home("alice")})
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"keep"}))
 def test_acls_are_valid(name: str) -> None:
     """acl(5): each entry once, a mask if and only if somebody is named, which covers all that it limits."""
-    state = permissions.of_share(one_share(CASES[name]).shares["s"])
+    state = rights(CASES[name])
     entries = dict(entry.rsplit(":", 1) for entry in state["acl"])
     assert len(entries) == len(state["acl"])
     assert {"user:", "group:", "other:"} <= set(entries)
