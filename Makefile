@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN = $(shell scripts/setup --print-venv)/bin
 
-.PHONY: setup setup-user demo test test-unit check check-tools schemas clean
+.PHONY: setup setup-user demo test test-unit check check-tools schemas docs clean
 
 setup:
 	@scripts/setup
@@ -34,6 +34,9 @@ schemas: setup-user
 	@# Through a second file: a failure must not empty the published schema.
 	$(BIN)/python -m smbplan.spec.schema > schemas/.smbplan.schema.json.part
 	mv schemas/.smbplan.schema.json.part schemas/smbplan.schema.json
+
+docs: setup-user
+	$(BIN)/python -m smbplan.report.reference docs
 
 clean:
 	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

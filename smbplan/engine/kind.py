@@ -51,6 +51,7 @@ class Removal:
     why: str = ""
     reason: str = ""
     parked: bool = False  # its record stays, as parked
+    open: frozenset[str] = frozenset()  # fields that may differ by the time it goes
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -110,7 +110,8 @@ def _remove(change: Change, step: Step, kind: Kind) -> Step:
         )
     record = replace(change.record, parked="yes") if removal.parked else None
     # What can't be compared without its secret is not compared.
-    before = {**change.raw, **dict.fromkeys(kind.sensitive)} if kind.sensitive else change.raw
+    unseen = kind.sensitive | removal.open
+    before = {**change.raw, **dict.fromkeys(unseen)} if unseen else change.raw
     move = Move(change.address, change.record.key, before, removal.after, record, removal.options)
     lost = removal.nature is Nature.IRREVERSIBLE
     return replace(

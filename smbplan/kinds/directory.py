@@ -47,7 +47,13 @@ class Directory(Kind):
                 reason="holds data; --purge deletes it with --delete-data",
                 parked=True,
             )
-        return Removal(None, Nature.IRREVERSIBLE, "deleted data can't be brought back", options={"delete_data": True})
+        return Removal(
+            None,
+            Nature.IRREVERSIBLE,
+            "deleted data can't be brought back",
+            options={"delete_data": True},
+            open=frozenset({"owner", "group", "acl", "default", "empty"}),  # its accounts go first, and files come
+        )
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         if change.action is Action.UPDATE and _everybody(change.after) > _everybody(change.before):

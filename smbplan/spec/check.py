@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from typing import get_args
 
-from smbplan.spec.model import Gateway, Share, Site
+from smbplan.spec.model import Gateway, Permit, Share, Site
 from smbplan.spec.problems import Problem
 
 Path = tuple[str | int, ...]
@@ -63,7 +64,15 @@ def _gateways(site: Site) -> Iterator[Finding]:
                 "a host has one Samba: put the shares on one gateway",
             )
         hosts[host] = name
+        yield from _permits(("gateways", name), gateway)
         yield from _options(("gateways", name), gateway, gateway.options, globals_=True)
+
+
+def _permits(here: Path, gateway: Gateway) -> Iterator[Finding]:
+    known = {*get_args(Permit), *DANGEROUS, *MANAGED}
+    for number, word in enumerate(gateway.permit):
+        if word not in known:
+            yield (*here, "permit", number), f"{word!r} needs no permit", nearest(word, [*known])
 
 
 def _accounts(site: Site) -> Iterator[Finding]:
@@ -135,6 +144,10 @@ def _principals(site: Site, here: Path, share: Share) -> Iterator[Finding]:
 
 
 def _combinations(here: Path, share: Share) -> Iterator[Finding]:
+    if share.preset == "plain":
+        for key in ("recycle", "previous_versions", "audit", "time_machine", "multi_protocol"):
+            if getattr(share, key):
+                yield (*here, key), f"preset plain adds nothing to a share, and {key} would", "use another preset"
     if share.previous_versions and share.storage.directory:
         yield (
             (*here, "previous_versions"),

@@ -3,17 +3,18 @@
 import itertools
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from unit.kinds.sites import RICH, plan, site
 from unit.simulated import STORAGE, Notes, World
 
 from smbplan import templates
-from smbplan.engine.execute import Execution
+from smbplan.engine.execute import Execution, Result
 from smbplan.engine.kind import Change, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Record, Resource
-from smbplan.engine.step import Move, Nature
+from smbplan.engine.step import Move, Nature, Op
 from smbplan.kinds import expand, kinds
 from smbplan.report import document
 from smbplan.spec.load import load
@@ -188,6 +189,41 @@ def test_data_goes_when_definition_and_command_line_say_so(name: str) -> None:
     assert folders <= still
     apply(plan(SITES[name], wanted, world, destroy=True, delete_data=True, purge=True, allow=allow), world)
     assert {key.name for target in world.targets.values() for key in target.states()} == folders - mortal
+
+
+class Accounts(World):
+    """Like a real host, it shows what belonged to an account that is gone by the account's number."""
+
+    def perform(self, target: str, op: Op) -> Result:
+        result = super().perform(target, op)
+        if isinstance(op, Move) and op.after is None and op.key.type in ("user", "group"):
+            for key, state in self.target(target).states().items():
+                if key.type in STORAGE:
+                    self.target(target).boxes[key.type].states[key.name] = renumbered(state, *op.key)
+        return result
+
+
+def renumbered(state: dict[str, Any], type_: str, name: str) -> dict[str, Any]:
+    field = "owner" if type_ == "user" else "group"
+    entries = {
+        each: [entry.replace(f"{type_}:{name}:", f"{type_}:4711:") for entry in state[each]]
+        for each in ("acl", "default")
+    }
+    return {**state, **entries, field: "4711" if state[field] == name else state[field]}
+
+
+def test_data_goes_after_the_accounts_that_it_belongs_to() -> None:
+    data = json.loads(json.dumps(RICH))
+    for share in data["shares"].values():
+        share["storage"]["on_destroy"] = "delete"
+    mortal = site(data)
+    world, wanted = Accounts(), expand(mortal)
+    apply(plan(mortal, wanted, world), world)
+    for item in wanted:
+        if item.key.type in STORAGE:
+            world.target(item.target).box(item.key.type).states[item.key.name]["empty"] = False
+    apply(plan(mortal, wanted, world, destroy=True, purge=True, delete_data=True), world)
+    assert world.snapshot() == {}
 
 
 @each_kind
