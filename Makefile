@@ -16,7 +16,7 @@ demo: setup
 
 test: setup
 	@$(MAKE) --no-print-directory check-tools
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-unit: setup-user
 	$(BIN)/python -m pytest -m 'not lab'

@@ -313,7 +313,8 @@ def _finish(
     applied = Applied(run.id, run.site, steps, outcome, fleet.counts)
     if outcome.name != "stranded":
         fleet.each(targets, lambda target: fleet.ask(target, "finish", run=run.id))
-        _remember(fleet, run.site, found)
+        if outcome.name != "rolled_back":
+            _remember(fleet, run.site, found)
     run.finish(document.applied(applied.run, applied.steps, outcome))
     return applied
 

@@ -11,7 +11,7 @@ from lab.site import Site
 from smbplan import app
 
 pytestmark = pytest.mark.lab
-PARTS = 2  # of each gateway's matrix; workers share them
+PARTS = 4  # of each gateway's matrix; workers share them
 NODES = {"files": "pve1", "vault": "pve2"}
 
 

@@ -79,7 +79,9 @@ def test_the_wheel_works_on_the_machine_itself(site: Site, tmp_path: Path) -> No
     subprocess.run(build, check=True, capture_output=True)
     wheel = next(tmp_path.glob("smbplan-*.whl"))
     subprocess.run(
-        [sys.executable, "-m", "pip", "-q", "install", "--no-deps", "--target", home, wheel], check=True, capture_output=True
+        [sys.executable, "-m", "pip", "-q", "install", "--no-deps", "--target", home, wheel],
+        check=True,
+        capture_output=True,
     )
     assert (home / "smbplan" / "data" / "templates" / "smb.conf.j2").exists()
     assert (home / "smbplan" / "data" / "schemas" / "smbplan.schema.json").exists()

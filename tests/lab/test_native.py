@@ -221,7 +221,9 @@ def test_a_full_disk_fails_the_share_and_nothing_else(site: Site) -> None:
     )
     done = site.apply()
     assert done.outcome.name == "partial"
-    assert [(item.address, "No space left" in item.summary) for item in done.outcome.problems] == [("directory.more", True)]
+    assert [(item.address, "No space left" in item.summary) for item in done.outcome.problems] == [
+        ("directory.more", True)
+    ]
     assert site.differences() == ["create directory.more", "create samba.share.more"]
     shares.write_text(shares.read_text().split("  more:")[0])
     site.applied()

@@ -12,6 +12,8 @@ from smbplan.engine.step import Op, Status, Step
 
 FORWARD = ("refused", "before", "after", "lost")  # no effect (twice), effect, effect of all that started with it
 
+ENDLESS = 1000  # batches
+
 
 class Killed(BaseException):
     """The end of the process."""
@@ -49,6 +51,7 @@ class Runner:
         self.owner = {id(op): step for step in steps for op in (step.do, step.undo) if op is not None}
         self.left = dict(faults.gone)
         self.busy: set[str] = set()
+        self.batches = 0
         self.wrong: list[str] = []
         self.guard = threading.Lock()
 
@@ -57,7 +60,9 @@ class Runner:
             if target in self.busy:
                 self.wrong.append(f"two batches at once on {target}")
             self.busy.add(target)
-            self.left[target] = self.left.get(target, 1000) - 1
+            self.left[target] = self.left.get(target, ENDLESS) - 1
+            self.batches += 1
+            assert self.batches < ENDLESS, "the run has no end"
             last = {entry.step: entry.status for entry in list(self.journal.entries)}
             results = [self._one(target, op, last) for op in ops]
             if any(result.summary == "lost" for result in results):
