@@ -109,6 +109,7 @@ def expand(site: Site) -> Iterator[Resource]:
                 "params": params(site, name, share),
                 "proof": {
                     "share": share.name or name,
+                    "path": share.storage.path + ("/%U" if share.homes else ""),
                     "encrypted": share.encryption == "required",
                     "principals": list(_principals(site, share)),
                 },

@@ -19,7 +19,7 @@ MINUTES = """
 
 
 def transcript(name: str) -> list[str]:
-    match = re.search(rf"<!-- transcript: {name} -->\n```\n\$ .*\n(.*?)```", README, re.S)
+    match = re.search(rf"<!-- transcript: {name} -->\n```\n\$ [^\n]*\n(.*?)```", README, re.S)
     assert match
     return [line for line in match[1].splitlines() if line and line != "…"]
 

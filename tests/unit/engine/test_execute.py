@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from unit.engine.faults import Faults, Runner, walk
@@ -144,6 +145,34 @@ def test_a_bracket_that_fails_both_ways_strands_nothing_but_itself() -> None:
     world, steps = bracketed()
     outcome = failing(world, steps, "t:reload", undo=["t:reload"])
     assert [step.id for step in outcome.stranded] == ["t:reload"]
+    assert world.snapshot() == {}
+
+
+def test_what_waits_for_a_stranded_bracket_is_not_proved_and_goes() -> None:
+    """The reload fails after one unit was undone, while the other one still waits for another target."""
+    world, steps = made(
+        resource("thing.x", unit="x", reload=True, proof=True),
+        resource("thing.y", unit="y", reload=True),
+        resource("thing.far", unit="y", target="u"),
+        resource("thing.z", 1, "thing.y", "thing.far", unit="y", reload=True, proof=True),
+    )
+    told = Faults({"thing.x#proof": "refused"}, frozenset({"t:reload"}))
+    late = replace(next(step for step in steps if step.id == "t:reload"), after=("thing.x", "thing.y"))
+    steps = tuple(late if step.id == "t:reload" else step for step in steps)
+    journal = Notes()
+    runner = Runner(world, steps, journal, told)
+
+    class Far:
+        def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
+            for _ in range(1000 if target == "u" else 0):
+                if Entry("t:reload", Status.STRANDED, "undo failed") in journal.entries:
+                    break
+                threading.Event().wait(0.01)
+            return runner.run(target, ops)
+
+    outcome = Execution(steps, Far(), journal).run()
+    assert [step.id for step in outcome.stranded] == ["t:reload"]
+    assert words(outcome)["thing.z#proof"] == "cancelled"
     assert world.snapshot() == {}
 
 

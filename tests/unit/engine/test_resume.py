@@ -74,6 +74,17 @@ def test_brackets_run_after_what_a_recovery_undid(case: Case, data: st.DataObjec
             assert undone.index(bracket.id) > max(positions)
 
 
+def test_a_bracket_that_was_due_when_the_process_died_is_run() -> None:
+    steps = plan(World(), [resource("thing.a", reload=True)]).steps
+    entries = [Entry("thing.a", each) for each in (Status.DOING, Status.DONE, Status.UNDOING, Status.UNDONE)]
+    world = World()
+    assert recovered(world, steps, entries).name == "rolled_back"
+    assert world.calls == [("t", "reload")]
+    world = World()
+    recovered(world, steps, [])
+    assert world.calls == []
+
+
 def step(name: str, **rest: bool) -> Step:
     return Step(name, name, "t", name, Call("x"), Call("y"), units=("a",), **rest)
 

@@ -111,6 +111,8 @@ def test_apply_then_nothing_then_destroy_and_purge_leave_nothing(name: str) -> N
     left = {record.kind for target in world.targets.values() for record in target.records.values()}
     assert left == {"packages", "posix.user", "posix.group"}  # parked, for the files that they own
     assert all(record.parked for target in world.targets.values() for record in target.records.values())
+    users = [user for target in world.targets.values() for user in target.box("user").states.values()]
+    assert {user["locked"] for user in users} == {True}
     assert plan(SITES[name], wanted, world, destroy=True).changes == ()
     apply(plan(SITES[name], wanted, world, destroy=True, purge=True), world)
     assert world.snapshot() == {}
