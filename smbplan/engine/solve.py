@@ -164,7 +164,8 @@ def _proofs(
         mine = set(units[item.address])
         waits = [
             *stands_on[item.address],
-            *(step.id for step in brackets if step.target == item.target and mine & set(step.units)),
+            # A bracket that fails takes its units back. One that stands for less than the proof must not take more.
+            *(step.id for step in brackets if step.target == item.target and mine <= set(step.units)),
         ]
         yield Step(
             id=f"{item.address}#proof",

@@ -46,9 +46,11 @@ def lines(what, *argv):
         found[what + " " + line.strip()] = 1
 lines("package", "dpkg-query", "-W")
 lines("unit", "systemctl", "list-unit-files", "--no-legend", "--no-pager")
-lines("active", "systemctl", "list-units", "--no-legend", "--no-pager", "--plain", "--state=active", "--type=service,timer")
+units = ("--no-legend", "--no-pager", "--plain", "--state=active", "--type=service,timer")
+lines("active", "systemctl", "list-units", *units)
 if os.path.exists("/var/lib/samba/registry.tdb"):
-    lines("registry", "python3", "-c", "from samba.samba3 import smbconf, param; param.get_context().load('/dev/null'); print(*smbconf.init_reg(None).get_config(), sep='\\n')")
+    read = "param.get_context().load('/dev/null'); print(*smbconf.init_reg(None).get_config(), sep='\\n')"
+    lines("registry", "python3", "-c", "from samba.samba3 import smbconf, param; " + read)
 if os.path.exists("/var/lib/samba/private/passdb.tdb"):
     lines("passdb", "pdbedit", "-L", "-s", "/dev/null")
 print(json.dumps(found))

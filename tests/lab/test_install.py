@@ -85,7 +85,11 @@ def test_the_wheel_works_on_the_machine_itself(site: Site, tmp_path: Path) -> No
     )
     assert (home / "smbplan" / "data" / "templates" / "smb.conf.j2").exists()
     assert (home / "smbplan" / "data" / "schemas" / "smbplan.schema.json").exists()
-    needed = "annotated_doc annotated_types click deepdiff jinja2 markupsafe mdurl markdown_it networkx orderly_set platformdirs pydantic pydantic_core pygments rich ruamel shellingham typer typing_extensions.py typing_inspection _ruamel_yaml*.so cachebox"
+    needed = """
+        annotated_doc annotated_types cachebox click deepdiff jinja2 markdown_it markupsafe mdurl networkx orderly_set
+        platformdirs pydantic pydantic_core pygments rich ruamel _ruamel_yaml*.so shellingham typer typing_extensions.py
+        typing_inspection
+    """
     packages = Path(sysconfig.get_paths()["purelib"])
     for pattern in needed.split():
         for path in packages.glob(pattern):

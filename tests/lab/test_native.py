@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from lab import snapshot
@@ -161,7 +162,8 @@ def test_a_foreign_registry_share_and_user_are_refused_then_adopted(site: Site) 
         "pve1",
         "sh",
         "-ec",
-        "mkdir -p /srv/x; printf '[global]\\ninclude=registry\\n' >/etc/samba/smb.conf; net conf addshare projects /srv/x; useradd alice; rm /etc/samba/smb.conf",
+        "mkdir -p /srv/x; printf '[global]\\ninclude=registry\\n' >/etc/samba/smb.conf;"
+        " net conf addshare projects /srv/x; useradd alice; rm /etc/samba/smb.conf",
     )
     said = refusals(site)
     assert "share projects exists on files and is not managed by smbplan | take it over with --adopt" in said
@@ -246,7 +248,7 @@ def test_targets_that_cant_be_reached_are_named_and_nothing_is_changed(site: Sit
     config = site.folder / "ssh_config"
     known = site.folder / "known_hosts"
     lab_config = f"/run/smbplan/lab/{site.lab.name}/ssh_config"
-    text = open(lab_config).read()
+    text = Path(lab_config).read_text()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", site.folder / "key"], check=True)
     known.write_text(f"{address(site, 'pve2')} {(site.folder / 'key.pub').read_text()}")
     config.write_text(

@@ -72,6 +72,16 @@ def test_a_proof_waits_for_all_that_changed_below_it_and_for_the_brackets_of_its
     assert edges(unchanged)["thing.top#proof"] == ("t:reload", "thing.base")
 
 
+def test_a_proof_of_what_two_units_share_does_not_wait_for_the_bracket_of_one() -> None:
+    items = [
+        resource("thing.base", unit="x", proof=True),
+        resource("thing.user", 1, "thing.base", unit="y", reload=True, proof=True),
+    ]
+    found = edges(plan(World(), items))
+    assert found["thing.base#proof"] == ("thing.base",)
+    assert found["thing.user#proof"] == ("t:reload", "thing.user")
+
+
 def test_nothing_is_proved_that_does_not_stand_on_a_change() -> None:
     world = World()
     there(world, [resource("thing.a", proof=True)])
