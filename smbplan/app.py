@@ -26,6 +26,7 @@ from smbplan.spec.model import Gateway, Site
 from smbplan.spec.problems import SpecError
 from smbplan.store import codec, runs
 
+SECTIONS = {"posix.user": "users", "samba.user": "users", "posix.group": "groups"}  # where else a kind is defined
 Watch = Callable[[Step, Status], None]
 
 
@@ -112,6 +113,7 @@ def _placed(item: Resource, loaded: Loaded) -> Resource:
 
     section, _, name = item.unit.partition(".")
     where = ("shares", name) if section == "share" else ("gateways", item.target)
+    where = (SECTIONS[item.kind], item.key.name) if item.kind in SECTIONS else where
     return replace(item, origin=Location(*loaded.source.where(where, key=True)))
 
 
@@ -137,6 +139,9 @@ def _observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tupl
     _read(fleet, keys, live, hazards)
     known = {name: Endpoint(**data) for seen in live.values() for name, data in seen.peers.items()}
     known |= {name: Endpoint(**data) for name, data in runs.peers(fleet.site).items()}
+    unknown = [name for name in options.forget if name not in known]
+    if unknown:
+        raise Refused(Trouble(f"--forget {unknown[0]}: the site has no such gateway that was dropped"))
     dropped = {name: endpoint for name, endpoint in known.items() if name not in keys and name not in options.forget}
     addresses = {(endpoint.host, endpoint.port, endpoint.local) for endpoint in fleet.endpoints.values()}
     moved = [name for name, at in dropped.items() if (at.host, at.port, at.local) in addresses]

@@ -113,5 +113,5 @@ def encode(op: Op) -> dict[str, Any]:
 def _result(answer: Mapping[str, Any]) -> Result:
     if "error" in answer:
         words = answer["error"]
-        return Result(False, words["summary"], words["detail"], words["hint"])
+        return Result(False, words["summary"], words["detail"], words["hint"], untouched="untouched" in answer)
     return Result(True, output=answer["ok"])

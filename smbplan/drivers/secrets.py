@@ -45,6 +45,8 @@ def _read(source: Mapping[str, Any]) -> str:
         value = os.environ.get(source["env"], "")
         if not value:
             raise MissingSecret(f"environment variable {source['env']} is not set", f"export {source['env']}=…")
+        if "\n" in value.rstrip("\n"):
+            raise MissingSecret(f"the secret in {source['env']} has several lines", "a secret is one line of text")
         return _one_line(value, source["env"])
     if source.get("file"):
         path = Path(source["file"]).expanduser()

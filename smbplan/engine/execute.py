@@ -32,6 +32,7 @@ class Result:
     detail: str = ""
     hint: str = ""
     output: Any = None
+    untouched: bool = False  # not ok, but known to have had no effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +258,7 @@ class Execution:
                 )
             if status is Status.FAILED:
                 self._fail(step.units)
+                status = Status.CANCELLED if result.untouched else status
             if status is Status.STRANDED:
                 self._strand(step)
             self._due |= {user.id for user in self._users[step.id] if user.bracket}

@@ -71,6 +71,7 @@ class Change:
     original: State = None  # what stood there before us
     removal: Removal | None = None
     reasons: tuple[str, ...] = ()
+    skipped: bool = False  # not among what --target names
 
 
 class Kind:
@@ -82,6 +83,7 @@ class Kind:
     marked: ClassVar[bool] = False  # carries its own ownership mark
     uses: ClassVar[bool] = False  # one that was there before may be used without being adopted
     sensitive: ClassVar[frozenset[str]] = frozenset()
+    asked: ClassVar[frozenset[str]] = frozenset()  # fields that are read only when the options ask for them
     nature: ClassVar[Nature] = Nature.REVERSIBLE  # of creating and updating
     why: ClassVar[str] = ""  # why creating is kept
 

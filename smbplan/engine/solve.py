@@ -34,7 +34,9 @@ def selected(changes: Sequence[Change], targets: Sequence[str]) -> list[Change]:
             chosen.add(name)
             item = by_address[name].resource
             found += item.after if item else users.get(name, ())  # what goes waits for whatever stands on it
-    return [change if change.address in chosen else replace(change, action=Action.NOOP) for change in changes]
+    return [
+        change if change.address in chosen else replace(change, action=Action.NOOP, skipped=True) for change in changes
+    ]
 
 
 def steps(changes: Sequence[Change], kinds: Kinds, live: Mapping[str, Live], options: Options) -> tuple[Step, ...]:
@@ -109,8 +111,7 @@ def _remove(change: Change, step: Step, kind: Kind) -> Step:
             undo=Call("remember", {"record": change.record.as_json()}),
         )
     record = replace(change.record, parked="yes") if removal.parked else None
-    # What can't be compared without its secret is not compared.
-    unseen = kind.sensitive | removal.open
+    unseen = kind.asked | removal.open
     before = {**change.raw, **dict.fromkeys(unseen)} if unseen else change.raw
     move = Move(change.address, change.record.key, before, removal.after, record, removal.options)
     lost = removal.nature is Nature.IRREVERSIBLE
@@ -157,7 +158,7 @@ def _proofs(
         below = frozenset().union(*(stands_on[dep] for dep in tree.predecessors(name)))
         stands_on[name] = frozenset({name}) if name in changed else below
     for change in changes:
-        item = change.resource
+        item = None if change.skipped else change.resource
         call = kinds[item.kind].proof(item) if item and stands_on[item.address] else None
         if item is None or call is None:
             continue

@@ -7,7 +7,7 @@ from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
 from smbplan.kinds import permissions
-from smbplan.kinds.names import address, groups_on, level, principals, unit, users_on
+from smbplan.kinds.names import address, groups_on, level, principals, shares_of, unit, users_on
 from smbplan.spec.model import Share, Site
 
 
@@ -17,6 +17,7 @@ class Directory(Kind):
     name, title, object = "directory", "directory", "directory"
     marked = True
     uses = True
+    asked = frozenset({"deviating"})
 
     def canonical(self, state: State) -> State:
         if state is None:
@@ -33,6 +34,7 @@ class Directory(Kind):
         return {"recursive": True} if resource.desired.get("deviating") == 0 else {}
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
+        live = {name: value for name, value in live.items() if name not in self.asked}
         if record.original is not None:
             kept = {**self.canonical(record.original), "mark": None}
             return Removal(kept, reason="was there before; gets its permissions back")
@@ -85,11 +87,19 @@ def root(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mappi
         share.gateway,
         Key(kind.object, key),
         {**extra, **permissions.of_share(site, share)},
-        _accounts(site, share),
+        (*_accounts(site, share), *_around(site, share)),
         unit(name),
         share.prevent_destroy,
         share.storage.on_destroy,
     )
+
+
+def _around(site: Site, share: Share) -> Iterator[str]:
+    """The storage of other shares that this one lies in; it has to be there first."""
+    if any(other.allow_overlap for other in (share, *site.shares.values())):
+        for name, other in shares_of(site, share.gateway).items():
+            if share.storage.path.startswith(other.storage.path + "/"):
+                yield storage(name, other)
 
 
 def storage(name: str, share: Share) -> str:

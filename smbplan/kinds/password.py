@@ -11,7 +11,7 @@ from smbplan.spec.model import Site
 
 class Password(Kind):
     name, title, object = "samba.user", "Samba user", "password"
-    sensitive = frozenset({"password"})
+    sensitive = asked = frozenset({"password"})
 
     def options(self, resource: Resource) -> Mapping[str, Any]:
         return {"password": resource.desired["secret"]}

@@ -30,6 +30,8 @@ MANAGED = {
     "hosts deny": "hosts.deny", "deny hosts": "hosts.deny", "vfs objects": "recycle, audit, time_machine …",
     "vfs object": "recycle, audit, time_machine …", "available": "(remove the share)",
 }  # fmt: skip
+# Samba ignores spaces in the names of options.
+SPELLED = {"".join(name.split()): name for name in (*DANGEROUS, *MANAGED)}
 
 
 def check(site: Site, where: Where) -> list[Problem]:
@@ -38,6 +40,7 @@ def check(site: Site, where: Where) -> list[Problem]:
         *_gateways(site),
         *_accounts(site),
         *(finding for name, share in site.shares.items() for finding in _share(site, name, share)),
+        *_continued(site),
         *_names(site),
         *_overlaps(site),
     ]
@@ -73,6 +76,20 @@ def _permits(here: Path, gateway: Gateway) -> Iterator[Finding]:
     for number, word in enumerate(gateway.permit):
         if word not in known:
             yield (*here, "permit", number), f"{word!r} needs no permit", nearest(word, [*known])
+
+
+def _continued(site: Site) -> Iterator[Finding]:
+    """A line of smb.conf that ends in a backslash swallows the next one."""
+    texts: list[tuple[Path, object]] = []
+    for name, gateway in site.gateways.items():
+        texts.append((("gateways", name, "description"), gateway.description))
+        texts += [(("gateways", name, "options", key), value) for key, value in gateway.options.items()]
+    for name, share in site.shares.items():
+        texts.append((("shares", name, "comment"), share.comment))
+        texts += [(("shares", name, "options", key), value) for key, value in share.options.items()]
+    for path, text in texts:
+        if isinstance(text, str) and text.rstrip().endswith("\\"):
+            yield path, "the text ends in a backslash, which joins lines in smb.conf", "leave the last backslash out"
 
 
 def _accounts(site: Site) -> Iterator[Finding]:
@@ -169,13 +186,13 @@ def _combinations(here: Path, share: Share) -> Iterator[Finding]:
 def _options(here: Path, gateway: Gateway, options: dict[str, str | bool | int], globals_: bool) -> Iterator[Finding]:
     name = here[1] if globals_ else None
     for key in options:
-        word = " ".join(key.lower().split())
+        word = SPELLED.get("".join(key.lower().split()), " ".join(key.lower().split()))
         at = (*here, "options", key)
         if word in MANAGED and not globals_:
             if "options" not in gateway.permit or word not in gateway.permit:
                 yield at, f"{key!r} has a key of its own", f"use {MANAGED[word]}"
             continue
-        if any(letter in key for letter in "=[]#;") or not word:
+        if any(letter in key for letter in "=[]#;") or not word or word.startswith("smbplan:"):
             yield at, f"{key!r} is no option name", "write the name as in smb.conf(5), without ="
         elif "options" not in gateway.permit:
             yield at, "options of smb.conf are switched off", "write permit: [options] at the gateway"

@@ -22,6 +22,10 @@ class Refused(Exception):
         self.summary, self.detail, self.hint = summary, detail, hint
 
 
+class Changed(Refused):
+    """The object is in neither state: somebody else changed it, and it was left alone."""
+
+
 class Object:
     """A type of managed object. `None` is the state of one that does not exist."""
 
@@ -52,7 +56,7 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
     if matches(now, after) and not torn:
         return
     if not matches(now, before) and not torn:
-        raise Refused(
+        raise Changed(
             f"{name} was changed by somebody else since the plan was made",
             f"it is now {json.dumps(now, sort_keys=True)[:400]}",
             "look at it, then make a new plan",

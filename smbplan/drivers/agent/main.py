@@ -11,7 +11,7 @@ from typing import IO, Any, Callable
 
 from . import samba
 from .accounts import Group, Password, User
-from .core import IMAGES, Object, Refused, machine, move
+from .core import IMAGES, Changed, Object, Refused, machine, move
 from .facts import facts
 from .files import File, SmbConf
 from .inventory import Inventory
@@ -95,6 +95,8 @@ def _answer(op: dict[str, Any], site: str, inventory: Inventory) -> Any:
             inventory.update(site, {record["address"] if record else op["arguments"]["address"]: record})
             return {"ok": None}
         return {"ok": samba.CALLS[op["call"]](op["arguments"])}
+    except Changed as changed:
+        return {"error": _words(changed), "untouched": True}
     except Refused as refused:
         return {"error": _words(refused)}
     except Exception as error:  # whatever it is, the person gets to read it, and the other operations go on

@@ -60,10 +60,7 @@ class Directory(Object):
         wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
         if wanted != have:
             acl.write(name, wanted)
-        if after.get("deviating") == 0:
-            _make_uniform(name, {**have, **wanted})
-        elif after.get("deviating"):
-            run(["setfacl", "--restore=-"], IMAGES.recall(name))
+        _settle(name, {**have, **wanted}, after.get("deviating"))
 
     def _is_one(self, name: str) -> bool:
         return True
@@ -80,7 +77,7 @@ class Directory(Object):
     def _remove(self, name: str, options: dict[str, Any]) -> None:
         """Only what is empty, unless the options say that the data goes too."""
         if options.get("delete_data"):
-            shutil.rmtree(name)
+            _delete_tree(name)
         else:
             try:
                 os.rmdir(name)
@@ -158,7 +155,10 @@ class Dataset(Directory):
             raise Refused(f"dataset {name} is not mounted", f"mountpoint is {path}", f"zfs mount {name}")
         quota = int(found["quota"]) if found["quota"].isdigit() else 0
         mark, empty = unseal(found[self.PROPERTY], name), _is_empty(path)
-        return {"mark": mark, **acl.read(path), "quota": quota, "path": path, "empty": empty}
+        state = {"mark": mark, **acl.read(path), "quota": quota, "path": path, "empty": empty}
+        if options.get("recursive"):
+            state["deviating"] = sum(1 for _ in _deviating(path, state))
+        return state
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         if after is None:
@@ -180,6 +180,7 @@ class Dataset(Directory):
         wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
         if wanted != have:
             acl.write(now["path"], wanted)
+        _settle(now["path"], {**have, **wanted}, after.get("deviating"))
 
     @staticmethod
     def _destroy(name: str, with_snapshots: bool) -> None:
@@ -217,25 +218,56 @@ def _remove_parents(name: str) -> None:
 
 
 def _deviating(root: str, state: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Entries below that differ from what the root's ACL makes them, with what they should be."""
+    """Entries below whose group or ACL differ from the root's, with what they should be.
+
+    Owners are who made them, and a file's x bits mean what its maker (or DOS) says. Snapshots and other filesystems
+    are left alone.
+    """
+    device = os.stat(root).st_dev
     for folder, names, files in os.walk(root):
+        names[:] = [name for name in names if os.lstat(os.path.join(folder, name)).st_dev == device]
+        for name in [*names, *files]:
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                continue
+            now, wanted = acl.read(path), {key: state[key] for key in ("group", "special", "acl", "default")}
+            if name in files:
+                wanted |= {"special": now["special"], "default": [], "acl": _of_file(state["acl"], now["acl"])}
+            if any(now[key] != value for key, value in wanted.items()):
+                yield path, {**now, **wanted}
+
+
+def _of_file(wanted: list[str], now: list[str]) -> list[str]:
+    """The folder's ACL for a file, with the x bits that the file has; for an entry that it lacks, none."""
+    have = {entry[:-3]: entry[-1] for entry in now}
+    return [f"{entry[:-1]}{have.get(entry[:-3], '-')}" for entry in wanted]
+
+
+def _settle(root: str, state: dict[str, Any], deviating: int | None) -> None:
+    """Make everything below uniform (0), or put it back as it was."""
+    if deviating == 0:
+        IMAGES.keep(root, lambda: run(["getfacl", "--recursive", "--absolute-names", "--physical", root]))
+        for path, wanted in list(_deviating(root, state)):
+            acl.write(path, wanted)
+    elif deviating:
+        run(["setfacl", "--restore=-"], IMAGES.recall(root))
+
+
+def _delete_tree(root: str) -> None:
+    """Delete a folder with its content, unless something in it is not its own: a mount, or what we made for another."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split()[4].startswith(f"{root}/"):
+            raise Refused(f"{line.split()[4]} is mounted inside {root}", "", "unmount it first; its data would go too")
+    for folder, names, _ in os.walk(root):
         for name in names:
-            path = os.path.join(folder, name)
-            wanted = {key: state[key] for key in ("owner", "group", "special", "acl", "default")}
-            if not os.path.islink(path) and acl.read(path) != wanted:
-                yield path, wanted
-        for name in files:
-            path = os.path.join(folder, name)
-            entries = [f"{entry[:-1]}-" for entry in state["acl"]]
-            wanted = {"owner": state["owner"], "group": state["group"], "special": "0", "acl": entries, "default": []}
-            if not os.path.islink(path) and acl.read(path) != wanted:
-                yield path, wanted
-
-
-def _make_uniform(root: str, state: dict[str, Any]) -> None:
-    IMAGES.keep(root, lambda: run(["getfacl", "--recursive", "--absolute-names", "--physical", root]))
-    for path, wanted in list(_deviating(root, state)):
-        acl.write(path, wanted)
+            if _get_xattr(os.path.join(folder, name), MARK) is not None:
+                raise Refused(f"{folder}/{name} belongs to another share", "", "remove or move that share first")
+    gone = f"{root}.smbplan-deleted-{os.getpid()}"
+    os.rename(root, gone)  # from here on it is gone, whatever becomes of the rest
+    try:
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise Refused(f"{root} could not be deleted wholly: {error}", "", f"what is left lies in {gone}") from None
 
 
 def _get_xattr(path: str, name: str) -> bytes | None:
