@@ -70,6 +70,7 @@ def test_previous_versions_are_taken_kept_and_seen_by_clients(site: Site) -> Non
     stamp = next(word for word in info.split() if word.startswith("@GMT-"))
     assert "first" in site.smb("alice", "projects", f"get {stamp}/report -")
     assert "second" in site.smb("alice", "projects", "get report -")
+    assert "NT_STATUS" in site.smb("alice", "projects", "rename .snapshots stolen")
     for _ in range(3):
         time.sleep(1.1)
         site.shell("pve1", "systemctl start smbplan-snapshot-projects.service")
@@ -195,7 +196,7 @@ def test_recursion_changes_what_deviates_and_undoes_it(site: Site) -> None:
     site.shell("pve1", "systemctl unmask -q --runtime smbd")
     site.applied()
     assert site.differences() == []
-    assert "root office" in site.shell("pve1", "stat -c '%U %G' /srv/welcome/a/f")
+    assert "carol office" in site.shell("pve1", "stat -c '%U %G' /srv/welcome/a/f")
 
 
 def test_a_link_in_the_path_is_refused(site: Site) -> None:

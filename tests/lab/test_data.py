@@ -1,0 +1,86 @@
+"""Data is deleted only where its own definition and the command line say so, and shares in shares keep their order."""
+
+import pytest
+from lab.site import Site
+
+pytestmark = pytest.mark.lab
+NESTED = """shares:
+  outer:
+    gateway: files
+    storage: {directory: /srv/outer, on_destroy: delete}
+    access: {write: [alice], read: [bob]}
+    permissions: {recursive: true}
+  inner:
+    gateway: files
+    storage: {directory: /srv/outer/inner}
+    access: {write: [bob]}
+    allow_overlap: true
+"""
+PURGE = {"purge": True, "delete_data": True, "allow": frozenset({"many-deletes"})}
+
+
+@pytest.fixture
+def nested(site: Site) -> Site:
+    (site.folder / "shares.yaml").write_text(NESTED.replace("    permissions: {recursive: true}\n", ""))
+    site.edit("site.yaml", "  vault:\n    host: pve2\n    description: Backups and archives\n", "")
+    site.applied()
+    site.shell("client", "echo precious >/tmp/f")
+    site.smb("bob", "inner", "put /tmp/f f")
+    site.smb("alice", "outer", "put /tmp/f f")
+    return site
+
+
+def drop(site: Site, name: str) -> None:
+    first, outer, inner = (site.folder / "shares.yaml").read_text().partition("  inner:\n")
+    (site.folder / "shares.yaml").write_text("shares:\n" + outer + inner if name == "outer" else first)
+
+
+def test_new_shares_in_each_other_come_and_go_in_order(nested: Site) -> None:
+    assert nested.differences() == []
+    assert "precious" in nested.smb("bob", "inner", "get f -")
+    nested.applied(destroy=True, purge=True)
+    assert nested.shell("pve1", "cat /srv/outer/inner/f /srv/outer/f") == "precious\nprecious\n"
+
+
+def test_deleting_one_shares_data_spares_anothers(nested: Site) -> None:
+    drop(nested, "outer")
+    done = nested.apply(**PURGE)
+    assert done.outcome.name in ("partial", "rolled_back")
+    assert "belongs to another share" in done.outcome.problems[0].summary
+    assert nested.shell("pve1", "cat /srv/outer/inner/f /srv/outer/f") == "precious\nprecious\n"
+
+
+def test_deleting_data_stops_at_a_mount(nested: Site) -> None:
+    drop(nested, "inner")
+    nested.applied(purge=True, allow=frozenset({"many-deletes"}))
+    nested.shell("pve1", "mkdir /srv/outer/mnt; mount -t tmpfs none /srv/outer/mnt; echo far >/srv/outer/mnt/f")
+    (nested.folder / "shares.yaml").write_text("shares: {}\n")
+    done = nested.apply(**PURGE)
+    assert "/srv/outer/mnt is mounted inside" in done.outcome.problems[0].summary
+    assert nested.shell("pve1", "cat /srv/outer/mnt/f /srv/outer/f") == "far\nprecious\n"
+    nested.shell("pve1", "umount /srv/outer/mnt")
+    nested.applied(**PURGE)
+    assert "No such file" in nested.shell("pve1", "ls /srv/outer 2>&1 || true")
+
+
+def test_data_goes_when_both_say_so_and_only_what_was_made(nested: Site) -> None:
+    old = "storage: {directory: /srv/outer/inner}"
+    nested.edit("shares.yaml", old, "storage: {directory: /srv/outer/inner, on_destroy: delete}")
+    nested.applied()
+    nested.applied(destroy=True, **PURGE)
+    assert "No such file" in nested.shell("pve1", "ls /srv/outer 2>&1 || true")
+    nested.shell("pve1", "mkdir -p /srv/outer/inner; echo mine >/srv/outer/inner/f")
+    nested.applied()
+    nested.applied(destroy=True, **PURGE)
+    assert nested.shell("pve1", "cat /srv/outer/inner/f") == "mine\n"
+
+
+def test_recursion_stays_quiet_while_the_share_is_used(nested: Site) -> None:
+    drop(nested, "inner")
+    nested.applied(purge=True, allow=frozenset({"many-deletes"}))
+    (nested.folder / "shares.yaml").write_text(NESTED.partition("  inner:")[0])
+    nested.applied()
+    nested.smb("alice", "outer", "mkdir d; put /tmp/f d/g")
+    assert nested.differences() == []
+    assert "alice" in nested.shell("pve1", "stat -c %U /srv/outer/d/g")
+    nested.applied(destroy=True, purge=True)
