@@ -56,7 +56,7 @@ def _shadow_copy(share: Share) -> dict[str, str]:
     folder = ".zfs/snapshot" if share.storage.zfs else ".snapshots"
     return {
         "shadow:snapdir": folder,
-        "veto files": f"/{folder.split('/')[0]}/",  # a client can't rename or remove the snapshots
+        "veto files": f"/{folder.partition('/')[0]}/",  # a client can't rename or remove the snapshots
         "shadow:format": schedule.SNAPSHOT,
         "shadow:sort": "desc",
         "shadow:localtime": "no",
