@@ -14,7 +14,7 @@ from smbplan.drivers.secrets import MissingSecret
 from smbplan.engine import plan as planning
 from smbplan.engine.execute import Execution, Outcome, resumed
 from smbplan.engine.graph import CycleError
-from smbplan.engine.kind import Action, Hazard, Options
+from smbplan.engine.kind import Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.step import Move, Status, Step
@@ -359,7 +359,6 @@ def _recover(run: runs.Run, watch: Watch, connect: Connect) -> Applied:
         execution = Execution(steps, fleet, journal, watch=watch, start=resumed(run.entries(), steps))
         with _stopped_by_signals(execution):
             outcome = execution.run()
-        outcome.interrupted = True
         return _finish(fleet, run, steps, outcome, sorted({step.target for step in steps}), found)
 
 
@@ -374,9 +373,3 @@ def trouble(hazard: Hazard) -> Trouble:
         column=place.column if place else 0,
         guardrail=hazard.guardrail,
     )
-
-
-def actions(made: Plan) -> dict[str, int]:
-    """The summary line's numbers."""
-    counts = {str(action): made.count(action) for action in Action if action is not Action.NOOP}
-    return {**counts, "unchanged": made.unchanged}

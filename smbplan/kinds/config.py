@@ -13,14 +13,6 @@ from smbplan.templates import render
 
 PATH = "/etc/samba/smb.conf"
 ADOPTED = "/etc/samba/smbplan.conf"  # our [global] settings on a host that keeps its own smb.conf
-WEAK = {
-    "server min protocol": ("nt1", "core", "coreplus", "lanman1", "lanman2"),
-    "min protocol": ("nt1", "core", "coreplus", "lanman1", "lanman2"),
-    "map to guest": ("bad user", "bad password", "bad uid"),
-    "server signing": ("disabled", "off", "no"),
-    "lanman auth": ("yes", "true", "1"),
-    "ntlm auth": ("yes", "ntlmv1-permitted", "true", "1"),
-}
 
 
 class Config(Kind):
@@ -65,9 +57,6 @@ class Config(Kind):
                 f"write globals: adopt at gateways.{change.target}, or leave these keys out",
                 origin=item.origin,
             )
-
-    def warnings(self, resource: Resource, live: State) -> Iterable[str]:
-        return ()
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
         return (("reload", Call("reload")),)

@@ -56,11 +56,7 @@ class Directory(Object):
             os.chmod(name, 0o700)
         self._set_mark(name, seal(after["mark"], name) if after.get("mark") else None)
         self._configure(name, after)
-        have = acl.read(name)
-        wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
-        if wanted != have:
-            acl.write(name, wanted)
-        _settle(name, {**have, **wanted}, after.get("deviating"))
+        _permit(name, after)
 
     def _is_one(self, name: str) -> bool:
         return True
@@ -176,11 +172,7 @@ class Dataset(Directory):
             run(["zfs", "set", f"{self.PROPERTY}={mark}", name])
         if after.get("quota") is not None and after["quota"] != now["quota"]:
             run(["zfs", "set", f"quota={after['quota'] or 'none'}", name])
-        have = acl.read(now["path"])
-        wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
-        if wanted != have:
-            acl.write(now["path"], wanted)
-        _settle(now["path"], {**have, **wanted}, after.get("deviating"))
+        _permit(now["path"], after)
 
     @staticmethod
     def _destroy(name: str, with_snapshots: bool) -> None:
@@ -194,6 +186,15 @@ class Dataset(Directory):
                     subprocess.run(["zfs", "mount", name], capture_output=True, check=False)
                     raise
                 time.sleep(0.3)
+
+
+def _permit(path: str, after: dict[str, Any]) -> None:
+    """Owner and ACL of the root, and of what is below it where that was asked for."""
+    have = acl.read(path)
+    wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
+    if wanted != have:
+        acl.write(path, wanted)
+    _settle(path, wanted, after.get("deviating"))
 
 
 def _is_empty(path: str) -> bool:
