@@ -12,7 +12,7 @@ from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.engine import plan as planning
-from smbplan.engine.execute import Execution, Outcome, resumed
+from smbplan.engine.execute import Execution, Outcome, completed, resumed
 from smbplan.engine.graph import CycleError
 from smbplan.engine.kind import Hazard, Options
 from smbplan.engine.plan import Plan
@@ -317,7 +317,7 @@ def _finish(
 ) -> Applied:
     applied = Applied(run.id, run.site, steps, outcome, fleet.counts)
     if outcome.name != "stranded":
-        fleet.each(targets, lambda target: fleet.ask(target, "finish", run=run.id))
+        fleet.each(targets, lambda target: fleet.finish(target, everything=outcome.name == "applied"))
         if outcome.name != "rolled_back":
             _remember(fleet, run.site, found)
     run.finish(document.applied(applied.run, applied.steps, outcome))
@@ -337,7 +337,7 @@ def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
 
 
 def recover(site: str, watch: Watch, connect: Connect = Channel) -> Applied | None:
-    """Undo what a run that was cut short has done. None: there is no such run. Raises Refused."""
+    """Undo what a run that was cut short has done, unless it was all. None: there is no such run. Raises Refused."""
     run = runs.interrupted(site)
     if run is None:
         return None
@@ -355,10 +355,12 @@ def _recover(run: runs.Run, watch: Watch, connect: Connect) -> Applied:
     found = {name: Endpoint(**data) for name, data in run.plan()["endpoints"].items()}
     with Fleet(run.site, found, connect) as fleet:
         fleet.run_id = run.id
-        journal = runs.Journal(run)
-        execution = Execution(steps, fleet, journal, watch=watch, start=resumed(run.entries(), steps))
-        with _stopped_by_signals(execution):
-            outcome = execution.run()
+        if completed(entries := run.entries(), steps):
+            outcome = Outcome(resumed(entries, steps))
+        else:
+            execution = Execution(steps, fleet, runs.Journal(run), watch=watch, start=resumed(entries, steps))
+            with _stopped_by_signals(execution):
+                outcome = execution.run()
         return _finish(fleet, run, steps, outcome, sorted({step.target for step in steps}), found)
 
 

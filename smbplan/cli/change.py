@@ -169,7 +169,7 @@ def recover(
     timings: Timings = False,
     format: Output = Format.text,
 ) -> None:
-    """Undo what a run that was cut short has done."""
+    """Undo what a run that was cut short has done, unless it had done all."""
     from smbplan import app
 
     name = name or app.validate(site).site.site

@@ -79,19 +79,23 @@ class Fleet:
         records = {address: Record.from_json(data) for address, data in answer["records"].items()}
         return Live(answer["facts"], states, records, answer["peers"]), errors
 
+    def finish(self, target: str, everything: bool) -> None:
+        """Drop the run's before-images; those of earlier, stranded runs too, when all is as wanted. Raises ChannelError."""
+        self.ask(target, "finish", site=self.site, run=self.run_id, everything=everything)
+
     def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
         """See engine.execute.Runner."""
         try:
             encoded = [self._secrets.resolve(encode(op)) for op in ops]
         except MissingSecret as error:
-            return [Result(False, error.summary, "", error.hint)] * len(ops)
+            return [Result(False, error.summary, "", error.hint, untouched=True)] * len(ops)
         channel = self.channel(target)
         channel.counts.operations += len(ops)
         try:
             channel.lock(self.owner, LOCK_WAIT)
             answers = channel.request("perform", site=self.site, run=self.run_id, ops=encoded)
         except ChannelError as error:
-            return [Result(False, error.summary, error.detail, error.hint)] * len(ops)
+            return [Result(False, error.summary, error.detail, error.hint, lost=True)] * len(ops)
         return [_result(answer) for answer in answers]
 
 

@@ -6,6 +6,9 @@ everything that stands on it is settled. A step that another, healthy unit needs
 which goes, goes too (the removal of what a rolled back share still needs). If an undo fails, the step is stranded and
 fences what it stands on, which then is stranded as well; the other branches go on.
 
+An irreversible step is a point of no return: from its start on, what it stands on is pinned and stays. When its effect
+is unknown (a lost answer, a crash), it is probed; one that had none lets go of its pins.
+
 Targets work at the same time; each one gets all its ready steps as one batch, in a stable order.
 """
 
@@ -33,6 +36,7 @@ class Result:
     hint: str = ""
     output: Any = None
     untouched: bool = False  # not ok, but known to have had no effect
+    lost: bool = False  # not ok, because no answer came
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +92,23 @@ class Outcome:
 
 
 def resumed(entries: Iterable[Entry], steps: Sequence[Step]) -> dict[str, Status]:
-    """Where a run stood when its journal ends. `doing` and `undoing` mean: unknown, to be undone."""
+    """Where a run stood when its journal ends. `doing` and `undoing` mean: unknown, to be undone, or to be probed."""
     last = {entry.step: entry.status for entry in entries}
-    unknown = {Status.DOING: Status.FAILED, Status.UNDOING: Status.FAILED, Status.STRANDED: Status.FAILED}
-    found = {step.id: last.get(step.id, Status.CANCELLED) for step in steps}
-    return {name: unknown.get(status, status) for name, status in found.items()}
+    found = {}
+    for step in steps:
+        status = last.get(step.id, Status.CANCELLED)
+        if status in (Status.DOING, Status.UNDOING, Status.STRANDED):
+            status = Status.DOING if step.nature is Nature.IRREVERSIBLE else Status.FAILED
+        found[step.id] = status
+    return found
+
+
+def completed(entries: Iterable[Entry], steps: Sequence[Step]) -> bool:
+    """Whether the run had done all its work when its journal ends, though not said so."""
+    last = {entry.step: entry.status for entry in entries}
+    return all(
+        last.get(step.id) is Status.DONE or (step.bracket and last.get(step.id) is Status.CANCELLED) for step in steps
+    )
 
 
 class Execution:
@@ -119,10 +135,12 @@ class Execution:
         self._failed_units: set[str] = set()
         self._doomed: set[str] = set()  # steps that must not start, or have to go again
         self._fenced: set[str] = set()  # steps that a stranded one stands on
+        self._unsure: dict[str, Problem | None] = {}  # irreversible steps that may have had their effect
         self._due: set[str] = set()  # brackets to run, since a step before them took effect, or may have
         self._outcome = Outcome(self._status, brackets=frozenset(step.id for step in steps if step.bracket))
         if start is not None:
             self._outcome.interrupted = True
+            self._unsure = {name: None for name, status in start.items() if status is Status.DOING}
             self._turn_back()
             self._due = {step.id for step in steps if step.bracket and self._was_begun(step)}
 
@@ -153,11 +171,17 @@ class Execution:
 
     def _submit(self, pool: ThreadPoolExecutor, target: str, batch: Batch) -> "Future[Sequence[Result]]":
         self._due.difference_update(step.id for step, _ in batch)
-        self._note([(step, Status.DOING if forward else Status.UNDOING, "", "") for step, forward in batch])
-        ops = [step.do if forward else step.undo for step, forward in batch]
+        fresh = [(step, forward) for step, forward in batch if step.id not in self._unsure]
+        self._note([(step, Status.DOING if forward else Status.UNDOING, "", "") for step, forward in fresh])
+        ops = [self._op(step, forward) for step, forward in batch]
         future = pool.submit(self._runner.run, target, [op for op in ops if op is not None])
         future.add_done_callback(lambda _: self._answers.put(target))
         return future
+
+    def _op(self, step: Step, forward: bool) -> Op | None:
+        if step.id in self._unsure:
+            return step.probe
+        return step.do if forward else step.undo
 
     def _batches(self, busy: set[str]) -> dict[str, Batch]:
         """What may start now, by target; settles on the way what never will."""
@@ -203,7 +227,7 @@ class Execution:
 
     def _may_do(self, step: Step) -> bool:
         if self._status[step.id] is not Status.PENDING:
-            return False
+            return step.id in self._unsure
         if step.bracket:
             return step.id in self._due and self._is_quiet(step)
         return all(self._carries(self._steps[name]) for name in step.after)
@@ -249,16 +273,14 @@ class Execution:
     def _finish(self, batch: Batch, results: Sequence[Result]) -> None:
         notes = []
         for (step, forward), result in zip(batch, results, strict=True):
-            if result.ok:
-                status = Status.DONE if forward else Status.UNDONE
-            else:
-                status = Status.FAILED if forward else Status.STRANDED
-                self._outcome.problems.append(
-                    Problem(step.id, step.address, result.summary, result.detail, result.hint)
-                )
-            if status is Status.FAILED:
+            problem = Problem(step.id, step.address, result.summary, result.detail, result.hint)
+            status = self._verdict_of(step, forward, result, problem)
+            if status is None:
+                continue
+            if not result.ok:
+                self._outcome.problems.append(problem)
+            if status in (Status.FAILED, Status.CANCELLED):
                 self._fail(step.units)
-                status = Status.CANCELLED if result.untouched else status
             if status is Status.STRANDED:
                 self._strand(step)
             self._due |= {user.id for user in self._users[step.id] if user.bracket}
@@ -267,28 +289,60 @@ class Execution:
             notes.append((step, status, result.summary, result.detail))
         self._note(notes)
 
+    def _verdict_of(self, step: Step, forward: bool, result: Result, problem: Problem) -> Status | None:
+        """What a result makes of its step. None: that has to be found out first."""
+        probed, earlier = step.id in self._unsure, self._unsure.pop(step.id, None)
+        if result.ok:
+            if earlier:
+                self._outcome.problems.append(earlier)
+            return Status.DONE if forward else Status.UNDONE
+        if result.untouched and forward:
+            self._status[step.id] = Status.CANCELLED  # its pins are lost before its units fail
+            return Status.CANCELLED
+        if step.nature is Nature.IRREVERSIBLE and not probed:
+            self._unsure[step.id] = None if result.lost else problem
+            return None
+        return Status.FAILED if forward and not probed else Status.STRANDED
+
     def _turn_back(self) -> None:
         self._fail(unit for step in self._steps.values() for unit in step.units)
 
     def _fail(self, units: Iterable[str]) -> None:
         """These units go, with every step that no other unit needs, and with what waited for such a step."""
         self._failed_units.update(units)
+        pinned = self._pinned()
         found = [step for step in self._steps.values() if self._failed_units.issuperset(step.units)]
         while found:
             step = found.pop()
-            if step.id not in self._doomed:
+            if step.id not in self._doomed and step.id not in pinned:
                 self._doomed.add(step.id)
                 found += [] if step.bracket else self._users[step.id]
 
     def _strand(self, step: Step) -> None:
-        """Nothing that it stands on, over however many others, may be touched any more."""
+        """Nothing that it stands on may be touched any more."""
         self._outcome.stranded.append(step)
-        below = [] if step.bracket else list(step.after)
+        self._fenced |= set() if step.bracket else self._below([step])
+
+    def _pinned(self) -> set[str]:
+        """The irreversible steps that took effect, or may have, and what they stand on."""
+        gone = [
+            step
+            for step in self._steps.values()
+            if step.nature is Nature.IRREVERSIBLE
+            and self._status[step.id] in (Status.DOING, Status.DONE, Status.STRANDED)
+        ]
+        return {step.id for step in gone} | self._below(gone)
+
+    def _below(self, steps: Iterable[Step]) -> set[str]:
+        """What steps stand on, over however many others; for a bracket they only wait."""
+        found: set[str] = set()
+        below = [name for step in steps for name in step.after]
         while below:
             name = below.pop()
-            if name not in self._fenced:
-                self._fenced.add(name)
+            if name not in found and not self._steps[name].bracket:
+                found.add(name)
                 below += self._steps[name].after
+        return found
 
     def _note(self, notes: Sequence[tuple[Step, Status, str, str]]) -> None:
         """Journal first, then act on it."""

@@ -11,7 +11,7 @@ that after a lost answer or a crash the same undo is right whether or not the mo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -79,3 +79,8 @@ class Step:
     after: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     bracket: bool = False  # waits until the steps before it are settled; runs again after they were undone
+
+    @property
+    def probe(self) -> Op:
+        """Succeeds when `do` has had its effect already, and has none itself."""
+        return replace(self.do, before=self.do.after) if isinstance(self.do, Move) else self.do

@@ -4,15 +4,17 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from smbplan.engine.step import Call, Move, Step
+from smbplan.engine.step import Call, Move, Nature, Step
 
 
 def commands(steps: Sequence[Step]) -> list[str]:
-    """The commands that finish the undo of stranded steps, in order, each with the host to type it on."""
+    """The commands that finish the undo of stranded steps (or the irreversible ones), each with the host to type it on."""
     found = []
     for step in steps:
-        op = step.undo
-        if isinstance(op, Move):
+        op = step.do if step.nature is Nature.IRREVERSIBLE else step.undo
+        if isinstance(op, Move) and op.options.get("delete_data"):
+            found += [f"{step.target}# {line}" for line in _deletion(op.key.type, shlex.quote(op.key.name))]
+        elif isinstance(op, Move):
             found += [f"{step.target}# {line}" for line in RENDER[op.key.type](op.key.name, op.before, op.after)]
         elif isinstance(op, Call):
             found += [f"{step.target}# {line}" for line in _call(op)]
@@ -26,6 +28,14 @@ def _call(op: Call) -> list[str]:
         "daemon-reload": ["systemctl daemon-reload"],
         "close": [f"smbcontrol smbd close-share {share}"],
     }.get(op.name, [])
+
+
+def _deletion(type_: str, name: str) -> list[str]:
+    return {
+        "directory": [f"rm -r {name}"],
+        "subvolume": [f"btrfs subvolume delete {name}/.snapshots/* {name}"],
+        "dataset": [f"zfs destroy -r {name}"],
+    }[type_]
 
 
 def _path(name: str, before: Any, after: Any) -> list[str]:

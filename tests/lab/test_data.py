@@ -3,6 +3,8 @@
 import pytest
 from lab.site import Site
 
+from smbplan.kinds.schedule import script
+
 pytestmark = pytest.mark.lab
 NESTED = """shares:
   outer:
@@ -61,6 +63,25 @@ def test_deleting_data_stops_at_a_mount(nested: Site) -> None:
     nested.shell("pve1", "umount /srv/outer/mnt")
     nested.applied(**PURGE)
     assert "No such file" in nested.shell("pve1", "ls /srv/outer 2>&1 || true")
+
+
+def test_deleting_a_subvolume_spares_what_lies_in_it(nested: Site) -> None:
+    first, _, _ = (nested.folder / "shares.yaml").read_text().partition("  outer:\n")
+    books = "  books:\n    gateway: files\n    storage: {btrfs: /mnt/btrfs/books, on_destroy: delete}\n"
+    rest = "    access: {write: [alice]}\n    previous_versions: true\n"
+    (nested.folder / "shares.yaml").write_text(first + books + rest)
+    nested.applied(allow=frozenset({"many-deletes"}))
+    nested.smb("alice", "books", "put /tmp/f f")
+    nested.shell("pve1", "btrfs subvolume create /mnt/btrfs/books/other; echo far >/mnt/btrfs/books/other/f")
+    nested.shell("pve1", f"{script('snapshot')} btrfs /mnt/btrfs/books 3")
+    (nested.folder / "shares.yaml").write_text("shares: {}\n")
+    done = nested.apply(**PURGE)
+    assert done.outcome.name in ("partial", "rolled_back")
+    assert "/mnt/btrfs/books/other is a subvolume inside" in done.outcome.problems[0].summary
+    assert nested.shell("pve1", "cat /mnt/btrfs/books/f /mnt/btrfs/books/.snapshots/*/f") == "precious\nprecious\n"
+    nested.shell("pve1", "btrfs subvolume delete /mnt/btrfs/books/other")
+    nested.applied(**PURGE)
+    assert "No such file" in nested.shell("pve1", "ls /mnt/btrfs/books 2>&1 || true")
 
 
 def test_data_goes_when_both_say_so_and_only_what_was_made(nested: Site) -> None:

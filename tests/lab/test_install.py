@@ -62,11 +62,17 @@ def test_samba_is_installed_without_debians_shares_and_purged_again(bare: Site) 
     assert "[printers]" not in effective and "[homes]" not in effective
     active = bare.shell("pve2", "systemctl list-units --plain --no-legend --state=active --type=service")
     assert "nmbd" not in active and "smbd" in active
-    bare.shell("pve2", "systemctl start smbplan-snapshot-data.service")
-    assert "tank/data@smbplan-" in bare.shell("pve2", "zfs list -H -t snapshot -o name")
+    snapshots = "systemctl start smbplan-snapshot-data.service; zfs list -H -t snapshot -o name"
+    assert bare.shell("pve2", snapshots) == "", "nothing to bring back"
+    bare.shell("pve2", "echo precious >/tank/data/f")
+    assert "tank/data@smbplan-" in bare.shell("pve2", snapshots)
+    bare.shell("pve2", "rm /tank/data/f")
     assert bare.shell("pve2", "zfs get -Hpo value quota tank/data").strip() == str(32 << 20)
-    bare.shell("pve2", "zfs list -H -t snapshot -o name | xargs -n1 zfs destroy")
     bare.applied(destroy=True, purge=True)
+    assert "tank/data@smbplan-" in bare.shell("pve2", "zfs list -H -t snapshot -o name"), (
+        "what was deleted may be wanted"
+    )
+    bare.shell("pve2", "zfs destroy -r tank/data; rmdir /tank/data")
     rest = [line for line in snapshot.differences(before, snapshot.take(bare.lab, "pve2")) if not LEFT.search(line)]
     assert rest == []
 

@@ -55,6 +55,16 @@ def test_a_killed_run_is_recovered(site: Site, lines: int) -> None:
     assert again.communicate()[0] is not None and again.returncode == 0
 
 
+def test_a_run_that_was_killed_when_all_was_done_stays(site: Site) -> None:
+    done = site.applied()
+    (run,) = runs.runs("quickstart")
+    assert run.id == done.run
+    (run.folder / "outcome.json").unlink()
+    recovered = smbplan(site, "recover", str(site.folder), "--format", "json")
+    assert json.loads(recovered.communicate()[0])["outcome"] == "applied" and recovered.returncode == 0
+    assert site.differences() == []
+
+
 def test_ctrl_c_turns_the_run_back(site: Site) -> None:
     before = snapshot.take(site.lab, "pve1")
     process = started(site, 30)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smbplan.drivers.agent.core import Object, Refused, move
+from smbplan.drivers.agent.core import Object, Refused, Untouched, move
 from smbplan.engine.execute import Entry, Result
 from smbplan.engine.resource import Key, Live, Record, State
 from smbplan.engine.step import Call, Move, Op
@@ -92,7 +92,8 @@ class World:
         try:
             move(there.box(op.key.type), op.key.name, op.before, op.after, dict(op.options))
         except Refused as refused:
-            return Result(False, refused.summary, refused.detail, refused.hint)
+            untouched = isinstance(refused, Untouched)
+            return Result(False, refused.summary, refused.detail, refused.hint, untouched=untouched)
         if not op.record:
             there.records.pop(op.address, None)
         return Result(True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +24,8 @@ class Refused(Exception):
         self.summary, self.detail, self.hint = summary, detail, hint
 
 
-class Changed(Refused):
-    """The object is in neither state: somebody else changed it, and it was left alone."""
+class Untouched(Refused):
+    """Refused before anything was done."""
 
 
 class Object:
@@ -31,6 +33,12 @@ class Object:
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         raise NotImplementedError
+
+    def prepare(self, names: Sequence[str]) -> None:
+        """Told before many are read one after the other; `settle` follows."""
+
+    def settle(self) -> None:
+        """Nothing that was prepared counts any more."""
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         """Bring it from `before`, which it is in, to `after`."""
@@ -50,13 +58,13 @@ def matches(state: Any, wanted: Any) -> bool:
 
 
 def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-    """Compare and set. Raises Refused when the object is in neither state: somebody else changed it."""
+    """Compare and set. Raises Untouched when the object is in neither state: somebody else changed it."""
     now = kind.get(name, options)
     torn = kind.torn(now)
     if matches(now, after) and not torn:
         return
     if not matches(now, before) and not torn:
-        raise Changed(
+        raise Untouched(
             f"{name} was changed by somebody else since the plan was made",
             f"it is now {json.dumps(now, sort_keys=True)[:400]}",
             "look at it, then make a new plan",
@@ -140,10 +148,13 @@ class Images:
     """Before-images that must not leave this host, in a folder of the run, deleted when the run ends well."""
 
     def __init__(self) -> None:
-        self.run = ""
+        self._folder = STATE / "runs"
+
+    def of(self, site: str, run: str) -> None:
+        self._folder = STATE / "runs" / site / run
 
     def _path(self, name: str) -> Path:
-        return STATE / "runs" / self.run / hashlib.sha256(name.encode()).hexdigest()[:20]
+        return self._folder / hashlib.sha256(name.encode()).hexdigest()[:20]
 
     def keep(self, name: str, make: Callable[[], str]) -> None:
         """Keep the first image of a name; a later one may be of what we did ourselves."""
@@ -159,15 +170,12 @@ class Images:
         except OSError:
             raise Refused(f"the before-image of {name} is gone", str(self._path(name))) from None
 
-    def forget(self) -> None:
-        folder = STATE / "runs" / self.run
-        for path in folder.glob("*") if self.run else ():
-            path.unlink()
-        for each in (folder, folder.parent, STATE):
-            try:
+    def forget(self, everything: bool) -> None:
+        """This run's images; with `everything` those that earlier runs of the site left stranded, too."""
+        shutil.rmtree(self._folder.parent if everything else self._folder, ignore_errors=True)
+        for each in (self._folder.parent, self._folder.parent.parent, STATE):
+            with contextlib.suppress(OSError):
                 each.rmdir()
-            except OSError:
-                return
 
 
 IMAGES = Images()

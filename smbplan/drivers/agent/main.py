@@ -7,11 +7,12 @@ import json
 import os
 import sys
 import time
-from typing import IO, Any, Callable
+from contextlib import contextmanager
+from typing import IO, Any, Callable, Iterable, Iterator
 
 from . import samba
 from .accounts import Group, Password, User
-from .core import IMAGES, Changed, Object, Refused, machine, move
+from .core import IMAGES, Object, Refused, Untouched, machine, move
 from .facts import facts
 from .files import File, SmbConf
 from .inventory import Inventory
@@ -44,14 +45,30 @@ def read(request: dict[str, Any]) -> Any:
     for record in entry["records"].values():
         options.setdefault(tuple(record["key"]), {})
     states = []
-    for (type_, name), option in options.items():
-        try:
-            states.append([type_, name, {"state": OBJECTS[type_].get(name, option)}])
-        except Refused as refused:
-            states.append([type_, name, {"error": _words(refused)}])
-        except OSError as error:
-            states.append([type_, name, {"error": _words(Refused(f"{name}: {error.strerror}"))}])
+    with _prepared(options):
+        for (type_, name), option in options.items():
+            try:
+                states.append([type_, name, {"state": OBJECTS[type_].get(name, option)}])
+            except Refused as refused:
+                states.append([type_, name, {"error": _words(refused)}])
+            except OSError as error:
+                states.append([type_, name, {"error": _words(Refused(f"{name}: {error.strerror}"))}])
     return {"facts": facts(), "states": states, "records": entry["records"], "peers": entry["peers"]}
+
+
+@contextmanager
+def _prepared(keys: Iterable[tuple[str, str]]) -> Iterator[None]:
+    """Objects that cost a command each are asked for all at once."""
+    names: dict[str, list[str]] = {}
+    for type_, name in keys:
+        names.setdefault(type_, []).append(name)
+    for type_, found in names.items():
+        OBJECTS[type_].prepare(found)
+    try:
+        yield
+    finally:
+        for type_ in names:
+            OBJECTS[type_].settle()
 
 
 def perform(request: dict[str, Any]) -> list[Any]:
@@ -59,8 +76,8 @@ def perform(request: dict[str, Any]) -> list[Any]:
 
     The inventory knows a thing before it exists and until it is gone: it only has to find it.
     """
-    IMAGES.run = request["run"]
     ops, site = request["ops"], request["site"]
+    IMAGES.of(site, request["run"])
     inventory = Inventory()
     inventory.update(site, {op["address"]: op["record"] for op in ops if op.get("record")})
     answers: list[Any] = [None] * len(ops)
@@ -95,8 +112,8 @@ def _answer(op: dict[str, Any], site: str, inventory: Inventory) -> Any:
             inventory.update(site, {record["address"] if record else op["arguments"]["address"]: record})
             return {"ok": None}
         return {"ok": samba.CALLS[op["call"]](op["arguments"])}
-    except Changed as changed:
-        return {"error": _words(changed), "untouched": True}
+    except Untouched as refused:
+        return {"error": _words(refused), "untouched": True}
     except Refused as refused:
         return {"error": _words(refused)}
     except Exception as error:  # whatever it is, the person gets to read it, and the other operations go on
@@ -141,8 +158,8 @@ def peers(request: dict[str, Any]) -> Any:
 
 
 def finish(request: dict[str, Any]) -> Any:
-    IMAGES.run = request["run"]
-    IMAGES.forget()
+    IMAGES.of(request["site"], request["run"])
+    IMAGES.forget(request["everything"])
 
 
 def check(request: dict[str, Any]) -> Any:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from . import acl
-from .core import IMAGES, Object, Refused, run, seal, unseal
+from .core import IMAGES, Object, Refused, Untouched, run, seal, unseal
 
 MARK = "trusted.smbplan"  # unlike user.*, no SMB client can write it
 PARENT = "trusted.smbplan.parent"
+SNAPSHOTS = ".snapshots"  # of a btrfs subvolume, inside it
 
 
 def plain(path: str) -> None:
@@ -79,7 +80,7 @@ class Directory(Object):
                 os.rmdir(name)
             except OSError as error:
                 if error.errno == errno.ENOTEMPTY:
-                    raise Refused(f"{name} is not empty any more, so it stays") from None
+                    raise Untouched(f"{name} is not empty any more, so it stays") from None
                 raise
         _remove_parents(name)
 
@@ -124,9 +125,11 @@ class Subvolume(Directory):
         run(["btrfs", "qgroup", "limit", str(after["quota"] or "none"), name])
 
     def _remove(self, name: str, options: dict[str, Any]) -> None:
-        if not options.get("delete_data") and os.listdir(name):
-            raise Refused(f"{name} is not empty any more, so it stays")
-        snapshots = Path(name) / ".snapshots"
+        if options.get("delete_data"):
+            _must_be_its_own(name)
+        elif not _is_empty(name):
+            raise Untouched(f"{name} is not empty any more, so it stays")
+        snapshots = Path(name) / SNAPSHOTS
         for snapshot in sorted(snapshots.iterdir()) if snapshots.is_dir() else ():
             run(["btrfs", "subvolume", "delete", str(snapshot)])
         run(["btrfs", "subvolume", "delete", name])
@@ -140,29 +143,34 @@ class Dataset(Directory):
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         try:
-            rows = run(["zfs", "get", "-Hp", "-o", "property,value", f"quota,mountpoint,{self.PROPERTY}", name])
+            found = self._inspect(name)
         except Refused as refused:
             if "does not exist" in refused.detail:
                 return None
             raise
-        found = dict(row.split("\t") for row in rows.splitlines())
-        path = found["mountpoint"]
+        path = found[name]["mountpoint"]
         if not os.path.isdir(path):
             raise Refused(f"dataset {name} is not mounted", f"mountpoint is {path}", f"zfs mount {name}")
-        quota = int(found["quota"]) if found["quota"].isdigit() else 0
-        mark, empty = unseal(found[self.PROPERTY], name), _is_empty(path)
-        state = {"mark": mark, **acl.read(path), "quota": quota, "path": path, "empty": empty}
+        quota = int(found[name]["quota"]) if found[name]["quota"].isdigit() else 0
+        state = {"mark": unseal(found[name][self.PROPERTY], name), **acl.read(path), "quota": quota, "path": path}
+        # A snapshot may hold what was deleted; children are datasets of somebody.
+        state["empty"] = _is_empty(path) and len(found) == 1
         if options.get("recursive"):
             state["deviating"] = sum(1 for _ in _deviating(path, state))
         return state
 
+    def _inspect(self, name: str) -> dict[str, dict[str, str]]:
+        """{dataset: {property: value}} of itself, its snapshots and its children."""
+        wanted = f"quota,mountpoint,{self.PROPERTY}"
+        found: dict[str, dict[str, str]] = {}
+        for row in run(["zfs", "get", "-Hp", "-d", "1", "-o", "name,property,value", wanted, name]).splitlines():
+            dataset, key, value = row.split("\t")
+            found.setdefault(dataset, {})[key] = value
+        return found
+
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         if after is None:
-            if not options.get("delete_data") and os.listdir(before["path"]):
-                raise Refused(f"dataset {name} is not empty any more, so it stays")
-            self._destroy(name, bool(options.get("delete_data")))
-            if os.path.isdir(before["path"]) and not os.listdir(before["path"]):
-                os.rmdir(before["path"])  # ZFS by FUSE leaves the mount point
+            self._remove_dataset(name, before["path"], bool(options.get("delete_data")))
             return
         if before is None:
             run(["zfs", "create", "-p", "-o", f"mountpoint=/{name}", name])
@@ -173,6 +181,18 @@ class Dataset(Directory):
         if after.get("quota") is not None and after["quota"] != now["quota"]:
             run(["zfs", "set", f"quota={after['quota'] or 'none'}", name])
         _permit(now["path"], after)
+
+    def _remove_dataset(self, name: str, path: str, delete_data: bool) -> None:
+        children = [child for child in self._inspect(name) if child.startswith(f"{name}/")]
+        if children:
+            raise Untouched(f"{children[0]} lies inside dataset {name}", "", "remove or rename it first")
+        if delete_data:
+            _must_be_its_own(path)
+        elif not _is_empty(path):
+            raise Untouched(f"dataset {name} is not empty any more, so it stays")
+        self._destroy(name, delete_data)
+        if os.path.isdir(path) and not os.listdir(path):
+            os.rmdir(path)  # ZFS by FUSE leaves the mount point
 
     @staticmethod
     def _destroy(name: str, with_snapshots: bool) -> None:
@@ -205,6 +225,25 @@ def _is_empty(path: str) -> bool:
             if not ours or not _is_empty(entry.path):
                 return False
     return True
+
+
+def _must_be_its_own(root: str) -> None:
+    """Raises Untouched where something below is not the root's own: a mount, a subvolume, another share's folder."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split()[4].startswith(f"{root}/"):
+            raise Untouched(
+                f"{line.split()[4]} is mounted inside {root}", "", "unmount it first; its data would go too"
+            )
+    device = os.stat(root).st_dev
+    for folder, names, _ in os.walk(root):
+        if folder == f"{root}/{SNAPSHOTS}":
+            names.clear()
+        for name in names:
+            path = os.path.join(folder, name)
+            if _get_xattr(path, MARK) is not None:
+                raise Untouched(f"{path} belongs to another share", "", "remove or move that share first")
+            if os.lstat(path).st_dev != device:
+                raise Untouched(f"{path} is a subvolume inside {root}", "", "remove or move it first")
 
 
 def _remove_parents(name: str) -> None:
@@ -255,14 +294,8 @@ def _settle(root: str, state: dict[str, Any], deviating: int | None) -> None:
 
 
 def _delete_tree(root: str) -> None:
-    """Delete a folder with its content, unless something in it is not its own: a mount, or what we made for another."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if line.split()[4].startswith(f"{root}/"):
-            raise Refused(f"{line.split()[4]} is mounted inside {root}", "", "unmount it first; its data would go too")
-    for folder, names, _ in os.walk(root):
-        for name in names:
-            if _get_xattr(os.path.join(folder, name), MARK) is not None:
-                raise Refused(f"{folder}/{name} belongs to another share", "", "remove or move that share first")
+    """Delete a folder with its content."""
+    _must_be_its_own(root)
     gone = f"{root}.smbplan-deleted-{os.getpid()}"
     os.rename(root, gone)  # from here on it is gone, whatever becomes of the rest
     try:

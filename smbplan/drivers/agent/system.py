@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 from .core import SMB_CONF, STATE, Object, Refused, read_text, run, write
 from .files import PACKAGED, settings
 
+# systemd.unit(5)
+UNITS = [f"{top}/systemd/system" for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")]
 POLICY = Path("/usr/sbin/policy-rc.d")  # while it says 101, maintainer scripts start nothing
 APT = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold"]
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
@@ -63,22 +66,32 @@ class Packages(Object):
 class Service(Object):
     """A systemd unit. State: {active, enabled}."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[dict[str, str], bool]] = {}
+
+    def prepare(self, names: Sequence[str]) -> None:
+        self._known = dict(zip(names, zip(_show(names), _enabled(names))))
+
+    def settle(self) -> None:
+        self._known = {}
+
     def get(self, name: str, options: dict[str, Any]) -> Any:
-        state = _show(name, "ActiveState")["ActiveState"]
-        return {"active": state in ("active", "activating", "reloading"), "enabled": _enabled(name)}
+        shown, enabled = self._known.get(name) or (_show([name])[0], _enabled([name])[0])
+        return {"active": shown["ActiveState"] in ("active", "activating", "reloading"), "enabled": enabled}
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        (unit,) = _show([name])
         if after["enabled"] != before["enabled"]:
             # An alias, by which D-Bus would start it again, is known to systemd until it reloads.
-            lazy = [] if len(_show(name, "Names")["Names"].split()) > 1 else ["--no-reload"]
+            lazy = [] if len(unit["Names"].split()) > 1 else ["--no-reload"]
             run(["systemctl", "--quiet", *lazy, "enable" if after["enabled"] else "disable", name])
-        if _show(name, "NeedDaemonReload")["NeedDaemonReload"] == "yes":
+        if unit["NeedDaemonReload"] == "yes":
             run(["systemctl", "daemon-reload"])
         if after["active"] != before["active"]:
             verb = "start" if after["active"] else "stop"
             # What starts it again on demand goes with it, unless it is wanted by itself.
-            triggers = [] if after["active"] else _show(name, "TriggeredBy")["TriggeredBy"].split()
-            idle = [unit for unit in triggers if not _enabled(unit)]
+            triggers = [] if after["active"] else unit["TriggeredBy"].split()
+            idle = [name for name, enabled in zip(triggers, _enabled(triggers)) if not enabled]
             try:
                 run(["systemctl", verb, name, *idle])
             except Refused as refused:
@@ -86,14 +99,27 @@ class Service(Object):
                 raise Refused(f"{name} does not {verb}", log or refused.detail) from None
 
 
-def _enabled(unit: str) -> bool:
+def _enabled(units: Sequence[str]) -> list[bool]:
     """By what is on disk: systemd's own answer is as old as its last reload."""
-    done = subprocess.run(["systemctl", "is-enabled", unit], capture_output=True, text=True, check=False)
-    return done.stdout.strip() == "enabled"
+    known = [unit for unit in units if _exists(unit)]  # one that isn't would end systemctl's answer
+    words = []
+    if known:
+        done = subprocess.run(["systemctl", "is-enabled", *known], capture_output=True, text=True, check=False)
+        words = done.stdout.splitlines()
+    found = {unit for unit, word in zip(known, words) if word == "enabled"}
+    return [unit in found for unit in units]
 
 
-def _show(unit: str, properties: str) -> dict[str, str]:
-    return dict(row.split("=", 1) for row in run(["systemctl", "show", "-p", properties, unit]).splitlines())
+def _exists(unit: str) -> bool:
+    file = unit if "." in unit else f"{unit}.service"
+    return any(os.path.lexists(f"{folder}/{file}") for folder in UNITS) or os.path.exists(f"/etc/init.d/{unit}")
+
+
+def _show(units: Sequence[str]) -> list[dict[str, str]]:
+    """What systemd says of each unit, of unknown ones too."""
+    properties = "ActiveState,Names,NeedDaemonReload,TriggeredBy"
+    blocks = run(["systemctl", "show", "-p", properties, *units]).strip().split("\n\n")
+    return [dict(row.split("=", 1) for row in block.splitlines()) for block in blocks]
 
 
 def installed() -> set[str]:
@@ -108,7 +134,7 @@ def _units(package: str) -> list[str]:
     names = [
         Path(path).name for path in files if re.fullmatch(r".*/systemd/system/[^/@]+\.(service|socket|timer)", path)
     ]
-    return [name for name in names if _enabled(name)]
+    return [name for name, enabled in zip(names, _enabled(names)) if enabled]
 
 
 class _nothing_starts:

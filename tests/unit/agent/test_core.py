@@ -170,14 +170,17 @@ def test_commands_that_fail_or_are_missing_are_refused_with_their_words() -> Non
 def test_before_images_keep_the_first_and_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "STATE", tmp_path / "state")
     images = core.Images()
-    images.run = "run-1"
+    images.of("office", "run-1")
     images.keep("password:alice", lambda: "first")
     images.keep("password:alice", lambda: "second")
     assert images.recall("password:alice") == "first"
-    (stored,) = (tmp_path / "state" / "runs" / "run-1").iterdir()
+    (stored,) = (tmp_path / "state" / "runs" / "office" / "run-1").iterdir()
     assert stored.stat().st_mode & 0o777 == 0o600
     assert stored.parent.stat().st_mode & 0o777 == 0o700
-    images.forget()
+    images.of("office", "run-2")
+    images.forget(everything=False)
+    assert stored.exists()
+    images.forget(everything=True)
     assert not (tmp_path / "state").exists()
     with pytest.raises(Refused, match="before-image of password:alice is gone"):
         images.recall("password:alice")

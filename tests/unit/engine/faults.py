@@ -1,14 +1,14 @@
 """A runner that fails where it is told to, a journal that dies where it is told to, and what must hold afterwards."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 from unit.simulated import Notes, World
 
 from smbplan.engine.execute import Entry, Execution, Outcome, Result
-from smbplan.engine.step import Op, Status, Step
+from smbplan.engine.step import Move, Nature, Op, Status, Step
 
 FORWARD = ("refused", "before", "after", "lost")  # no effect (twice), effect, effect of all that started with it
 
@@ -48,12 +48,20 @@ class Runner:
 
     def __init__(self, world: World, steps: Sequence[Step], journal: Notes, faults: Faults = Faults()) -> None:
         self.world, self.journal, self.faults = world, journal, faults
-        self.owner = {id(op): step for step in steps for op in (step.do, step.undo) if op is not None}
+        self._owner = {id(op): step for step in steps for op in (step.do, step.undo) if op is not None}
+        self._by_address = {step.address: step for step in steps if isinstance(step.do, Move)}
         self.left = dict(faults.gone)
         self.busy: set[str] = set()
         self.batches = 0
         self.wrong: list[str] = []
         self.guard = threading.Lock()
+
+    def owner(self, op: Op) -> Step:
+        """A probe is made when it is needed, and is nobody's part."""
+        return self._by_address[op.address] if self._probes(op) else self._owner[id(op)]  # type: ignore[union-attr]
+
+    def _probes(self, op: Op) -> bool:
+        return id(op) not in self._owner
 
     def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
         with self.guard:
@@ -66,21 +74,24 @@ class Runner:
             last = {entry.step: entry.status for entry in list(self.journal.entries)}
             results = [self._one(target, op, last) for op in ops]
             if any(result.summary == "lost" for result in results):
-                forward = [last.get(self.owner[id(op)].id) is Status.DOING for op in ops]
+                forward = [last.get(self.owner(op).id) is Status.DOING for op in ops]
                 results = [
-                    Result(False, "lost") if ahead else each for ahead, each in zip(forward, results, strict=True)
+                    Result(False, "lost", lost=True) if ahead else each
+                    for ahead, each in zip(forward, results, strict=True)
                 ]
         with self.guard:
             self.busy.discard(target)
         return results
 
     def _one(self, target: str, op: Op, last: Mapping[str, Status]) -> Result:
-        step = self.owner[id(op)]
+        step = self.owner(op)
         status = last.get(step.id)
         if step.target != target or status not in (Status.DOING, Status.UNDOING):
             self.wrong.append(f"{step.id} performed on {target}, journalled as {status}")
         if self.left[target] < 0:
-            return Result(False, "gone")
+            return Result(False, "gone", lost=True)
+        if self._probes(op):
+            return self.world.perform(target, op)
         if status is Status.UNDOING:
             return Result(False, "undo failed") if step.id in self.faults.undo else self.world.perform(target, op)
         fault = self.faults.forward.get(step.id, "")
@@ -89,7 +100,7 @@ class Runner:
         if fault in ("refused", "before"):
             return Result(False, fault)
         result = self.world.perform(target, op)
-        return Result(False, fault) if fault else result
+        return Result(False, fault, lost=fault == "lost") if fault else result
 
     def _remember(self, target: str, op: Op) -> None:
         """The inventory learned of it, and then nothing was done."""
@@ -120,16 +131,32 @@ class Walk:
         return found
 
     def doomed(self) -> set[str]:
-        """By the failed steps: what belongs to failed units only, and what waited for such a step."""
-        bad = {entry.step for entry in self.journal.entries if entry.status is Status.FAILED}
+        """By the failed steps: what belongs to failed units only, and what waited for such a step; but for what a
+        point of no return stands on."""
+        pinned = self.pinned()
+        bad = {name for step in self.steps if self.failed(name := step.id)}
         units = {unit for step in self.steps if step.id in bad for unit in step.units}
         units |= {unit for step in self.steps if self._unproved(step) for unit in step.units}
         found: set[str] = set()
         for step in self.steps:  # in topological order
             plain = any(name in found and not self.by_id[name].bracket for name in step.after)
-            if plain or units.issuperset(step.units):
+            if (plain or units.issuperset(step.units)) and step.id not in pinned:
                 found.add(step.id)
         return found
+
+    def failed(self, name: str) -> bool:
+        history = [entry.status for entry in self.journal.entries if entry.step == name]
+        return Status.FAILED in history or history[-2:] == [Status.DOING, Status.CANCELLED]
+
+    def pinned(self) -> set[str]:
+        """The irreversible steps that took effect, or may have, with what they stand on."""
+        status = self.outcome.statuses
+        gone = [
+            step.id
+            for step in self.steps
+            if step.nature is Nature.IRREVERSIBLE and status[step.id] in (Status.DONE, Status.STRANDED)
+        ]
+        return {*gone, *self._below(gone)}
 
     def _unproved(self, step: Step) -> bool:
         """It was cancelled because the bracket before it could not be run again."""
@@ -139,18 +166,26 @@ class Walk:
 
     def fenced(self) -> set[str]:
         """What failed undos stand on."""
-        below = [name for step in self.steps if self.failed_undo(step) and not step.bracket for name in step.after]
+        return self._below(step.id for step in self.steps if self.failed_undo(step) and not step.bracket)
+
+    def _below(self, names: Iterable[str]) -> set[str]:
+        below = [after for name in names for after in self.by_id[name].after]
         found: set[str] = set()
         while below:
             name = below.pop()
-            if name not in found:
+            if name not in found and not self.by_id[name].bracket:
                 found.add(name)
                 below += self.by_id[name].after
         return found
 
     def failed_undo(self, step: Step) -> bool:
         last = [entry.status for entry in self.journal.entries if entry.step == step.id]
-        return last[-2:] == [Status.UNDOING, Status.STRANDED]
+        way = Status.DOING if step.nature is Nature.IRREVERSIBLE else Status.UNDOING
+        return last[-2:] == [way, Status.STRANDED]
+
+    def done_in_spite_of_an_error(self, step: Step) -> bool:
+        began = any(entry.step == step.id for entry in self.journal.entries)
+        return began and step.nature is Nature.IRREVERSIBLE and self.runner.faults.forward.get(step.id) == "after"
 
 
 def walk(world: World, steps: Sequence[Step], faults: Faults = Faults(), parallelism: int = 10) -> Walk:
