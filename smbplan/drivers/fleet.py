@@ -80,7 +80,7 @@ class Fleet:
         return Live(answer["facts"], states, records, answer["peers"]), errors
 
     def finish(self, target: str, everything: bool) -> None:
-        """Drop the run's before-images; those of earlier, stranded runs too, when all is as wanted. Raises ChannelError."""
+        """Drop the run's before-images; with `everything` those of earlier, stranded runs too. Raises ChannelError."""
         self.ask(target, "finish", site=self.site, run=self.run_id, everything=everything)
 
     def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:

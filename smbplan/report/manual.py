@@ -8,7 +8,7 @@ from smbplan.engine.step import Call, Move, Nature, Step
 
 
 def commands(steps: Sequence[Step]) -> list[str]:
-    """The commands that finish the undo of stranded steps (or the irreversible ones), each with the host to type it on."""
+    """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on."""
     found = []
     for step in steps:
         op = step.do if step.nature is Nature.IRREVERSIBLE else step.undo
