@@ -16,7 +16,8 @@ demo: setup
 
 test: setup
 	@$(MAKE) --no-print-directory check-tools
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	@# Four workers on two cores: a third of the lab's time is waiting.
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 test-unit: setup-user
 	$(BIN)/python -m pytest -m 'not lab'

@@ -26,6 +26,14 @@ base() {
 
     # Units that wait for hardware, touch the host's kernel settings or only cost boot time.
     for unit in $LAB_MASKED; do ln -sf /dev/null "etc/systemd/system/$unit"; done
+    # Each reload of systemd runs all generators; but for init scripts they look for hardware and mounts.
+    mkdir -p etc/systemd/system-generators
+    for generator in usr/lib/systemd/system-generators/* lib/systemd/system-generators/*; do
+        case $generator in
+        */systemd-sysv-generator | *'*') ;;
+        *) ln -sf /dev/null "etc/systemd/system-generators/${generator##*/}" ;;
+        esac
+    done
     rm -f etc/systemd/system/*.wants/zfs-fuse.service etc/rc?.d/S??zfs-fuse
     ln -sf /lib/systemd/system/multi-user.target etc/systemd/system/default.target
     mkdir -p etc/systemd/journald.conf.d etc/systemd/system.conf.d etc/systemd/system/ssh.service.d

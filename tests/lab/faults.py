@@ -31,14 +31,31 @@ class Fault:
             return {"call": op["call"], "share": arguments.get("share"), "address": arguments.get("address")}
         return {"address": op["address"]}
 
-    def connect(self) -> Callable[[Endpoint, Counts], Channel]:
-        return lambda endpoint, counts: FaultyChannel(endpoint, counts, fault=self)
+
+class Pool(dict[str, "FaultyChannel"]):
+    """Connections that outlast a run, so that a thousand runs don't wait for a thousand logins."""
+
+    def connect(self, fault: Fault) -> Callable[[Endpoint, Counts], Channel]:
+        def channel(endpoint: Endpoint, counts: Counts) -> Channel:
+            found = self.setdefault(endpoint.name, FaultyChannel(endpoint, counts))
+            found.fault = fault
+            return found
+
+        return channel
+
+    def close(self) -> None:
+        for channel in self.values():
+            channel.hang_up()
 
 
 class FaultyChannel(Channel):
-    def __init__(self, endpoint: Endpoint, counts: Counts, fault: Fault) -> None:
-        super().__init__(endpoint, counts)
-        self.fault = fault
+    fault: Fault
+
+    def close(self) -> None:
+        """A run has ended."""
+
+    def hang_up(self) -> None:
+        super().close()
 
     def request(self, verb: str, timeout: float = 900.0, **arguments: Any) -> Any:
         fault = self.fault
@@ -55,6 +72,6 @@ class FaultyChannel(Channel):
             return [*answers[:hit], ERROR, *answers[hit:]]
         answers = super().request(verb, timeout, **arguments)
         if fault.kind == "lost":
-            self.close()
+            self.hang_up()
             raise ChannelError("seeded: the answer was lost")
         return [*answers[:hit], ERROR, *answers[hit + 1 :]]

@@ -15,7 +15,7 @@ EXCEPTIONS = [
     if line.strip() and not line.startswith("#")
 ]
 SCRIPT = r"""
-import hashlib, json, os, stat, subprocess
+import hashlib, json, os, re, stat, subprocess
 found = {}
 def tell(path):
     info = os.lstat(path)
@@ -30,7 +30,8 @@ def tell(path):
         names = []  # ZFS by FUSE has none
     extra = {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in names}
     found["file " + path] = [oct(info.st_mode), info.st_uid, info.st_gid, content, extra]
-for top in ("/etc", "/srv", "/mnt", "/usr/local", "/var/lib", "/home", "/root", "/tank", "/run/lock"):
+for top in ("/etc", "/srv", "/mnt", "/usr/local", "/var/lib", "/home", "/root", "/tank", "/run/lock",
+            "/usr/lib/systemd/system"):
     for folder, names, files in os.walk(top):
         if folder.startswith(("/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd")):
             names[:] = []
@@ -44,15 +45,24 @@ def lines(what, *argv):
     done = subprocess.run(argv, capture_output=True, text=True)
     for line in filter(None, done.stdout.splitlines()):
         found[what + " " + line.strip()] = 1
-lines("package", "dpkg-query", "-W")
-lines("unit", "systemctl", "list-unit-files", "--no-legend", "--no-pager")
+status = open("/var/lib/dpkg/status").read()
+for name in re.findall(r"^Package: (\S+)\nStatus: install ok installed$", status, re.M):
+    found["package " + name] = 1
 units = ("--no-legend", "--no-pager", "--plain", "--state=active", "--type=service,timer")
 lines("active", "systemctl", "list-units", *units)
-if os.path.exists("/var/lib/samba/registry.tdb"):
-    read = "param.get_context().load('/dev/null'); print(*smbconf.init_reg(None).get_config(), sep='\\n')"
-    lines("registry", "python3", "-c", "from samba.samba3 import smbconf, param; " + read)
-if os.path.exists("/var/lib/samba/private/passdb.tdb"):
-    lines("passdb", "pdbedit", "-L", "-s", "/dev/null")
+try:
+    from samba.samba3 import param, passdb, smbconf
+except ImportError:
+    smbconf = None
+if smbconf and os.path.exists("/var/lib/samba/registry.tdb"):
+    param.get_context().load("/dev/null")
+    for section in smbconf.init_reg(None).get_config():
+        found[f"registry {section}"] = 1
+if smbconf and os.path.exists("/var/lib/samba/private/passdb.tdb"):
+    settings = param.get_context()
+    settings.load("/dev/null")
+    for user in passdb.PDB(settings.get("passdb backend")).search_users(0):
+        found[f"passdb {user['account_name']} {user['acct_flags']}"] = 1
 print(json.dumps(found))
 """
 

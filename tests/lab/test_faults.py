@@ -3,9 +3,11 @@
 The cases come from the plan itself: a step without a case can't be.
 """
 
+from collections.abc import Iterator
+
 import pytest
 from lab import snapshot
-from lab.faults import FAULTS, Fault
+from lab.faults import FAULTS, Fault, Pool
 from lab.site import Site
 
 from smbplan import app
@@ -15,15 +17,24 @@ PARTS = 4  # of each gateway's matrix; workers share them
 NODES = {"files": "pve1", "vault": "pve2"}
 
 
+@pytest.fixture
+def connections() -> Iterator[Pool]:
+    pool = Pool()
+    yield pool
+    pool.close()
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("gateway", NODES)
-def test_a_fault_at_any_step_leaves_the_machine_as_before(site: Site, gateway: str, part: int) -> None:
+def test_a_fault_at_any_step_leaves_the_machine_as_before(
+    site: Site, connections: Pool, gateway: str, part: int
+) -> None:
     before = {node: snapshot.take(site.lab, node) for node in NODES.values()}
     planned = site.plan(atomic=True, targets=addresses(site, gateway))
     matrix = [(step, fault) for step in planned.plan.steps for fault in FAULTS]
     for step, kind in matrix[part::PARTS]:
         fault = Fault(step, kind)
-        done = app.apply(planned, connect=fault.connect())
+        done = app.apply(planned, connect=connections.connect(fault))
         assert fault.struck, f"no case for {step.id}"
         assert done.outcome.name == "rolled_back", (step.id, kind, done.outcome.problems)
         now = snapshot.take(site.lab, NODES[gateway])

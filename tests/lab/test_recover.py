@@ -77,8 +77,10 @@ def test_ctrl_c_turns_the_run_back(site: Site) -> None:
 
 def test_a_second_apply_is_told_who_is_at_work(site: Site) -> None:
     first = started(site, 2)
+    first.send_signal(signal.SIGSTOP)
     second = smbplan(site, "apply", str(site.folder), "--yes")
     assert "is being changed by process" in second.communicate()[1] and second.returncode == 1
+    first.send_signal(signal.SIGCONT)
     assert first.wait() == 0
 
 

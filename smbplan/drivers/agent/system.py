@@ -13,6 +13,7 @@ from typing import Any
 from .core import SMB_CONF, STATE, Object, Refused, read_text, run, write
 from .files import PACKAGED, settings
 
+NATIVE = {"SYSTEMCTL_SKIP_SYSV": "1"}  # an old init script beside a unit means nothing, and costs three reloads
 # systemd.unit(5)
 UNITS = [f"{top}/systemd/system" for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")]
 POLICY = Path("/usr/sbin/policy-rc.d")  # while it says 101, maintainer scripts start nothing
@@ -84,7 +85,7 @@ class Service(Object):
         if after["enabled"] != before["enabled"]:
             # An alias, by which D-Bus would start it again, is known to systemd until it reloads.
             lazy = [] if len(unit["Names"].split()) > 1 else ["--no-reload"]
-            run(["systemctl", "--quiet", *lazy, "enable" if after["enabled"] else "disable", name])
+            run(["systemctl", "--quiet", *lazy, "enable" if after["enabled"] else "disable", name], env=NATIVE)
         if unit["NeedDaemonReload"] == "yes":
             run(["systemctl", "daemon-reload"])
         if after["active"] != before["active"]:
