@@ -44,7 +44,7 @@ def check(site: Site, where: Where) -> list[Problem]:
         *_names(site),
         *_overlaps(site),
     ]
-    return [Problem(*where(path), summary, hint) for path, summary, hint in findings]
+    return [Problem(*where(path, key=len(path) == 2), summary, hint) for path, summary, hint in findings]
 
 
 def nearest(word: str, known: Iterator[str] | list[str]) -> str:
@@ -116,6 +116,7 @@ def _share(site: Site, name: str, share: Share) -> Iterator[Finding]:
     gateway = site.gateways.get(share.gateway)
     if gateway is None:
         yield (*here, "gateway"), f"unknown gateway {share.gateway!r}", nearest(share.gateway, [*site.gateways])
+        yield from _principals(site, here, share)
         return
     path = share.storage.path
     if not any(path.startswith(root.rstrip("/") + "/") for root in gateway.roots):

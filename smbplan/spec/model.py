@@ -5,6 +5,10 @@ from typing import Annotated, Any, Literal, Self, Union
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from smbplan.spec.types import (
+    DATASET,
+    FULL_NAME,
+    HOST,
+    NETBIOS,
     AbsolutePath,
     Account,
     AclEntry,
@@ -57,15 +61,15 @@ class Gateway(Definition):
 
     mode: Literal["native"] = "native"
     connection: Literal["ssh", "local"] = "ssh"
-    host: Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$")] | None = Field(
+    host: Annotated[Text, Field(pattern=HOST)] | None = Field(
         None, description="name or address for SSH; the gateway's own name when absent"
     )
     ssh: Ssh = Ssh()
     roots: list[AbsolutePath] = Field(
         ["/srv", "/mnt", "/tank", "/data", "/export"], description="folders that shares may lie in"
     )
-    workgroup: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_-]{1,15}$")] | None = None
-    netbios_name: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_-]{1,15}$")] | None = None
+    workgroup: Annotated[Text, Field(pattern=NETBIOS)] | None = None
+    netbios_name: Annotated[Text, Field(pattern=NETBIOS)] | None = None
     description: Text | None = None
     discovery: bool = Field(True, description="announce by WS-Discovery and mDNS")
     globals: Literal["auto", "adopt"] = Field(
@@ -80,7 +84,7 @@ class Storage(Definition):
 
     directory: AbsolutePath | None = None
     btrfs: AbsolutePath | None = Field(None, description="path of a subvolume")
-    zfs: Annotated[Text, Field(pattern=r"^[A-Za-z][\w.:-]*(/[\w.:-]+)+$")] | None = Field(
+    zfs: Annotated[Text, Field(pattern=DATASET)] | None = Field(
         None, description="name of a dataset, such as tank/projects; mounted at /tank/projects"
     )
     quota: Size | None = None
@@ -171,7 +175,7 @@ class User(Definition):
     """A local user of the gateways whose shares name it."""
 
     password: Secret | None = None
-    full_name: Annotated[Text, Field(pattern=r"^[^:,/]*$")] = ""
+    full_name: Annotated[Text, Field(pattern=FULL_NAME)] = ""
     uid: int | None = Field(None, ge=1000, le=59999)
     groups: list[Account] = []
     gateways: list[Name] | None = Field(None, description="where the user exists; follows from the shares when absent")

@@ -313,7 +313,10 @@ def _words(finding: _Finding) -> tuple[str, str]:
         case "union_tag_not_found":
             summary = f"missing key {context['discriminator']}"
         case "string_pattern_mismatch":
-            summary, hint = f"{finding.shown} can't stand here", f"it must match {context['pattern']}"
+            from smbplan.spec.types import RULES
+
+            pattern = context["pattern"]
+            summary, hint = f"{finding.shown} can't stand here", RULES.get(pattern, f"it must match {pattern}")
         case known if known in _LIMITS:
             summary = _LIMITS[known].format(**context)
         case _:

@@ -74,11 +74,24 @@ def _acl_entry(value: str) -> str:
     raise ValueError(f"{value!r} is no ACL entry — write group:engineers:rwx or user:alice:r-x")
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-Account = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+NAME, ACCOUNT, LINE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", r"^[a-z_][a-z0-9_-]{0,31}$", r"^[^\x00-\x1f\x7f]*$"
+HOST, NETBIOS = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$", r"^[A-Za-z0-9_-]{1,15}$"
+DATASET, FULL_NAME = r"^[A-Za-z][\w.:-]*(/[\w.:-]+)+$", r"^[^:,/]*$"
+# The patterns in words, for a person whose text doesn't match.
+RULES = {
+    NAME: "use letters, digits, - and _, beginning with a letter or digit, at most 63",
+    ACCOUNT: "use small letters, digits, - and _, beginning with a letter, at most 32",
+    LINE: "leave line breaks and control characters out",
+    HOST: "write a host name or an address",
+    NETBIOS: "use letters, digits, - and _, at most 15",
+    DATASET: "write the dataset with its pool, such as tank/projects",
+    FULL_NAME: "leave : , and / out",
+}
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Account = Annotated[str, StringConstraints(pattern=ACCOUNT)]
 ShareName = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(_share_name)]
-Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
-OptionText = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, StringConstraints(max_length=255, pattern=LINE)]
+OptionText = Annotated[str, StringConstraints(max_length=4096, pattern=LINE)]
 AbsolutePath = Annotated[str, AfterValidator(_path)]
 Principal = Annotated[str, AfterValidator(_principal)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]
