@@ -50,12 +50,12 @@ def load_source(source: Source) -> Loaded:
 
 def _sound(data: Any, error: ValidationError) -> Site | None:
     """The site without what is wrong by itself, so that the rest is checked too. None: not enough is left."""
-    wrong = {problem["loc"][:2] for problem in error.errors(include_url=False, include_context=False)}
+    wrong = {tuple(map(str, problem["loc"][:2])) for problem in error.errors(include_url=False, include_context=False)}
     if any(len(place) < 2 or place[0] not in STAND_INS for place in wrong - {("version",), ("site",)}):
         return None
     rest = {**data, "version": 1, "site": "site"}
     for section, name in (place for place in wrong if len(place) == 2):
-        rest[section] = {key: value for key, value in rest[section].items() if key != name}
+        rest[section] = {key: value for key, value in rest[section].items() if str(key) != name}
         if STAND_INS[section] is not None and re.match(NAME if section == "gateways" else ACCOUNT, str(name)):
             rest[section][name] = STAND_INS[section]
     try:
