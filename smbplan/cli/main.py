@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _unexpected(error: Exception, form: str) -> int:
     if hasattr(error, "format_message"):  # a usage error; its class moved when typer took click in
-        _tell_usage(error, error.format_message(), form)
+        _tell_usage(error, error.format_message().replace("Value error, ", ""), form)
         return USAGE
     if isinstance(error, OSError) and error.filename:
         fail([Trouble(f"{error.filename}: {error.strerror}")], form)

@@ -64,7 +64,7 @@ def applied(run: str, steps: Sequence[Step], outcome: Outcome) -> dict[str, Any]
     return {
         "format_version": FORMAT,
         "outcome": outcome.name,
-        "run": run,
+        "run": run or None,
         "steps": [
             {"id": step.id, "address": step.address, "status": str(outcome.statuses.get(step.id, Status.PENDING))}
             for step in steps

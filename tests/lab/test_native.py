@@ -88,6 +88,15 @@ def test_recycle_bin_keeps_and_expires_and_the_proof_leaves_nothing_in_it(site: 
     assert site.shell("pve1", f"ls {bin_}").split() == ["b"]
 
 
+def test_a_gateway_that_leaves_out_the_loopback_is_proved_all_the_same(site: Site) -> None:
+    options = "    permit: [options, guest]\n    options: {interfaces: eth0, bind interfaces only: true}\n"
+    site.edit("site.yaml", "    permit: [guest]", options.rstrip("\n"))
+    done = site.applied()
+    listening = site.shell("pve1", "ss -Hltn 'sport = :445'")
+    assert "127.0.0.1" not in listening and ":445" in listening
+    assert done.outcome.statuses["samba.share.projects#proof"] == "done"
+
+
 def test_quota_is_enforced(site: Site) -> None:
     site.edit("shares.yaml", "quota: 1GiB", "quota: 8MiB")
     site.applied()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tempfile
+from pathlib import Path
 from typing import Any
 
-from .core import SMB_CONF, Refused, run, samba_settings
+from .core import SMB_CONF, Refused, read_text, run, samba_settings
 
 PROBE = ".smbplan-probe"
 
@@ -88,7 +90,7 @@ def _prove(arguments: dict[str, Any], who: dict[str, Any]) -> None:
             return
         raise Refused(
             f"share {share} does not serve {user}: {words}",
-            repr(error),
+            "",
             "compare the share's access list with the permissions of its folder; Samba logs to /var/log/samba",
         ) from None
     if who["access"] == "none":
@@ -136,7 +138,20 @@ def _connect(share: str, who: dict[str, Any], encrypted: bool) -> Any:
         login.set_password(who["password"])
     if encrypted:
         login.set_smb_encryption(credentials.SMB_ENCRYPTION_REQUIRED)
-    return libsmb.Conn("127.0.0.1", share, settings, login)
+    return libsmb.Conn(_address(), share, settings, login)
+
+
+def _address() -> str:
+    """Where smbd listens on this host: `interfaces` may leave out the loopback. proc_net_tcp(5)"""
+    found = []
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for row in (read_text(Path("/proc/net", table)) or "").splitlines()[1:]:
+            words = row.split()
+            local, port = words[1].split(":")
+            if int(port, 16) == 445 and words[3] == "0A":  # listening
+                parts = [bytes.fromhex(local[at : at + 8])[::-1] for at in range(0, len(local), 8)]
+                found.append(socket.inet_ntop(family, b"".join(parts)))
+    return "127.0.0.1" if not found or {"127.0.0.1", "0.0.0.0", "::"} & set(found) else found[0]
 
 
 def _running() -> bool:
