@@ -238,8 +238,11 @@ def _refuse_stale(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint
     for target, move in moves:
         keys.setdefault(target, {})[move.key] = move.options
     live: dict[str, Live] = {}
+    hazards: list[Hazard] = []
     with Fleet(site, found, connect) as fleet:
-        _read(fleet, keys, live, [])
+        _read(fleet, keys, live, hazards)
+    if hazards:
+        raise Refused(*map(trouble, hazards))
     stale = [step.address for step in steps if isinstance(step.do, Move) and _is_stale(step, step.do, live, matches)]
     if stale:
         raise Refused(

@@ -274,11 +274,12 @@ class Execution:
         notes = []
         for (step, forward), result in zip(batch, results, strict=True):
             problem = Problem(step.id, step.address, result.summary, result.detail, result.hint)
+            earlier = self._unsure.get(step.id)
             status = self._verdict_of(step, forward, result, problem)
             if status is None:
                 continue
             if not result.ok:
-                self._outcome.problems.append(problem)
+                self._outcome.problems.append(earlier or problem)
             if status in (Status.FAILED, Status.CANCELLED):
                 self._fail(step.units)
             if status is Status.STRANDED:

@@ -1,16 +1,22 @@
 """Local groups. They can't carry a mark, so the inventory knows which ones are ours. group(5)"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from smbplan.engine.kind import Kind, Options, Removal
+from smbplan.engine.kind import Change, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
-from smbplan.engine.step import Nature
+from smbplan.engine.step import Call, Nature
 from smbplan.kinds.names import address, groups_on, members, users_on
+from smbplan.kinds.password import logoffs
 from smbplan.spec.model import Site
 
 
 class Group(Kind):
     name, title, object = "posix.group", "group", "group"
+
+    def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
+        """Whoever leaves a group loses its sessions, which know their groups from their start only."""
+        before, after = (set(state["members"]) if state else set() for state in (change.before, change.after))
+        return logoffs(before - after)
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if not options.purge and record.original is None:

@@ -1,10 +1,11 @@
 """Samba's password for a local user, compared as a hash on the gateway. smbpasswd(8)"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from smbplan.engine.kind import Kind
+from smbplan.engine.kind import Change, Kind
 from smbplan.engine.resource import Key, Resource
+from smbplan.engine.step import Call
 from smbplan.kinds.names import address, users_on
 from smbplan.spec.model import Site
 
@@ -19,8 +20,19 @@ class Password(Kind):
     def complete(self, desired: Mapping[str, Any], live: Any) -> Any:
         return {"password": "current", "disabled": desired["disabled"]}
 
+    def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
+        """A user who may not come in any more is not left in."""
+        key = change.resource.key if change.resource else change.record.key if change.record else None
+        out = change.before is not None and (change.after is None or change.after["disabled"])
+        return logoffs([key.name]) if key and out else ()
+
 
 KIND = Password()
+
+
+def logoffs(users: Iterable[str]) -> list[tuple[str, Call]]:
+    """The calls that end all sessions of these users."""
+    return [(f"logoff {user}", Call("logoff", {"user": user})) for user in sorted(users)]
 
 
 def secret(site: Site, user: str) -> dict[str, Any]:

@@ -16,15 +16,21 @@ def of_share(site: Site, share: Share) -> dict[str, Any]:
     if share.homes:
         return _state("root", "root", "0755", [])
     named = _named(site, share) if wanted.acl is None else [_entry(text) for text in wanted.acl]
-    others = {"no": "0", "read": "5", "write": "7"}[share.guest]
-    if "*" in share.access.granted:
-        others = "7" if "*" in [*share.access.write, *share.access.admin] else max(others, "5")
+    others = of_others(share)
     group = wanted.group
     if group is None and wanted.acl is None and len(named) == 1 and (named[0][0], named[0][2]) == ("group", "rwx"):
         group, named = named[0][1], []  # one group that writes needs no ACL
     mode = wanted.mode or f"27{'7' if group else '0'}{others}"
     state = _state(wanted.owner, group or "root", mode, named)
     return {**state, **({"deviating": 0} if wanted.recursive else {})}
+
+
+def of_others(share: Share) -> str:
+    """The digit of a mode for those whom no list names: guests, and everybody where the lists say *."""
+    others = {"no": "0", "read": "5", "write": "7"}[share.guest]
+    if "*" in share.access.granted:
+        others = "7" if "*" in [*share.access.write, *share.access.admin] else max(others, "5")
+    return others
 
 
 def of_home(user: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from smbplan.kinds import directory, schedule
 from smbplan.kinds.names import address, groups_on, level, members, unit, users_on
 from smbplan.kinds.options import canonical, plain, same, split
 from smbplan.kinds.password import secret
+from smbplan.kinds.permissions import of_others
 from smbplan.kinds.vfs import modules
 from smbplan.spec.model import Share, Site
 
@@ -111,6 +112,7 @@ def expand(site: Site) -> Iterator[Resource]:
                     "share": share.name or name,
                     "path": share.storage.path + ("/%U" if share.homes else ""),
                     "encrypted": share.encryption == "required",
+                    "shared": not share.homes and share.permissions != "keep",
                     "principals": list(_principals(site, share)),
                 },
                 "unproved": _unproved(site, share),
@@ -165,10 +167,10 @@ def _access(share: Share) -> dict[str, str]:
 
 def _files(share: Share) -> dict[str, str]:
     """New files get the group's rights; a default ACL on the folder goes before the masks."""
-    private = share.homes
+    private, others = share.homes, of_others(share)
     return {
-        "create mask": "0600" if private else "0770" if share.guest != "write" else "0777",
-        "directory mask": "0700" if private else "0770" if share.guest != "write" else "0777",
+        "create mask": "0600" if private else f"077{others}",
+        "directory mask": "0700" if private else f"077{others}",
         "force create mode": "0600" if private else "0660",
         "force directory mode": "0700" if private else "2770",
         "inherit acls": "yes",

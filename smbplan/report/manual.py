@@ -32,8 +32,8 @@ def _call(op: Call) -> list[str]:
 
 def _deletion(type_: str, name: str) -> list[str]:
     return {
-        "directory": [f"rm -r {name}"],
-        "subvolume": [f"btrfs subvolume delete {name}/.snapshots/* {name}"],
+        "directory": [f"rm -r {name}.smbplan-deleted"],
+        "subvolume": [f"btrfs subvolume delete {name}.smbplan-deleted/.snapshots/* {name}.smbplan-deleted"],
         "dataset": [f"zfs destroy -r {name}"],
     }[type_]
 

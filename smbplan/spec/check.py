@@ -1,6 +1,7 @@
 """What no single key can tell: references, overlaps, and what a weakness needs before it is allowed."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 from typing import get_args
 
@@ -22,6 +23,7 @@ DANGEROUS = {
     "smb encrypt", "server smb encrypt", "encrypt passwords", "security", "guest only", "only guest", "hosts equiv",
     "root", "acl allow execute always", "follow symlinks",
 }  # fmt: skip
+COMMAND = re.compile(r"\b(command|script|program|exec)$|exec$")  # whatever smbd would run
 # Options that have a key of their own.
 MANAGED = {
     "path": "storage", "directory": "storage", "valid users": "access", "invalid users": "access.deny",
@@ -29,13 +31,14 @@ MANAGED = {
     "guest ok": "guest", "public": "guest", "hosts allow": "hosts.allow", "allow hosts": "hosts.allow",
     "hosts deny": "hosts.deny", "deny hosts": "hosts.deny", "vfs objects": "recycle, audit, time_machine …",
     "vfs object": "recycle, audit, time_machine …", "available": "(remove the share)",
+    "read only": "access", "writable": "access", "writeable": "access", "write ok": "access",
 }  # fmt: skip
 # Samba ignores spaces in the names of options.
 SPELLED = {"".join(name.split()): name for name in (*DANGEROUS, *MANAGED)}
 
 
-def check(site: Site, where: Where) -> list[Problem]:
-    """Every problem, with its place."""
+def check(site: Site, where: Where, damaged: Collection[Path] = ()) -> list[Problem]:
+    """Every problem, with its place. Of damaged definitions, from which parts were left out, none about the whole."""
     findings = [
         *_gateways(site),
         *_accounts(site),
@@ -44,7 +47,11 @@ def check(site: Site, where: Where) -> list[Problem]:
         *_names(site),
         *_overlaps(site),
     ]
-    return [Problem(*where(path, key=len(path) == 2), summary, hint) for path, summary, hint in findings]
+    return [
+        Problem(*where(path, key=len(path) == 2), summary, hint)
+        for path, summary, hint in findings
+        if path not in damaged
+    ]
 
 
 def nearest(word: str, known: Iterator[str] | list[str]) -> str:
@@ -74,7 +81,7 @@ def _gateways(site: Site) -> Iterator[Finding]:
 def _permits(here: Path, gateway: Gateway) -> Iterator[Finding]:
     known = {*get_args(Permit), *DANGEROUS, *MANAGED}
     for number, word in enumerate(gateway.permit):
-        if word not in known:
+        if word not in known and not COMMAND.search(word):
             yield (*here, "permit", number), f"{word!r} needs no permit", nearest(word, [*known])
 
 
@@ -189,15 +196,15 @@ def _options(here: Path, gateway: Gateway, options: dict[str, str | bool | int],
     for key in options:
         word = SPELLED.get("".join(key.lower().split()), " ".join(key.lower().split()))
         at = (*here, "options", key)
-        if word in MANAGED and not globals_:
+        if word in MANAGED:
             if "options" not in gateway.permit or word not in gateway.permit:
-                yield at, f"{key!r} has a key of its own", f"use {MANAGED[word]}"
+                yield at, f"{key!r} has a key of its own", f"use {MANAGED[word]} at the shares"
             continue
         if any(letter in key for letter in "=[]#;") or not word or word.startswith("smbplan:"):
             yield at, f"{key!r} is no option name", "write the name as in smb.conf(5), without ="
         elif "options" not in gateway.permit:
             yield at, "options of smb.conf are switched off", "write permit: [options] at the gateway"
-        elif word in DANGEROUS and word not in gateway.permit:
+        elif (word in DANGEROUS or COMMAND.search(word)) and word not in gateway.permit:
             whose = f"gateways.{name}" if name else "its gateway"
             yield at, f"{key!r} weakens the gateway's security", f"if it is meant, add {word!r} to permit at {whose}"
 
@@ -229,11 +236,12 @@ def _overlaps(site: Site) -> Iterator[Finding]:
     for item in items:
         while outer and not (outer[-1][0] == item[0] and item[1].startswith(outer[-1][1])):
             outer.pop()
-        if outer and not item[3] and not outer[-1][3]:
-            relation = "is on the same path as" if outer[-1][1] == item[1] else "lies inside"
+        around = next((each for each in reversed(outer) if not item[3] and not each[3]), None)
+        if around:
+            relation = "is on the same path as" if around[1] == item[1] else "lies inside"
             yield (
                 ("shares", item[2], "storage"),
-                f"share {item[2]!r} {relation} share {outer[-1][2]!r}",
+                f"share {item[2]!r} {relation} share {around[2]!r}",
                 "move one of them, or write allow_overlap: true",
             )
         outer.append(item)

@@ -1,26 +1,18 @@
 """A folder of YAML files becomes a site."""
 
-import re
+import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
-from smbplan.spec.check import DANGEROUS, MANAGED, check
-from smbplan.spec.model import Permit, Site
+from smbplan.spec import salvage
+from smbplan.spec.check import check
+from smbplan.spec.model import Site
 from smbplan.spec.presets import filled
-from smbplan.spec.problems import SpecError, from_validation
+from smbplan.spec.problems import Problem, SpecError, from_validation
 from smbplan.spec.source import Source, read
-from smbplan.spec.types import ACCOUNT, NAME
-
-# What takes the place of a definition that is wrong by itself, so that references to it hold and ask nothing of it.
-STAND_INS: dict[str, Any] = {
-    "gateways": {"roots": ["/"], "permit": [*get_args(Permit), *sorted(DANGEROUS | MANAGED.keys())]},
-    "users": {"external": True},
-    "groups": {"external": True},
-    "shares": None,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +31,32 @@ def load_source(source: Source) -> Loaded:
     try:
         site = Site.model_validate(filled(source.data))
     except ValidationError as error:
-        rest = _sound(filled(source.data), error)
-        more = check(rest, source.where) if rest else []
-        raise SpecError([*from_validation(error, source, Site), *more]) from None
+        raise SpecError(_problems(source, error)) from None
     problems = check(site, source.where)
     if problems:
         raise SpecError(problems)
     return Loaded(site, source)
 
 
-def _sound(data: Any, error: ValidationError) -> Site | None:
-    """The site without what is wrong by itself, so that the rest is checked too. None: not enough is left."""
-    wrong = {tuple(map(str, problem["loc"][:2])) for problem in error.errors(include_url=False, include_context=False)}
-    if any(len(place) < 2 or place[0] not in STAND_INS for place in wrong - {("version",), ("site",)}):
-        return None
-    rest = {**data, "version": 1, "site": "site"}
-    for section, name in (place for place in wrong if len(place) == 2):
-        rest[section] = {key: value for key, value in rest[section].items() if str(key) != name}
-        if STAND_INS[section] is not None and re.match(NAME if section == "gateways" else ACCOUNT, str(name)):
-            rest[section][name] = STAND_INS[section]
+def _problems(source: Source, error: ValidationError) -> list[Problem]:
+    """Wrong types, and wrong references of all that is sound. What is wrong in `defaults` is told once, and there."""
+    data, found = source.data, []
+    own = _error({"version": 1, "site": "site", "defaults": data.get("defaults") or {}})
+    if own:
+        found += from_validation(own, source, Site)
+        data = copy.deepcopy(data)
+        salvage.without(data, salvage.places(own))
+    rest = _error(filled(data)) if own else error
+    if rest is None:
+        return [*found, *check(Site.model_validate(filled(data)), source.where)]
+    site = salvage.sound(filled(data), rest)
+    damaged = {path[:2] for path in salvage.places(rest)}
+    return [*found, *from_validation(rest, source, Site), *(check(site, source.where, damaged) if site else [])]
+
+
+def _error(data: Any) -> ValidationError | None:
     try:
-        return Site.model_validate(rest)
-    except ValidationError:
-        return None
+        Site.model_validate(data)
+    except ValidationError as error:
+        return error
+    return None

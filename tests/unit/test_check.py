@@ -251,8 +251,8 @@ def test_nothing_but_single_lines_of_visible_text(text: str, place: str, escape:
         ('"#a": c', "14:21: '#a' " + NO_NAME),
         ('"": c', "14:19: '' " + NO_NAME),
         ('" ": c', "14:20: ' ' " + NO_NAME),
-        ("path: /x", "14:21: 'path' has a key of its own (use storage)"),
-        ("Valid  Users: bob", "14:29: 'Valid  Users' has a key of its own (use access)"),
+        ("path: /x", "14:21: 'path' has a key of its own (use storage at the shares)"),
+        ("Valid  Users: bob", "14:29: 'Valid  Users' has a key of its own (use access at the shares)"),
         ("root preexec: x", f"14:29: 'root preexec' {WEAKENS} 'root preexec' to permit at its gateway)"),
         ("Wide  LINKS: true", f"14:28: 'Wide  LINKS' {WEAKENS} 'wide links' to permit at its gateway)"),
     ],
@@ -394,3 +394,58 @@ def test_a_wrong_head_hides_no_reference_but_a_section_of_another_shape_does() -
         "4:66: unknown user 'alice'",
     ]
     assert len(problems(f"version: 1\nsite: x\nusers: [alice]\n{rest}")) == 1
+
+
+def test_what_is_wrong_in_a_definition_or_its_defaults_hides_nothing_else() -> None:
+    text = """\
+version: 1
+site: office
+gatewayz: {}
+defaults: {share: {acces: {}, encryption: desired}}
+gateways:
+  files: {host: pve1, discovry: true}
+users:
+  alice: {password: {env: A}, uid: 3}
+shares:
+  c: {gateway: h, storage: {directory: /srv/c}, access: {write: [alise]}, max_connections: many}
+  d: {gateway: files, storage: {directory: /srv/d}, access: {write: [alice, 3]}}
+  e: {gateway: files, storage: {directory: /srv/d/x}, access: {write: [alice]}, recycle: {expire: x}}
+"""
+    assert [problem.partition(" (")[0] for problem in problems(text)] == [
+        "3:1: unknown key 'gatewayz'",
+        "4:20: unknown key 'acces'",
+        "6:23: unknown key 'discovry'",
+        "8:36: must be at least 1000",
+        "10:16: unknown gateway 'h'",
+        "10:66: unknown user 'alise'",
+        "10:92: expected a whole number, got a text",
+        "11:77: expected a text, got a number",
+        "12:32: share 'e' lies inside share 'd'",
+        "12:99: 'x' is no number of days",
+    ]
+
+
+def test_a_share_inside_one_that_allows_it_still_lies_in_the_one_around_both() -> None:
+    shares = [
+        f"  {name}: {{gateway: g, storage: {{directory: {path}}}, access: {{write: [alice]}}{more}}}\n"
+        for name, path, more in (
+            ("a", "/srv/a", ""),
+            ("b", "/srv/a/b", ", allow_overlap: true"),
+            ("c", "/srv/a/b/c", ""),
+        )
+    ]
+    head = "version: 1\nsite: x\ngateways: {g: {}}\nusers: {alice: {external: true}}\nshares:\n"
+    (problem,) = problems(head + "".join(shares))
+    assert "share 'c' lies inside share 'a'" in problem
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["guest ok: true", "valid users: bob", "read only: false", "get quota command: /x", "add share command: /x"],
+)
+def test_gateway_options_that_reach_every_share_or_run_something_need_their_own_permit(option: str) -> None:
+    name = option.partition(":")[0]
+    text = f"version: 1\nsite: x\ngateways:\n  g: {{permit: [options], options: {{{option}}}}}\n"
+    (problem,) = problems(text)
+    assert "has a key of its own" in problem or f"add {name!r} to permit" in problem
+    assert problems(text.replace("[options]", f"[options, {name}]")) == []

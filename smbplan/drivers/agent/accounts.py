@@ -84,14 +84,15 @@ class Password(Object):
     The hash is compared here, where it lives; neither it nor the password leaves this host. pdbedit(8)
     """
 
-    ACB_DISABLED = 0x1
+    ACB_DISABLED, ACB_PWNOTREQ = 0x1, 0x4
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         account = self._account(name)
         if account is None:
             return None
         wanted = options.get("password")
-        same = None if wanted is None else account.nt_passwd == self._hash(wanted)
+        needed = not account.acct_ctrl & self.ACB_PWNOTREQ
+        same = None if wanted is None else needed and account.nt_passwd == self._hash(wanted)
         return {
             "password": None if same is None else "current" if same else "other",
             "disabled": bool(account.acct_ctrl & self.ACB_DISABLED),
@@ -106,10 +107,18 @@ class Password(Object):
         if after["password"] == "current":
             password = options["password"]
             run(["smbpasswd", "-s", "-a", name], f"{password}\n{password}\n")
+            self._need(name)
         elif before is None or before["password"] != after["password"]:
             self._restore(name, before, bytes.fromhex(IMAGES.recall(f"password:{name}")))
         if after["disabled"] != bool(before and before["disabled"]):
             run(["smbpasswd", "-d" if after["disabled"] else "-e", name])
+
+    def _need(self, name: str) -> None:
+        """A password is needed, whatever `smbpasswd -n` said."""
+        account = self._account(name)
+        if account.acct_ctrl & self.ACB_PWNOTREQ:
+            account.acct_ctrl &= ~self.ACB_PWNOTREQ
+            self._database().update_sam_account(account)
 
     def _restore(self, name: str, before: Any, hashed: bytes) -> None:
         if before is None:

@@ -44,7 +44,7 @@ class Object:
         """Bring it from `before`, which it is in, to `after`."""
         raise NotImplementedError
 
-    def torn(self, state: Any) -> bool:
+    def torn(self, name: str, state: Any, after: Any) -> bool:
         """Whether a `set` of ours was cut short, so that the object is in neither state and another `set` mends it."""
         return False
 
@@ -59,8 +59,11 @@ def matches(state: Any, wanted: Any) -> bool:
 
 def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
     """Compare and set. Raises Untouched when the object is in neither state: somebody else changed it."""
-    now = kind.get(name, options)
-    torn = kind.torn(now)
+    try:
+        now = kind.get(name, options)
+    except Refused as refused:
+        raise Untouched(refused.summary, refused.detail, refused.hint) from None
+    torn = kind.torn(name, now, after)
     if matches(now, after) and not torn:
         return
     if not matches(now, before) and not torn:

@@ -24,9 +24,9 @@ from .system import Packages, Service
 SHARES = Share()
 LOCKS: list[IO[str]] = []  # held as long as this process lives
 OBJECTS: dict[str, Object] = {
-    "directory": Directory(),
-    "subvolume": Subvolume(),
-    "dataset": Dataset(),
+    "directory": Directory(SHARES.paths),
+    "subvolume": Subvolume(SHARES.paths),
+    "dataset": Dataset(SHARES.paths),
     "group": Group(),
     "user": User(),
     "password": Password(),

@@ -6,12 +6,15 @@ import os
 import socket
 import subprocess
 import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from .core import SMB_CONF, Refused, read_text, run, samba_settings
 
 PROBE = ".smbplan-probe"
+CONTENT = b"smbplan"
+RANK = ("write", "read", "none")  # the order of a proof
 
 
 def reload(arguments: dict[str, Any]) -> None:
@@ -27,6 +30,16 @@ def close(arguments: dict[str, Any]) -> None:
         run(
             ["smbcontrol", "smbd", "close-share" if arguments.get("gone") else "close-denied-share", arguments["share"]]
         )
+
+
+def logoff(arguments: dict[str, Any]) -> None:
+    """End all sessions of a user, whose groups a session knows only from its start. smbstatus(1), smbcontrol(1)"""
+    if not _running():
+        return
+    for row in run(["smbstatus", "-b", "-f", "-u", arguments["user"]]).splitlines():
+        words = row.split()
+        if len(words) > 1 and words[0].isdigit() and words[1] == arguments["user"]:
+            run(["smbcontrol", words[0], "shutdown"])
 
 
 def daemon_reload(arguments: dict[str, Any]) -> None:
@@ -60,28 +73,32 @@ def _bad(line: str) -> bool:
 
 
 def prove(arguments: dict[str, Any]) -> Any:
-    """A real SMB session for each principal: list, and write, read back and delete where that is allowed.
+    """A real SMB session for each principal: list; write, read back and delete; read what another has written.
 
     Runs on this host, where port 445 is open in any case. Raises Refused for the first principal that is not served.
     """
-    for who in arguments["principals"]:
-        _prove(arguments, who)
+    everybody = sorted(arguments["principals"], key=lambda who: RANK.index(who["access"]))
+    with ExitStack() as written:  # the files stay until those who may only read have read one
+        names: list[str] = []
+        for who in everybody:
+            _prove(arguments, who, names, written)
     return {"proved": [who["user"] for who in arguments["principals"]]}
 
 
-def _prove(arguments: dict[str, Any], who: dict[str, Any]) -> None:
+def _prove(arguments: dict[str, Any], who: dict[str, Any], names: list[str], written: ExitStack) -> None:
     share, user = arguments["share"], who["user"] or "guest"
     try:
         connection = _connect(share, who, bool(arguments.get("encrypted")))
         connection.list("\\")
         if who["access"] == "write":
             name = f"{PROBE}-{os.getpid()}-{user}"
-            connection.savefile(name, b"smbplan")
-            try:
-                if connection.loadfile(name) != b"smbplan":
-                    raise Refused(f"share {share} gave {user} other bytes than were written")
-            finally:
-                _forget(connection, str(arguments["path"]).replace("%U", user), name)
+            written.callback(_forget, connection, str(arguments["path"]).replace("%U", user), name)
+            connection.savefile(name, CONTENT)
+            names.append(name)
+        may_read = who["access"] == "write" or (who["access"] == "read" and arguments.get("shared"))
+        for name in names[-1:] if may_read else ():
+            if connection.loadfile(name) != CONTENT:
+                raise Refused(f"share {share} gave {user} other bytes than were written")
     except Refused:
         raise
     except Exception as error:  # NTSTATUSError and its like have no common importable base
@@ -102,7 +119,8 @@ def _forget(connection: Any, folder: str, name: str) -> None:
     try:
         os.unlink(os.path.join(folder, name))
     except FileNotFoundError:
-        connection.unlink(name)
+        with suppress(Exception):  # it was not written, or lies where only Samba knows
+            connection.unlink(name)
 
 
 def guest(share: str) -> str:
@@ -163,4 +181,4 @@ def _unit_active(unit: str) -> bool:
     return done.returncode == 0
 
 
-CALLS = {"reload": reload, "close": close, "daemon-reload": daemon_reload, "prove": prove}
+CALLS = {"reload": reload, "close": close, "logoff": logoff, "daemon-reload": daemon_reload, "prove": prove}

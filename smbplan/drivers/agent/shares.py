@@ -39,7 +39,7 @@ class Share(Object):
             raise Refused(f"{name} stands in smb.conf and in Samba's registry", "", "remove the one that is not used")
         return {"mark": None, "params": self._conf.effective().get(title, params[title]), "source": "file"}
 
-    def torn(self, state: Any) -> bool:
+    def torn(self, name: str, state: Any, after: Any) -> bool:
         return bool(state and state["source"] == "both")
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
@@ -89,6 +89,14 @@ class Share(Object):
 
     def conf(self) -> Conf:
         return self._conf
+
+    def paths(self) -> dict[str, str]:
+        """{folder: share} of all shares, whoever made them; of a path with a macro, what comes before that."""
+        found = {name: params.get("path", "") for name, params in self._conf.params().items()}
+        self._open()
+        for name in self._registry.share_names() if self._registry else []:
+            found[name] = (self._stored(name) or {}).get("path", "")
+        return {path.partition("%")[0].rstrip("/"): name for name, path in found.items() if path.startswith("/")}
 
     def _may_park(self, name: str) -> None:
         others = self._conf.scan.copiers(sections.title(name))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .core import IMAGES, Object, Refused, Untouched, run, seal, unseal
 MARK = "trusted.smbplan"  # unlike user.*, no SMB client can write it
 PARENT = "trusted.smbplan.parent"
 SNAPSHOTS = ".snapshots"  # of a btrfs subvolume, inside it
+GONE = ".smbplan-deleted"  # after the name of what is being deleted
 
 
 def plain(path: str) -> None:
@@ -35,7 +37,13 @@ def plain(path: str) -> None:
 
 
 class Directory(Object):
-    """A plain directory."""
+    """A plain directory. `used` tells the folders of all shares, with their names."""
+
+    def __init__(self, used: Callable[[], Mapping[str, str]] = dict) -> None:
+        self._used = used
+
+    def torn(self, name: str, state: Any, after: Any) -> bool:
+        return after is None and state is None and os.path.isdir(_gone(name))
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         plain(name)
@@ -74,8 +82,10 @@ class Directory(Object):
     def _remove(self, name: str, options: dict[str, Any]) -> None:
         """Only what is empty, unless the options say that the data goes too."""
         if options.get("delete_data"):
+            if os.path.isdir(name):
+                _must_be_its_own(name, self._used())
             _delete_tree(name)
-        else:
+        elif os.path.isdir(name):
             try:
                 os.rmdir(name)
             except OSError as error:
@@ -125,15 +135,27 @@ class Subvolume(Directory):
         run(["btrfs", "qgroup", "limit", str(after["quota"] or "none"), name])
 
     def _remove(self, name: str, options: dict[str, Any]) -> None:
+        there = os.path.isdir(name)
         if options.get("delete_data"):
-            _must_be_its_own(name)
-        elif not _is_empty(name):
+            if there:
+                _must_be_its_own(name, self._used())
+                os.rename(name, _gone(name))
+            self._delete(_gone(name))
+        elif there and os.listdir(name):
             raise Untouched(f"{name} is not empty any more, so it stays")
-        snapshots = Path(name) / SNAPSHOTS
-        for snapshot in sorted(snapshots.iterdir()) if snapshots.is_dir() else ():
-            run(["btrfs", "subvolume", "delete", str(snapshot)])
-        run(["btrfs", "subvolume", "delete", name])
+        elif there:
+            run(["btrfs", "subvolume", "delete", name])
         _remove_parents(name)
+
+    @staticmethod
+    def _delete(gone: str) -> None:
+        snapshots = Path(gone) / SNAPSHOTS
+        try:
+            for snapshot in sorted(snapshots.iterdir()) if snapshots.is_dir() else ():
+                run(["btrfs", "subvolume", "delete", str(snapshot)])
+            run(["btrfs", "subvolume", "delete", gone])
+        except Refused as refused:
+            raise Refused(refused.summary, refused.detail, f"what is left lies in {gone}") from None
 
 
 class Dataset(Directory):
@@ -187,7 +209,7 @@ class Dataset(Directory):
         if children:
             raise Untouched(f"{children[0]} lies inside dataset {name}", "", "remove or rename it first")
         if delete_data:
-            _must_be_its_own(path)
+            _must_be_its_own(path, self._used())
         elif not _is_empty(path):
             raise Untouched(f"dataset {name} is not empty any more, so it stays")
         self._destroy(name, delete_data)
@@ -227,13 +249,14 @@ def _is_empty(path: str) -> bool:
     return True
 
 
-def _must_be_its_own(root: str) -> None:
-    """Raises Untouched where something below is not the root's own: a mount, a subvolume, another share's folder."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if line.split()[4].startswith(f"{root}/"):
-            raise Untouched(
-                f"{line.split()[4]} is mounted inside {root}", "", "unmount it first; its data would go too"
-            )
+def _must_be_its_own(root: str, used: Mapping[str, str]) -> None:
+    """Raises Untouched where something below is not the root's own: a mount, a subvolume, what another share uses."""
+    for path in _mounts():
+        if path.startswith(f"{root}/"):
+            raise Untouched(f"{path} is mounted inside {root}", "", "unmount it first; its data would go too")
+    for path, share in used.items():
+        if path == root or path.startswith(f"{root}/"):
+            raise Untouched(f"{path} belongs to another share, {share}", "", "remove or move that share first")
     device = os.stat(root).st_dev
     for folder, names, _ in os.walk(root):
         if folder == f"{root}/{SNAPSHOTS}":
@@ -293,15 +316,27 @@ def _settle(root: str, state: dict[str, Any], deviating: int | None) -> None:
         run(["setfacl", "--restore=-"], IMAGES.recall(root))
 
 
+def _mounts() -> list[str]:
+    """Every mount point; the kernel writes spaces and the like in octal. proc_pid_mountinfo(5)"""
+    rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    paths = (re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), row.split()[4]) for row in rows)
+    return [os.fsdecode(path) for path in paths]
+
+
+def _gone(root: str) -> str:
+    """Where a folder lies while it is deleted: it has another name before its first file goes."""
+    return f"{root}{GONE}"
+
+
 def _delete_tree(root: str) -> None:
-    """Delete a folder with its content."""
-    _must_be_its_own(root)
-    gone = f"{root}.smbplan-deleted-{os.getpid()}"
-    os.rename(root, gone)  # from here on it is gone, whatever becomes of the rest
+    """Delete a folder with its content, or the rest of one whose deletion was cut short."""
+    if os.path.isdir(root) and not os.path.lexists(_gone(root)):
+        os.rename(root, _gone(root))
     try:
-        shutil.rmtree(gone)
+        shutil.rmtree(_gone(root))
     except OSError as error:
-        raise Refused(f"{root} could not be deleted wholly: {error}", "", f"what is left lies in {gone}") from None
+        words = f"{root} could not be deleted wholly: {error}"
+        raise Refused(words, "", f"what is left lies in {_gone(root)}") from None
 
 
 def _get_xattr(path: str, name: str) -> bytes | None:

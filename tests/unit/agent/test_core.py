@@ -65,7 +65,7 @@ def test_an_object_cut_short_by_ourselves_is_mended(monkeypatch: pytest.MonkeyPa
     box.states["x"] = {"a": "half"}
     with pytest.raises(Refused):
         move(box, "x", {"a": 1}, {"a": 2}, {})
-    monkeypatch.setattr(box, "torn", lambda state: state == {"a": "half"})
+    monkeypatch.setattr(box, "torn", lambda name, state, after: state == {"a": "half"})
     move(box, "x", {"a": 1}, {"a": 2}, {})
     assert box.states["x"] == {"a": 2}
 
