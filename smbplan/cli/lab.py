@@ -12,6 +12,7 @@ import typer
 from smbplan.lab import Lab, LabError, LabStatus
 
 app = typer.Typer(
+    epilog="Example: smbplan lab up && ssh -F /run/smbplan/lab/default/ssh_config pve1",
     no_args_is_help=True,
     help="Throw-away Debian machines with sshd and Samba on this host, to try things on (root).",
 )

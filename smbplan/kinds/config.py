@@ -23,12 +23,12 @@ class Config(Kind):
     def canonical(self, state: State) -> State:
         if state is None:
             return None
-        return {name: state.get(name) for name in ("mark", "content", "foreign", "include")}
+        return {name: state.get(name) for name in ("mark", "content", "foreign", "include", "registry")}
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         if live and live["foreign"]:
             return {**live, "include": ADOPTED if desired["adopt"] else "registry"}
-        return {"content": desired["content"], "foreign": False, "include": ""}
+        return {"content": desired["content"], "foreign": False, "include": "", "registry": {}}
 
     def claims(self, live: State) -> bool:
         return not live["foreign"]

@@ -116,14 +116,16 @@ class Lab:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command as root in a machine, by its namespaces and not over ssh; output is captured."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
-        command = self._enter(node, argv)
-        return subprocess.run(command, input=data or b"", capture_output=True, check=False, env=environment())
+        return subprocess.run(
+            self.command(node, argv), input=data or b"", capture_output=True, check=False, env=environment()
+        )
 
     def attach(self, node: str, argv: Sequence[str]) -> int:
         """Like exec, on the caller's own terminal and streams; returns the exit code."""
-        return subprocess.run(self._enter(node, argv), check=False, env=environment()).returncode
+        return subprocess.run(self.command(node, argv), check=False, env=environment()).returncode
 
-    def _enter(self, node: str, argv: Sequence[str]) -> list[str]:
+    def command(self, node: str, argv: Sequence[str]) -> list[str]:
+        """The command line that runs this one in a machine."""
         tools.require(tools.TO_RUN)
         self._known(node)
         return Node(self.state, node, self.state.number() or 0).enter(list(argv))

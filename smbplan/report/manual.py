@@ -31,9 +31,11 @@ def _call(op: Call) -> list[str]:
 
 
 def _deletion(type_: str, name: str) -> list[str]:
+    gone = f"{name}.smbplan-deleted"
+    each = f"find {gone}/.snapshots -mindepth 1 -maxdepth 1 -exec btrfs subvolume delete {{}} +"
     return {
-        "directory": [f"rm -r {name}.smbplan-deleted"],
-        "subvolume": [f"btrfs subvolume delete {name}.smbplan-deleted/.snapshots/* {name}.smbplan-deleted"],
+        "directory": [f"rm -r {gone}"],
+        "subvolume": [f"! test -d {gone}/.snapshots || {each}", f"btrfs subvolume delete {gone}"],
         "dataset": [f"zfs destroy -r {name}"],
     }[type_]
 

@@ -1,9 +1,12 @@
 """Data is deleted only where its own definition and the command line say so, and shares in shares keep their order."""
 
+import subprocess
+
 import pytest
 from lab.site import Site
 
 from smbplan.kinds.schedule import script
+from smbplan.report.manual import commands
 
 pytestmark = pytest.mark.lab
 NESTED = """shares:
@@ -82,6 +85,64 @@ def test_deleting_a_subvolume_spares_what_lies_in_it(nested: Site) -> None:
     nested.shell("pve1", "btrfs subvolume delete /mnt/btrfs/books/other")
     nested.applied(**PURGE)
     assert "No such file" in nested.shell("pve1", "ls /mnt/btrfs/books 2>&1 || true")
+
+
+def test_deleting_data_spares_folders_of_others_that_carry_no_mark(nested: Site) -> None:
+    """A folder that was there before is used and never owned; foreign shares have folders, too."""
+    drop(nested, "outer")
+    (nested.folder / "shares.yaml").write_text("shares: {}\n")
+    nested.applied(purge=True, allow=frozenset({"many-deletes"}))
+    nested.shell("pve1", "rm -rf /srv/outer; mkdir -p '/srv/my data/theirs'; echo far >'/srv/my data/theirs/f'")
+    share = NESTED.partition("  inner:")[0].replace("/srv/outer", "/srv/my data")
+    (nested.folder / "shares.yaml").write_text(share)
+    nested.shell("pve1", "net conf addshare theirs '/srv/my data/theirs'")
+    nested.shell("pve1", "rm -rf '/srv/my data.kept'; mv '/srv/my data' '/srv/my data.kept'")
+    nested.applied()
+    nested.shell("pve1", "cp -a '/srv/my data.kept/theirs' '/srv/my data/'")
+    (nested.folder / "shares.yaml").write_text("shares: {}\n")
+    done = nested.apply(**PURGE)
+    assert "belongs to another share, theirs" in done.outcome.problems[0].summary
+    nested.shell("pve1", "net conf delshare theirs; mkdir /srv/precious; echo far >/srv/precious/f")
+    nested.shell("pve1", "mount --bind /srv/precious '/srv/my data/theirs'")
+    done = nested.apply(**PURGE)
+    assert "/srv/my data/theirs is mounted inside" in done.outcome.problems[0].summary
+    assert nested.shell("pve1", "cat /srv/precious/f; umount '/srv/my data/theirs'") == "far\n"
+    nested.applied(**PURGE)
+    assert nested.shell("pve1", "ls -d /srv/my\\ data*") == "/srv/my data.kept\n"
+
+
+def test_a_deletion_that_was_cut_short_is_finished(nested: Site) -> None:
+    """The agent dies while it deletes: the probe finds the folder under its other name, and the rest goes."""
+    drop(nested, "inner")
+    nested.applied(purge=True, allow=frozenset({"many-deletes"}))
+    nested.shell("pve1", "mkdir /srv/outer/many; cd /srv/outer/many; seq 30000 | xargs touch")
+    killer = (
+        "while ! [ -e /srv/outer.smbplan-deleted ]; do sleep 0.002; done; "
+        "pkill -9 -f '[p]ython3 -u -c import sys,zlib'; ls /srv/outer.smbplan-deleted/many | wc -l"
+    )
+    watch = subprocess.Popen(nested.lab.command("pve1", ["sh", "-c", killer]), stdout=subprocess.PIPE, text=True)
+    (nested.folder / "shares.yaml").write_text("shares: {}\n")
+    done = nested.apply(**PURGE)
+    assert int(watch.communicate()[0]) > 0, "it was faster than we"
+    assert done.outcome.name == "applied", done.outcome.problems
+    assert nested.shell("pve1", "ls -d /srv/outer* 2>/dev/null || true") == ""
+
+
+def test_a_subvolume_that_cant_be_deleted_is_told_and_finished_by_hand(nested: Site) -> None:
+    first, _, _ = (nested.folder / "shares.yaml").read_text().partition("  outer:\n")
+    books = "  books:\n    gateway: files\n    storage: {btrfs: /mnt/btrfs/books, on_destroy: delete}\n"
+    (nested.folder / "shares.yaml").write_text(first + books + "    access: {write: [alice]}\n")
+    nested.applied(allow=frozenset({"many-deletes"}))
+    nested.smb("alice", "books", "put /tmp/f f")
+    nested.shell("pve1", "btrfs subvolume set-default /mnt/btrfs/books")
+    (nested.folder / "shares.yaml").write_text("shares: {}\n")
+    done = nested.apply(**PURGE)
+    assert [step.id for step in done.outcome.stranded] == ["btrfs.subvolume.books"]
+    assert "btrfs failed" in done.outcome.problems[0].summary
+    nested.shell("pve1", "btrfs subvolume set-default 5 /mnt/btrfs")
+    for line in commands(done.outcome.stranded):
+        nested.shell("pve1", line.partition("# ")[2])
+    assert nested.shell("pve1", "ls /mnt/btrfs") == ""
 
 
 def test_data_goes_when_both_say_so_and_only_what_was_made(nested: Site) -> None:

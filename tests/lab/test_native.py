@@ -40,6 +40,55 @@ def test_sessions_end_when_their_right_is_taken_away(site: Site) -> None:
     assert "NT_STATUS" in said.split("blocks available", 1)[1], said
 
 
+def test_readers_read_what_writers_write(site: Site) -> None:
+    """Guests, and everybody where a list says *, are in no entry of an ACL."""
+    site.edit("shares.yaml", '{write: ["@engineers"], read: ["@office"]}', '{write: [alice], read: ["*"]}')
+    site.applied()
+    site.shell("client", "echo news >/tmp/news")
+    site.smb("carol", "welcome", "put /tmp/news n; mkdir d; put /tmp/news d/n")
+    assert site.smb("", "welcome", "get n -; get d/n -").count("news") == 2
+    site.smb("alice", "projects", "put /tmp/news n; mkdir d; put /tmp/news d/n")
+    assert site.smb("carol", "projects", "get n -; get d/n -").count("news") == 2
+    assert "DENIED" in site.smb("carol", "projects", "put /tmp/news m")
+
+
+@pytest.mark.parametrize(("old", "new"), [("[engineers, office]}", "[office]}"), ("bob: {", "bob: {enabled: false, ")])
+def test_sessions_end_when_a_user_leaves_a_group_or_goes(site: Site, old: str, new: str) -> None:
+    site.applied()
+    address = next(each.address for each in site.lab.status().nodes if each.name == "pve1")
+    login = ["smbclient", "-U", "bob%bob-Geheim-1", f"//{address}/projects"]
+    command = site.lab.command("client", login)
+    session = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert session.stdin is not None
+    session.stdin.write("mkdir before\n")
+    session.stdin.flush()
+    for _ in range(100):
+        if "before" in site.shell("pve1", "ls /mnt/btrfs/projects"):
+            break
+        time.sleep(0.05)
+    site.edit("people.yaml", old, new)
+    site.applied()
+    session.communicate("mkdir after\nquit\n")
+    assert site.shell("pve1", "ls /mnt/btrfs/projects").split() == ["before"]
+
+
+def test_settings_in_the_registry_that_would_win_are_drift(site: Site) -> None:
+    site.applied()
+    site.shell("pve1", "net conf setparm global 'server min protocol' NT1")
+    assert site.differences() == ["update samba.config.files"]
+    site.applied()
+    assert "min protocol = NT1" not in site.shell("pve1", "testparm -s 2>/dev/null; net conf list")
+    assert site.differences() == []
+
+
+def test_an_account_that_needs_no_password_any_more_is_drift(site: Site) -> None:
+    site.applied()
+    site.shell("pve1", "smbpasswd -n bob")
+    assert site.differences() == ["update samba.user.files.bob"]
+    site.applied()
+    assert site.differences() == []
+
+
 def test_a_changed_password_is_applied_and_proved(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.applied()
     monkeypatch.setenv("ALICE_PASSWORD", "another-1")

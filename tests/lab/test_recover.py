@@ -98,3 +98,13 @@ def test_a_saved_plan_is_applied_as_it_is_and_a_stale_or_altered_one_refused(sit
     assert site.differences() == []
     stale = smbplan(site, "apply", str(saved))
     assert "stale" in stale.communicate()[1] and stale.returncode == 1
+
+
+def test_a_link_that_came_after_the_plan_makes_it_stale(site: Site, tmp_path: Path) -> None:
+    saved = tmp_path / "plan.json"
+    assert smbplan(site, "plan", str(site.folder), "--out", str(saved)).wait() == 0
+    before = snapshot.take(site.lab, "pve2")
+    site.shell("pve1", "mkdir /opt/evil; ln -s /opt/evil /srv/welcome")
+    refused = smbplan(site, "apply", str(saved))
+    assert "symbolic link" in refused.communicate()[1] and refused.returncode == 1
+    assert snapshot.differences(before, snapshot.take(site.lab, "pve2")) == []

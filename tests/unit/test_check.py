@@ -426,13 +426,10 @@ shares:
 
 
 def test_a_share_inside_one_that_allows_it_still_lies_in_the_one_around_both() -> None:
+    places = (("a", "/srv/a", ""), ("b", "/srv/a/b", ", allow_overlap: true"), ("c", "/srv/a/b/c", ""))
     shares = [
         f"  {name}: {{gateway: g, storage: {{directory: {path}}}, access: {{write: [alice]}}{more}}}\n"
-        for name, path, more in (
-            ("a", "/srv/a", ""),
-            ("b", "/srv/a/b", ", allow_overlap: true"),
-            ("c", "/srv/a/b/c", ""),
-        )
+        for name, path, more in places
     ]
     head = "version: 1\nsite: x\ngateways: {g: {}}\nusers: {alice: {external: true}}\nshares:\n"
     (problem,) = problems(head + "".join(shares))

@@ -55,9 +55,10 @@ class File(Object):
 class SmbConf(Object):
     """smb.conf as a whole.
 
-    Ours or replaceable: {mark, content}. Somebody else's: {foreign, include, globals, dormant}; of that one, only
-    `include` can be set: what a marked line at the end of [global] includes, "" for none. It is "registry", too, where
-    Samba reads its registry by itself; `dormant` names what is in there while Samba does not read it.
+    Ours or replaceable: {mark, content, registry}; what the registry's own [global] sets would win over the content.
+    Somebody else's: {foreign, include, globals, dormant}; of that one, only `include` can be set: what a marked line at
+    the end of [global] includes, "" for none. It is "registry", too, where Samba reads its registry by itself; `dormant`
+    names what is in there while Samba does not read it.
     """
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
@@ -70,7 +71,8 @@ class SmbConf(Object):
         stock = read_text(Path(PACKAGED)) or "?"
         pristine = mark is None and sections.PARKED not in text and settings(text) == settings(stock)
         if mark or pristine:
-            return {"mark": mark, "content": rest if mark else text, "foreign": False, "include": ""}
+            content = rest if mark else text
+            return {"mark": mark, "content": content, "foreign": False, "include": "", "registry": registry.globals_()}
         found = sections.scan(name, text=_without_block(text))
         include = _included(text) or ("registry" if found.reads_registry() else "")
         return {
@@ -92,6 +94,8 @@ class SmbConf(Object):
         else:
             first = f"# smbplan {seal(after['mark'], name)}\n" if after.get("mark") else ""
             write(path, first + after["content"], 0o644)
+            if after.get("registry") is not None and after["registry"] != registry.globals_():
+                registry.set_globals(after["registry"])
 
 
 def parse(text: str) -> dict[str, dict[str, str]]:

@@ -40,3 +40,17 @@ def unmarked() -> list[str]:
         return []
     found = {name: stored(registry, name) or {} for name in registry.share_names()}
     return sorted(name for name, params in found.items() if MARK not in params and (params or name != "global"))
+
+
+def globals_() -> dict[str, str]:
+    """What the registry's own [global] sets, which our smb.conf includes. Raises Refused."""
+    found = connect()
+    return {} if found is None else stored(found, "global") or {}
+
+
+def set_globals(params: dict[str, str]) -> None:
+    found = connect(create=bool(params))
+    if found is not None and stored(found, "global") is not None:
+        found.delete_share("global")
+    if params:
+        found.create_set_share("global", list(params.items()))
