@@ -57,8 +57,8 @@ class SmbConf(Object):
 
     Ours or replaceable: {mark, content, registry}; what the registry's own [global] sets would win over the content.
     Somebody else's: {foreign, include, globals, dormant}; of that one, only `include` can be set: what a marked line at
-    the end of [global] includes, "" for none. It is "registry", too, where Samba reads its registry by itself; `dormant`
-    names what is in there while Samba does not read it.
+    the end of [global] includes, "" for none. It is "registry", too, where Samba reads its registry by itself, and
+    `dormant` names what is in there while Samba does not.
     """
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
