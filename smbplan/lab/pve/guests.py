@@ -1,0 +1,100 @@
+"""Finding, claiming, reading and writing guests' configurations."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from smbplan.lab.pve import files, guestconf
+from smbplan.lab.pve.errors import fail
+from smbplan.lab.pve.guestconf import GuestConfig
+from smbplan.lab.pve.site import Site
+
+FOLDERS = {"lxc": "lxc", "qemu": "qemu-server"}
+
+
+def config_path(site: Site, vmid: int, kind: str = "lxc", node: str = "") -> Path:
+    """Where the configuration of a guest of the node is."""
+    return site.root / "nodes" / (node or site.node) / FOLDERS[kind] / f"{vmid}.conf"
+
+
+def every(site: Site) -> Iterator[tuple[str, str, int, Path]]:
+    """Node, kind, id and file of each guest of the cluster."""
+    for kind, folder in FOLDERS.items():
+        for path in sorted(site.root.glob(f"nodes/*/{folder}/*.conf")):
+            if re.fullmatch(r"[1-9]\d{2,8}", path.stem):
+                yield path.parts[-3], kind, int(path.stem), path
+
+
+def ids_of(site: Site, kind: str = "lxc", node: str = "") -> list[int]:
+    """The guests of one node."""
+    return [vmid for name, sort, vmid, _ in every(site) if sort == kind and name == (node or site.node)]
+
+
+def check_unused(site: Site, vmid: int) -> None:
+    """500 if any node has a guest of that id."""
+    for node, kind, found, _ in every(site):
+        if found == vmid:
+            raise fail(f"{'CT' if kind == 'lxc' else 'VM'} {vmid} already exists on node '{node}'")
+
+
+def load(site: Site, vmid: int, kind: str = "lxc") -> GuestConfig:
+    """500 if the node doesn't have the guest."""
+    path = config_path(site, vmid, kind)
+    try:
+        return guestconf.parse(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise fail(f"Configuration file '{path.relative_to(site.root)}' does not exist") from None
+
+
+def store(site: Site, vmid: int, config: GuestConfig) -> None:
+    """Write it."""
+    text = guestconf.render(config)
+    files.write(config_path(site, vmid), text)
+    config.digest = files.digest(text)
+
+
+def claim(site: Site, vmid: int) -> None:
+    """Take the id for a guest that is being created: of several that try, one succeeds."""
+    with files.cluster_lock(site.root, "file-vmlist"):
+        check_unused(site, vmid)
+        store(site, vmid, GuestConfig({"lock": "create"}))
+
+
+def release(site: Site, vmid: int) -> None:
+    """Give the id back."""
+    config_path(site, vmid).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(site: Site, vmid: int) -> Iterator[None]:
+    """Nobody else changes the guest meanwhile."""
+    with files.file_lock(site.local / "lock" / f"pve-config-{vmid}.lock"):
+        yield
+
+
+def check_lock(config: GuestConfig) -> None:
+    """500 for a guest that something else works on."""
+    if "lock" in config.values:
+        raise fail(f"CT is locked ({config.values['lock']})")
+
+
+def check_digest(config: GuestConfig, digest: str | None) -> None:
+    """500 if the caller saw another version."""
+    if digest and digest != config.digest:
+        raise fail("detected modified configuration - file changed by other user? Try again.")
+
+
+def check_protection(config: GuestConfig, vmid: int, action: str) -> None:
+    """500 for what protection forbids."""
+    if config.values.get("protection") == "1":
+        raise fail(f"{action} - protection mode enabled")
+
+
+def new_mac(site: Site) -> str:
+    """A random address with the cluster's prefix."""
+    from smbplan.lab.pve import datacenter
+
+    prefix = datacenter.load(site).get("mac_prefix", datacenter.MAC_PREFIX)
+    return ":".join([prefix, *(f"{secrets.randbelow(256):02X}" for _ in range(3))])
