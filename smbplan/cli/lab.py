@@ -37,6 +37,8 @@ def up(
     btrfs: Annotated[bool, typer.Option(help="A btrfs with quotas at /mnt/btrfs.")] = True,
     zfs: Annotated[bool, typer.Option(help="A ZFS pool `tank` at /tank.")] = False,
     client: Annotated[bool, typer.Option(help="Add the machine `client` with smbclient.")] = True,
+    pve: Annotated[bool, typer.Option(help="Nodes of a Proxmox VE cluster, running LXC containers.")] = False,
+    dialect: Annotated[str, typer.Option(help="The version that the cluster plays: 9.1 or 8.4.")] = "9.1",
     format: Output = Format.text,
 ) -> None:
     """Bring a lab up, or add what is missing to one that is.
@@ -45,7 +47,9 @@ def up(
     """
     _show(
         format,
-        lambda: Lab(name).up(nodes, samba=samba, btrfs=btrfs, zfs=zfs, client=client, progress=_progress),
+        lambda: Lab(name).up(
+            nodes, samba=samba, btrfs=btrfs, zfs=zfs, client=client, pve=pve, dialect=dialect, progress=_progress
+        ),
     )
 
 

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Steps of the root filesystem's build that run beside or inside it; called by rootfs.py only.
+# Steps of the root filesystems' build that run beside or inside it; called by rootfs.py only.
 #   build.sh fetch ROOT         mmdebstrap's hook: the packages of $LAB_REPO into ROOT's local repository
 #   build.sh base ROOT          settings of the base layer, and its package lists
-#   build.sh layer BASE UPPER   the packages of $LAB_LAYER on top of BASE, as an overlay's upper directory
-# base and layer run in mount and network namespaces of their own: no network, and no mount survives.
+#   build.sh layer BASE UPPER PACKAGE…   packages on top of BASE, as an overlay's upper directory
+#   build.sh templates ROOT UPPER        container templates from ROOT, and their repository, into UPPER
+# All but fetch run in mount and network namespaces of their own: no network, and no mount survives.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 REPO=/var/cache/smbplan-debs
@@ -84,22 +85,68 @@ SSHD
 }
 
 layer() {
-    work=$2.work merged=$2.merged
-    mkdir -p "$2" "$work" "$merged"
-    mount -t overlay -o "lowerdir=$1,upperdir=$2,workdir=$work" lab "$merged"
-    mount -t proc proc "$merged/proc"
-    printf '#!/bin/sh\nexit 101\n' > "$merged/usr/sbin/policy-rc.d"
-    chmod 755 "$merged/usr/sbin/policy-rc.d"
-    chroot "$merged" apt-get -q -y install $LAB_LAYER
-    # As a fresh machine without Samba's traces: nothing configured, nothing enabled.
-    units=$(find "$2/lib/systemd/system" "$2/usr/lib/systemd/system" -maxdepth 1 -type f \
-        \( -name '*.service' -o -name '*.socket' -o -name '*.timer' \) -printf '%f\n' 2>/dev/null | grep -v @ || :)
-    chroot "$merged" systemctl --quiet disable $units 2>/dev/null || :
-    rm -f "$merged"/etc/samba/smb.conf "$merged"/usr/sbin/policy-rc.d
-    find "$merged/var/lib/samba" "$merged/var/cache/samba" -type f -delete
-    rm -rf "$merged"/var/log/*.log "$merged"/var/log/apt/* "$merged"/var/cache/apt/*.bin "$merged"/run/*
-    umount "$merged/proc" "$merged"
+    lower=$1 upper=$2 work=$2.work merged=$2.merged
+    shift 2
+    mkdir -p "$upper" "$work" "$merged"
+    mount -t overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$work" lab "$merged"
+    add "$merged" "$@"
+    # As a fresh machine without traces of the packages: nothing configured, nothing enabled.
+    disable "$upper" "$merged"
+    umount "$merged"
     rm -rf "$work" "$merged"
+}
+
+add() {
+    root=$1
+    shift
+    mount -t proc proc "$root/proc"
+    printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
+    chmod 755 "$root/usr/sbin/policy-rc.d"
+    chroot "$root" apt-get -q -y install "$@"
+    rm -f "$root"/etc/samba/smb.conf "$root"/usr/sbin/policy-rc.d
+    find "$root"/var/lib/samba "$root"/var/cache/samba -type f -delete 2>/dev/null || :
+    rm -rf "$root"/var/log/*.log "$root"/var/log/apt/* "$root"/var/cache/apt/*.bin "$root"/run/*
+    umount "$root/proc"
+}
+
+disable() {
+    units=$(find "$1/lib/systemd/system" "$1/usr/lib/systemd/system" -maxdepth 1 -type f \
+        \( -name '*.service' -o -name '*.socket' -o -name '*.timer' \) -printf '%f\n' 2>/dev/null | grep -v @ || :)
+    chroot "$2" systemctl --quiet disable $units 2>/dev/null || :
+}
+
+templates() {
+    cache=$2/var/lib/vz/template/cache
+    mkdir -p "$cache" "$2/var/cache"
+    mv "$1$REPO" "$2$REPO-templates"
+    cd "$1"
+    rm -rf etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebstrap var/lib/apt/lists/* var/cache/apt/*.bin
+    # Nodes lend their containers this folder: there is no other package source in a lab.
+    echo "deb [trusted=yes] file:$REPO ./" > etc/apt/sources.list
+    printf '%s\n' 'APT::Sandbox::User "root";' 'Acquire::Languages "none";' > etc/apt/apt.conf.d/90lab
+    mkdir ".$REPO"
+    mount --bind "$2$REPO-templates" ".$REPO"
+    chroot . apt-get -q update
+    # The first can't be mounted in a container; the others look for a package source that isn't there.
+    ln -sf /dev/null etc/systemd/system/sys-kernel-debug.mount
+    rm -f etc/systemd/system/timers.target.wants/* etc/resolv.conf etc/hostname
+    ln -sf /lib/systemd/system/multi-user.target etc/systemd/system/default.target
+    : > etc/machine-id
+    pack "$cache/debian-$LAB_DEBIAN-standard_$LAB_DEBIAN.7-1_$LAB_ARCH.tar.zst"
+
+    find lib/systemd/system usr/lib/systemd/system -maxdepth 1 > ../units 2>/dev/null || :
+    add "$PWD" --no-install-recommends $LAB_TEMPLATE_SAMBA
+    units=$(find lib/systemd/system usr/lib/systemd/system -maxdepth 1 -name '*.service' 2>/dev/null |
+        grep -vxF -f ../units | sed 's|.*/||' | grep -v @ || :)
+    chroot . systemctl --quiet disable $units 2>/dev/null || :
+    pack "$cache/debian-$LAB_DEBIAN-samba_1_$LAB_ARCH.tar.zst"
+    umount ".$REPO"
+    rm -f ../units
+}
+
+pack() {
+    tar --create --one-file-system --numeric-owner --xattrs --acls --exclude './dev/*' --exclude "./${REPO#/}/*" . |
+        zstd -q -T0 -9 -o "$1"
 }
 
 step=$1

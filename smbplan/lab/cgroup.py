@@ -9,6 +9,8 @@ from pathlib import Path
 from smbplan.lab.tools import LabError
 
 ROOT = "smbplan-lab"
+LIMITS = ("cpu", "memory", "pids")
+"""Controllers that containers are limited by."""
 
 
 def mount_point() -> Path:
@@ -18,6 +20,34 @@ def mount_point() -> Path:
         if kind == "cgroup2":
             return Path(place)
     raise LabError("cgroup v2 is not mounted on this host", "mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+
+
+def legacy() -> dict[str, Path]:
+    """Where cgroup v1 has the controllers that v2 lacks on this host, if anywhere (a hybrid host)."""
+    unified = (mount_point() / "cgroup.controllers").read_text().split()
+    found: dict[str, Path] = {}
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        if kind == "cgroup":
+            found |= {name: Path(place) for name in LIMITS if name in options.split(",") and name not in unified}
+    return found
+
+
+def delegate(group: Path) -> dict[str, Path]:
+    """Make a machine's group, able to limit what is in it; the places in v1 for controllers that v2 lacks."""
+    group.mkdir(parents=True, exist_ok=True)
+    for parent in reversed(group.relative_to(mount_point()).parents):
+        for name in LIMITS:
+            with suppress(OSError):  # one by one: a controller may be missing
+                (mount_point() / parent / "cgroup.subtree_control").write_text(f"+{name}")
+    places = {name: _counterpart(group, top) for name, top in legacy().items()}
+    for place in places.values():
+        place.mkdir(parents=True, exist_ok=True)
+    return places
+
+
+def _counterpart(group: Path, top: Path) -> Path:
+    return top / group.relative_to(mount_point())
 
 
 def lab_dir(lab: str) -> Path:
@@ -48,6 +78,11 @@ def init_pid(group: Path) -> int | None:
 def remove(group: Path, timeout: float = 10.0) -> None:
     """End every process in the group by SIGKILL and remove it; nothing happens if there is none."""
     deadline = time.monotonic() + timeout
+    for tree in (group, *(_counterpart(group, top) for top in legacy().values())):
+        _remove(tree, deadline)
+
+
+def _remove(group: Path, deadline: float) -> None:
     while group.is_dir():
         _kill(group)
         for child in reversed(_tree(group)):
@@ -62,8 +97,9 @@ def remove(group: Path, timeout: float = 10.0) -> None:
 
 def remove_root() -> None:
     """Remove the group of all labs if none is left in it."""
-    with suppress(OSError):
-        (mount_point() / ROOT).rmdir()
+    for top in (mount_point(), *legacy().values()):
+        with suppress(OSError):
+            (top / ROOT).rmdir()
 
 
 def _tree(group: Path) -> list[Path]:

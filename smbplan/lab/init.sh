@@ -2,7 +2,8 @@
 # First process of a machine, in fresh mnt/uts/ipc/pid/net/cgroup namespaces: lays out its filesystem
 # below $LAB_WORK, enters it and becomes systemd. Every mount made here goes with the namespace.
 # Environment: LAB_WORK (an empty directory), LAB_SEED, LAB_LOWER (overlay's lowerdir), LAB_NAME,
-# LAB_TAG (unique on the host), LAB_BTRFS and LAB_ZFS (a size, or empty)
+# LAB_TAG (unique on the host), LAB_BTRFS and LAB_ZFS (a size, or empty), LAB_PVE (the cluster's shared
+# folder, or empty), LAB_SHARED (its shared storage), LAB_PACKAGE (the emulated API), LAB_CGROUPS (controller=folder, of cgroup v1)
 set -eu
 umask 022
 mount -t tmpfs -o mode=0755 "$LAB_TAG" "$LAB_WORK"
@@ -23,7 +24,8 @@ if [ -e proc/sysrq-trigger ]; then
     mount -o remount,bind,ro proc/sysrq-trigger
 fi
 # Read-only sysfs also tells systemd that there is no hardware to wait for.
-mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
+mount -t sysfs -o nosuid,nodev,noexec sysfs sys
+mount -o remount,bind,ro sys
 mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=0755,nosuid,nodev tmpfs run
 mount -t tmpfs -o mode=0755,nosuid tmpfs dev
@@ -56,12 +58,33 @@ ln -s fd/0 dev/stdin
 ln -s fd/1 dev/stdout
 ln -s fd/2 dev/stderr
 
+if [ -n "$LAB_PVE" ]; then
+    # The kernel lets a container mount its own proc and sysfs only where it sees ones with nothing on top.
+    mkdir -p dev/.lxc/proc dev/.lxc/sys etc/pve usr/share/smbplan-lab/smbplan/lab/pve
+    mount -t proc proc dev/.lxc/proc
+    mount -t sysfs sysfs dev/.lxc/sys
+    mount --bind "$LAB_PACKAGE" usr/share/smbplan-lab/smbplan/lab/pve
+    mount -o remount,bind,ro usr/share/smbplan-lab/smbplan/lab/pve
+    mount --bind "$LAB_PVE" etc/pve
+    mount --bind "etc/pve/nodes/$LAB_NAME" etc/pve/local
+    for name in lxc qemu-server; do mount --bind "etc/pve/nodes/$LAB_NAME/$name" "etc/pve/$name"; done
+    mkdir -p mnt/pve/shared
+    mount --bind "$LAB_SHARED" mnt/pve/shared
+    for pair in $LAB_CGROUPS; do
+        mkdir -p "run/lab-cgroup/${pair%%=*}"
+        mount --bind "${pair#*=}" "run/lab-cgroup/${pair%%=*}"
+    done
+fi
+
 mkdir -p disks mnt/lab-old run/smbplan-disks
 mount --bind ../disks run/smbplan-disks
 pivot_root . mnt/lab-old
 cd /
 umount -l /mnt/lab-old
 rmdir /mnt/lab-old
+
+# As on PVE: what the node unmounts goes from the view of its containers' monitors, too.
+[ -z "$LAB_PVE" ] || mount --make-rshared /
 
 # The image's name carries the tag: `lab down` finds the loop device by it, whatever else was lost.
 if [ -n "$LAB_BTRFS" ]; then

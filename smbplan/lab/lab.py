@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from smbplan.lab import cgroup, loop, network, rootfs, tools
+from smbplan.lab import cgroup, kernel, loop, network, pvenode, rootfs, tools
 from smbplan.lab.node import Node, environment
 from smbplan.lab.rootfs import Progress
 from smbplan.lab.state import MACHINES, RUN, Options, State, locked
@@ -52,6 +52,17 @@ class Lab:
         self.state = State(name)
 
     @property
+    def proxmox(self) -> dict[str, object]:
+        """The `proxmox:` block that reaches this lab's cluster, for a lab that was brought up with `pve`."""
+        address = network.machine_address(self.state.number() or 0, MACHINES[0])
+        return {
+            "endpoint": f"https://{address}:8006",
+            "token": {"id": pvenode.TOKEN, "secret": {"command": ["echo", pvenode.SECRET]}},
+            "ca_file": str(pvenode.share(self.state) / "pve-root-ca.pem"),
+            "ssh": {"config": str(self.ssh_config)},
+        }
+
+    @property
     def ssh_config(self) -> Path:
         """For `ssh -F`: one Host entry per machine."""
         return self.state.ssh_config
@@ -64,18 +75,25 @@ class Lab:
         btrfs: bool = True,
         zfs: bool = False,
         client: bool = True,
+        pve: bool = False,
+        dialect: str = "9.1",
         progress: Progress = _silent,
     ) -> LabStatus:
-        """Bring up what is missing; machines that run are left alone, whatever their options."""
+        """Bring up what is missing; machines that run are left alone, whatever their options.
+
+        With `pve` the nodes are a PVE cluster that runs LXC containers; those have Samba installed, too.
+        """
         if not 0 < nodes <= len(MACHINES):
             raise LabError(f"a lab has 1 to {len(MACHINES)} nodes, not {nodes}")
         tools.require(tools.TO_RUN)
         layers = rootfs.prepare(progress)
-        wanted = {name: Options(samba, btrfs, zfs) for name in MACHINES[:nodes]}
+        wanted = {name: Options(samba, btrfs, zfs, pve) for name in MACHINES[:nodes]}
         if client:
             wanted[CLIENT] = Options(samba=True, btrfs=False)
         with locked(self.name):
             number = self._network()
+            if pve:
+                self.state.set_dialect(dialect)
             self._start(number, layers, wanted, progress)
         return self.status()
 
@@ -85,6 +103,7 @@ class Lab:
         with locked(self.name):
             self._sweep()
             self.state.remove()
+        kernel.restore()
 
     def status(self) -> LabStatus:
         """The machines that were asked for, as they are now."""
@@ -108,6 +127,7 @@ class Lab:
             chosen = {name: how for name, how in machines.items() if node in (None, name)}
             with ThreadPoolExecutor(len(chosen)) as pool:
                 list(pool.map(lambda name: Node(self.state, name, number).remove(), chosen))
+            pvenode.empty_share(self.state, [name for name, how in chosen.items() if how.pve])
             self._start(number, layers, chosen, progress)
         return self.status()
 
@@ -155,6 +175,12 @@ class Lab:
     def _start(self, number: int, layers: rootfs.Rootfs, wanted: dict[str, Options], progress: Progress) -> None:
         addresses = {name: network.machine_address(number, name) for name in (*MACHINES, CLIENT)}
 
+        cluster = {name: how for name, how in wanted.items() if how.pve}
+        if cluster:
+            members = {name for name, how in self.state.machines().items() if how.pve} | set(cluster)
+            names = {name: addresses[name] for name in MACHINES if name in members}
+            pvenode.make_share(self.state, names, any(how.zfs for how in cluster.values()), self.state.dialect())
+
         def start(name: str) -> None:
             node = Node(self.state, name, number)
             if node.pid() is not None and node.answers():
@@ -166,6 +192,8 @@ class Lab:
 
         with ThreadPoolExecutor(len(wanted)) as pool:
             list(pool.map(start, wanted))
+        if cluster:
+            kernel.raise_limits()
         self.state.write_ssh({name: addresses[name] for name in self.state.machines()})
 
     def _sweep(self) -> None:

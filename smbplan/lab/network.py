@@ -81,8 +81,11 @@ def make_bridge(lab: str, number: int) -> None:
     run(["ip", "addr", "add", f"198.18.{number}.1/24", "dev", link])
 
 
-def plug(lab: str, number: int, machine: str) -> None:
-    """The machine's namespace with its eth0 on the bridge, up and addressed before its init starts."""
+def plug(lab: str, number: int, machine: str, *, bridged: bool = False) -> None:
+    """The machine's namespace with its eth0 on the bridge, up and addressed before its init starts.
+
+    Bridged: eth0 is a port of a bridge vmbr0 as on PVE, which has the address and takes containers.
+    """
     space = netns(lab, machine)
     run(["ip", "netns", "add", space])
     _batch(
@@ -90,12 +93,17 @@ def plug(lab: str, number: int, machine: str) -> None:
         f"link add {machine} type veth peer name eth0 address {_mac(number, machine)} netns {space}",
         f"link set {machine} master {BRIDGE} up",
     )
-    address = machine_address(number, machine)
+    address, device = machine_address(number, machine), "vmbr0" if bridged else "eth0"
+    bridge = (
+        f"link add vmbr0 address {_mac(number, machine)} type bridge forward_delay 0",
+        "link set eth0 master vmbr0 up",
+    )
     _batch(
         space,
         "link set lo up",
-        f"addr add {address}/24 broadcast 198.18.{number}.255 dev eth0",
-        "link set eth0 up",
+        *(bridge if bridged else ()),
+        f"addr add {address}/24 broadcast 198.18.{number}.255 dev {device}",
+        f"link set {device} up",
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from smbplan.lab import cgroup, loop, network
+from smbplan.lab import cgroup, loop, network, pvenode
 from smbplan.lab.rootfs import Rootfs
 from smbplan.lab.state import Options, State
 from smbplan.lab.tools import LabError
@@ -68,25 +68,40 @@ class Node:
             return " /tank " in Path(f"/proc/{pid}/mounts").read_text()
         return False
 
+    def serves(self) -> bool:
+        """Whether the node's API listens."""
+        with suppress(OSError), socket.create_connection((self.address, 8006), timeout=1):
+            return True
+        return False
+
     def start(self, layers: Rootfs, options: Options, addresses: dict[str, str]) -> None:
         """Start from a pristine filesystem, after removing whatever an earlier start left."""
         self.remove()
         self.state.write_seed(self.name, addresses)
         self.state.set_options(self.name, options)
-        network.plug(self.state.lab, self.number, self.name)
-        self.group.mkdir(parents=True, exist_ok=True)
+        network.plug(self.state.lab, self.number, self.name, bridged=options.pve)
+        places = cgroup.delegate(self.group)
         folder = self.state.machine_dir(self.name)
         work = folder / "root"
         work.mkdir(exist_ok=True)
-        lower = f"{layers.samba}:{layers.base}" if options.samba else f"{layers.base}"
+        lower = [layers.base]
+        if options.samba or options.pve:
+            lower.insert(0, layers.samba)
+        if options.pve:
+            lower.insert(0, layers.pve)
+            pvenode.write_seed(self.state.seed(self.name))
         env = ENV | {
             "LAB_WORK": str(work),
             "LAB_SEED": str(self.state.seed(self.name)),
-            "LAB_LOWER": lower,
+            "LAB_LOWER": ":".join(map(str, lower)),
             "LAB_NAME": self.name,
             "LAB_TAG": self.tag,
             "LAB_BTRFS": BTRFS_SIZE if options.btrfs else "",
             "LAB_ZFS": ZFS_SIZE if options.zfs else "",
+            "LAB_PVE": str(pvenode.share(self.state)) if options.pve else "",
+            "LAB_SHARED": str(pvenode.storage(self.state)),
+            "LAB_PACKAGE": str(pvenode.PACKAGE),
+            "LAB_CGROUPS": " ".join(f"{name}={place}" for name, place in places.items()),
         }
         inner = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child=KILL"]
         argv = [
@@ -99,9 +114,9 @@ class Node:
             subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, check=True)
 
     def wait(self, options: Options, timeout: float) -> None:
-        """Return when sshd greets and the pool is there; LabError with the init's last words if not in time."""
+        """Return when sshd greets, pool and API are there; LabError with the init's last words if not in time."""
         started = time.monotonic()
-        while not (self.answers() and (not options.zfs or self.has_pool())):
+        while not (self.answers() and (not options.zfs or self.has_pool()) and (not options.pve or self.serves())):
             waited = time.monotonic() - started
             if waited > timeout or (waited > 1 and not cgroup.pids(self.group)):
                 log = (self.state.machine_dir(self.name) / "init.log").read_text()[-1500:].strip()

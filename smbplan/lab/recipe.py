@@ -36,6 +36,15 @@ SAMBA = ("samba", "samba-vfs-modules", "smbclient", "wsdd", "avahi-daemon")
 ON_REQUEST = ("ctdb", "krb5-user", "libnss-winbind", "libpam-winbind", "winbind")
 """Packages that only the local repository holds: installing them changes PAM, NSS or the network."""
 
+PVE = ("lxc", "openssl", "uidmap")
+"""Packages of the third layer: what a node needs to run containers and the PVE API."""
+
+TEMPLATE = ("dbus", "ifupdown", "iproute2", "iputils-ping", "libnss-systemd", "procps", "python3", "systemd-sysv")
+"""Packages of the container template, on top of a minimal Debian."""
+
+TEMPLATE_SAMBA = ("acl", "attr", "avahi-daemon", "python3-samba", "samba", "samba-vfs-modules", "smbclient", "wsdd")
+"""What the second template has in addition; containers without it install it from the local repository."""
+
 MASKED = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -87,5 +96,6 @@ SCRIPT = Path(__file__).with_name("build.sh")
 
 def key(release: str) -> str:
     """Name of the build for a Debian release: changes with anything that goes into it."""
-    recipe = json.dumps([VERSION, release, BASE, SAMBA, ON_REQUEST, MASKED, SCRIPT.read_text()])
+    packages = (BASE, SAMBA, ON_REQUEST, PVE, TEMPLATE, TEMPLATE_SAMBA)
+    recipe = json.dumps([VERSION, release, packages, MASKED, SCRIPT.read_text()])
     return f"{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"

@@ -1,8 +1,9 @@
 """The machines' root filesystem, built once from Debian packages into a cache outside the checkout.
 
 `base` is a minimal Debian, `samba` an overlay layer on top of it with Samba installed but never
-configured. A build goes to a temporary directory and is renamed when complete, so an interrupted one
-leaves nothing that a later run would take for finished.
+configured, `pve` a third one with LXC and the templates of its containers. A build goes to a temporary
+directory and is renamed when complete, so an interrupted one leaves nothing that a later run would take
+for finished.
 """
 
 import fcntl
@@ -11,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Rootfs:
 
     base: Path
     samba: Path
+    pve: Path
 
 
 def cache_dir() -> Path:
@@ -40,10 +42,10 @@ def cache_dir() -> Path:
 
 
 def prepare(progress: Progress) -> Rootfs:
-    """Return the layers, building them first if this recipe was never built (about two minutes)."""
+    """Return the layers, building them first if this recipe was never built (about three minutes)."""
     release = sources.codename()
     target = cache_dir() / recipe.key(release)
-    layers = Rootfs(target / "base", target / "samba")
+    layers = Rootfs(target / "base", target / "samba", target / "pve")
     if target.is_dir():
         return layers
     require(TO_BUILD)
@@ -70,49 +72,64 @@ def _build(target: Path, release: str, progress: Progress) -> None:
     building = target.with_suffix(".building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
-    base, samba = building / "base", building / "samba"
+    base, samba, pve, template = (building / name for name in ("base", "samba", "pve", "template"))
     env = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "TMPDIR": str(building),
-        "LAB_REPO": " ".join(recipe.SAMBA + recipe.ON_REQUEST),
-        "LAB_LAYER": " ".join(recipe.SAMBA),
         "LAB_MASKED": " ".join(recipe.MASKED),
+        "LAB_TEMPLATE_SAMBA": " ".join(recipe.TEMPLATE_SAMBA),
+        "LAB_DEBIAN": sources.version(),
+        "LAB_ARCH": run(["dpkg", "--print-architecture"]).strip(),
     } | {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     log = target.with_suffix(".log")
+    on_nodes, in_containers = (*recipe.SAMBA, *recipe.ON_REQUEST, *recipe.PVE), recipe.TEMPLATE_SAMBA
+    script = [*CONTAINED, "--net", "sh", str(recipe.SCRIPT)]
+    steps: tuple[tuple[str, list[str], Path | None], ...] = (
+        (
+            f"building a Debian {release} root filesystem (once, some minutes)",
+            _mmdebstrap(base, release, recipe.BASE, on_nodes),
+            base / REPO,
+        ),
+        ("setting it up", [*script, "base", str(base)], None),
+        ("adding the Samba layer", [*script, "layer", str(base), str(samba), *recipe.SAMBA], None),
+        ("adding the PVE layer", [*script, "layer", f"{samba}:{base}", str(pve), *recipe.PVE], None),
+        (
+            "building the containers' templates",
+            _mmdebstrap(template, release, recipe.TEMPLATE, in_containers),
+            template / REPO,
+        ),
+        ("packing them", [*script, "templates", str(template), str(pve)], None),
+    )
     with log.open("w") as out:
-        steps = (
-            (f"building a Debian {release} root filesystem (once, some minutes)", _mmdebstrap(base, release)),
-            ("setting it up", [*CONTAINED, "--net", "sh", str(recipe.SCRIPT), "base", str(base)]),
-            ("adding the Samba layer", [*CONTAINED, "--net", "sh", str(recipe.SCRIPT), "layer", str(base), str(samba)]),
-        )
-        for number, (title, argv) in enumerate(steps):
+        for title, argv, repo in steps:
             progress(title)
-            if number == 1:
-                write_index(base / REPO)
             done = subprocess.run(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, umask=0o022, check=False
             )
             if done.returncode != 0:
                 raise LabError(f"{title}: failed with {done.returncode}: {log.read_text()[-1500:]}", f"log: {log}")
+            if repo:
+                write_index(repo)
+    shutil.rmtree(template)
     building.rename(target)
     progress(f"root filesystem ready in {time.monotonic() - started:.0f} s: {target}")
 
 
-def _mmdebstrap(base: Path, release: str) -> list[str]:
+def _mmdebstrap(root: Path, release: str, include: Sequence[str], repo: Sequence[str]) -> list[str]:
     proxies = [line for line in run(["apt-config", "dump"]).splitlines() if _is_proxy(line)]
     return [
         *CONTAINED,
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",
-        f"--include={','.join(recipe.BASE)}",
+        f"--include={','.join(include)}",
         *(f"--aptopt={line}" for line in proxies),
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
-        f'--customize-hook=sh {recipe.SCRIPT} fetch "$1"',
+        f'--customize-hook=LAB_REPO="{" ".join(repo)}" sh {recipe.SCRIPT} fetch "$1"',
         release,
-        str(base),
+        str(root),
         *sources.debian_sources(release),
     ]
 

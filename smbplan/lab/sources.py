@@ -11,11 +11,20 @@ OS_RELEASE = Path("/etc/os-release")
 
 def codename(os_release: Path = OS_RELEASE) -> str:
     """Code name of the host's Debian release; LabError on any other system."""
-    pairs = (line.partition("=") for line in os_release.read_text().splitlines())
-    facts = {key: value.strip('"') for key, _, value in pairs}
+    facts = _facts(os_release)
     if facts.get("ID") != "debian" or not facts.get("VERSION_CODENAME"):
         raise LabError(f"the lab builds its machines on Debian; this is {facts.get('PRETTY_NAME', 'unknown')}")
     return facts["VERSION_CODENAME"]
+
+
+def version(os_release: Path = OS_RELEASE) -> str:
+    """Number of the host's release, as container templates have it in their names."""
+    return _facts(os_release).get("VERSION_ID", "0")
+
+
+def _facts(os_release: Path) -> dict[str, str]:
+    pairs = (line.partition("=") for line in os_release.read_text().splitlines())
+    return {key: value.strip('"') for key, _, value in pairs}
 
 
 def debian_sources(release: str, apt: Path = APT) -> list[str]:

@@ -29,6 +29,7 @@ class Options:
     samba: bool = True
     btrfs: bool = True
     zfs: bool = False
+    pve: bool = False
 
 
 class State:
@@ -63,11 +64,11 @@ class State:
 
     def set_number(self, number: int) -> None:
         """Remember the network's number."""
-        _write(self.dir / "number", f"{number}\n")
+        write(self.dir / "number", f"{number}\n")
 
     def set_options(self, machine: str, options: Options) -> None:
         """Remember how a machine is made."""
-        _write(self.machine_dir(machine) / "options.json", json.dumps(asdict(options)))
+        write(self.machine_dir(machine) / "options.json", json.dumps(asdict(options)))
 
     def make_dir(self) -> None:
         """The run directory, readable by root only."""
@@ -86,13 +87,21 @@ class State:
             f"{machine},{address} {(self.seed(machine) / 'etc/ssh/ssh_host_ed25519_key.pub').read_text()}"
             for machine, address in addresses.items()
         ]
-        _write(self.known_hosts, "".join(known))
+        write(self.known_hosts, "".join(known))
         hosts = "".join(f"Host {machine}\n  HostName {address}\n" for machine, address in addresses.items())
-        _write(self.ssh_config, hosts + SSH_OPTIONS.format(key=self.key, known_hosts=self.known_hosts))
+        write(self.ssh_config, hosts + SSH_OPTIONS.format(key=self.key, known_hosts=self.known_hosts))
 
     def seed(self, machine: str) -> Path:
         """Files of a machine's own, laid over the pristine root filesystem when it starts."""
         return self.machine_dir(machine) / "seed"
+
+    def set_dialect(self, dialect: str) -> None:
+        write(self.dir / "dialect", f"{dialect}\n", 0o644)
+
+    def dialect(self) -> str:
+        """The version of PVE that the nodes play."""
+        path = self.dir / "dialect"
+        return path.read_text().strip() if path.exists() else "9.1"
 
     def write_seed(self, machine: str, addresses: dict[str, str]) -> None:
         """Identity of a machine: names, machine-id, host key (kept over a reset) and who may log in."""
@@ -100,17 +109,17 @@ class State:
         ssh = seed / "etc/ssh"
         ssh.mkdir(parents=True, exist_ok=True)
         hosts = "".join(f"{address} {name}.lab.test {name}\n" for name, address in addresses.items())
-        _write(seed / "etc/hostname", f"{machine}\n", 0o644)
-        _write(seed / "etc/hosts", f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{hosts}", 0o644)
+        write(seed / "etc/hostname", f"{machine}\n", 0o644)
+        write(seed / "etc/hosts", f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{hosts}", 0o644)
         # With no nameserver at all a look-up fails at once; an unreachable one makes smbd hang.
-        _write(seed / "etc/resolv.conf", "", 0o644)
-        _write(seed / "etc/machine-id", uuid.uuid5(uuid.NAMESPACE_DNS, f"{machine}.{self.lab}").hex + "\n", 0o444)
+        write(seed / "etc/resolv.conf", "", 0o644)
+        write(seed / "etc/machine-id", uuid.uuid5(uuid.NAMESPACE_DNS, f"{machine}.{self.lab}").hex + "\n", 0o444)
         if not (ssh / "ssh_host_ed25519_key.pub").exists():
             _keygen(ssh / "ssh_host_ed25519_key", machine)
         for _, owner, home in USERS:
             folder = seed / home / ".ssh"
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / "authorized_keys", self.key.with_suffix(".pub").read_text())
+            write(folder / "authorized_keys", self.key.with_suffix(".pub").read_text())
             for path in (seed / home, folder):
                 path.chmod(0o700)
                 os.chown(path, owner, owner)
@@ -174,7 +183,8 @@ def _keygen(path: Path, comment: str) -> None:
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
 
 
-def _write(path: Path, text: str, mode: int = 0o600) -> None:
+def write(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file at once, with its parents if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_text(text)

@@ -1,0 +1,119 @@
+"""What makes a machine a node of a PVE cluster: the shared /etc/pve, the emulated API, and room for containers."""
+
+import secrets
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from smbplan.lab.pve import auth, usercfg
+from smbplan.lab.state import State, write
+from smbplan.lab.tools import run
+
+PACKAGE = Path(__file__).with_name("pve")
+"""Runs inside the nodes, on a path where it is smbplan.lab.pve, too."""
+SHARED_BY_NODE = ("lxc", "qemu-server", "priv")
+STORAGES = """dir: local
+\tpath /var/lib/vz
+\tcontent backup,images,iso,rootdir,snippets,vztmpl
+
+dir: shared
+	path /mnt/pve/shared
+	content backup,images,rootdir,vztmpl
+	shared 1
+
+btrfs: local-btrfs
+\tpath /mnt/btrfs
+\tcontent images,rootdir
+"""
+ZFS_STORAGE = """
+zfspool: local-zfs
+\tpool tank
+\tcontent images,rootdir
+"""
+WRAPPER = """#!/bin/sh
+export PYTHONPATH=/usr/share/smbplan-lab PYTHONDONTWRITEBYTECODE=1
+exec python3 -m smbplan.lab.pve.cli "${0##*/}" "$@"
+"""
+# A lab is for playing and reached from this host only, so that this is no secret.
+TOKEN, SECRET = "root@pam!smbplan", "00000000-0000-4000-8000-000000000000"
+COMMANDS = ("pct", "pveum", "pvesh", "pvesm")
+PROXY = """[Unit]
+Description=PVE API Proxy Server
+ConditionPathExists=/usr/share/smbplan-lab/smbplan/lab/pve/__main__.py
+[Service]
+Environment=PYTHONPATH=/usr/share/smbplan-lab PYTHONDONTWRITEBYTECODE=1
+ExecStart=/usr/bin/python3 -m smbplan.lab.pve serve
+# Containers outlive the API, as on PVE.
+KillMode=process
+Restart=on-failure
+"""
+
+
+def share(state: State) -> Path:
+    """The cluster's file system, one folder for all nodes."""
+    return state.dir / "etc-pve"
+
+
+def password(state: State) -> str:
+    """Of root@pam; the same for the lab's life."""
+    path = state.dir / "pve-password"
+    if not path.exists():
+        write(path, secrets.token_urlsafe(12))
+    return path.read_text()
+
+
+def storage(state: State) -> Path:
+    """The storage that all nodes see, as an NFS export would be: containers on it can change nodes."""
+    return state.dir / "shared-storage"
+
+
+def make_share(state: State, nodes: dict[str, str], zfs: bool, dialect: str) -> None:
+    """The folder with what an empty cluster of these nodes (name to address) has; what is there already stays."""
+    top = share(state)
+    top.mkdir(exist_ok=True)
+    storage(state).mkdir(exist_ok=True)
+    for folder in ("priv/lock", *(f"nodes/{node}/{name}" for node in nodes for name in SHARED_BY_NODE)):
+        (top / folder).mkdir(parents=True, exist_ok=True)
+    # Places for each node's own view of itself, as the real file system has links.
+    for name in ("local", "lxc", "qemu-server"):
+        (top / name).mkdir(exist_ok=True)
+    if not (top / "storage.cfg").exists():
+        write(top / "storage.cfg", STORAGES + (ZFS_STORAGE if zfs else ""), 0o640)
+    (top / ".members").unlink(missing_ok=True)  # written anew, for nodes that came later
+    words = [word for name, address in nodes.items() for word in ("--node", f"{name}={address}")]
+    program = [sys.executable, "-m", "smbplan.lab.pve", "init", "--root", str(top)]
+    run([*program, *words, "--password", password(state), "--dialect", dialect])
+    with usercfg.changing(top) as config:
+        config.tokens[TOKEN] = usercfg.Token(privsep=0, comment="made by smbplan lab")
+    auth.set_token(top, TOKEN, SECRET)
+
+
+def empty_share(state: State, nodes: Iterable[str]) -> None:
+    """Forget the guests of these nodes; the whole cluster if no other node is left."""
+    top, gone = share(state), set(nodes)
+    if not gone:
+        return
+    others = {path.name for path in top.glob("nodes/*")} - gone
+    whole = [path for folder in (top, storage(state)) for path in folder.glob("*")]
+    for path in [top / "nodes" / node for node in gone] if others else whole:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_seed(seed: Path) -> None:
+    """Files of a node beyond those of any machine."""
+    for name in ("etc/subuid", "etc/subgid"):
+        write(seed / name, "root:100000:65536\n", 0o644)
+    write(seed / "etc/systemd/system/pveproxy.service", PROXY, 0o644)
+    wants = seed / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "pveproxy.service").unlink(missing_ok=True)
+    (wants / "pveproxy.service").symlink_to("../pveproxy.service")
+    for name in COMMANDS:
+        write(seed / "usr/local/sbin" / name, WRAPPER, 0o755)
+    for top in ("etc/systemd", "usr"):
+        for path in (seed / top, *(seed / top).rglob("*/")):
+            path.chmod(0o755)
