@@ -10,7 +10,8 @@ from typing import Any
 
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.fleet import Connect, Fleet
-from smbplan.drivers.secrets import MissingSecret
+from smbplan.drivers.pve.cluster import Absent, Asleep
+from smbplan.drivers.secrets import REFERENCE, MissingSecret
 from smbplan.engine import plan as planning
 from smbplan.engine.execute import Execution, Outcome, completed, resumed
 from smbplan.engine.graph import CycleError
@@ -20,6 +21,7 @@ from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import config, expand, kinds
+from smbplan.kinds.container import CLUSTER
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
 from smbplan.spec.model import Gateway, Site
@@ -78,6 +80,8 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     wanted = [_placed(item, loaded) for item in expand(site)]
     _must_be_recovered(site.site)
     live, hazards = _observe(fleet, wanted, options)
+    asleep = {name for name, seen in live.items() if seen.facts.get("asleep")}
+    wanted = [item for item in wanted if item.target not in asleep]
     try:
         made = planning.build(site.site, wanted, live, kinds(), options)
     except KeyError as error:
@@ -85,16 +89,30 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None
     hazards += [] if made.refused else _check(fleet, site, made, live)
+    if asleep:
+        hint = "its container does not run; apply again when it does, for what is in it"
+        words = (f"gateway.{name}: {hint}" for name in asleep)
+        made = replace(made, warnings=(*made.warnings, *sorted(words)))
     if not hazards:
         return made
     return replace(made, steps=(), refused=(*made.refused, *hazards))
 
 
 def endpoints(site: Site) -> dict[str, Endpoint]:
-    return {name: _endpoint(name, gateway) for name, gateway in site.gateways.items()}
+    found = {name: _endpoint(site, name, gateway) for name, gateway in site.gateways.items()}
+    if site.proxmox is None or not any(gateway.mode == "lxc" for gateway in site.gateways.values()):
+        return found
+    api = site.proxmox.model_dump(exclude_none=True, exclude={"ssh"})
+    api["token"]["secret"] = {REFERENCE: api["token"]["secret"]}
+    return {CLUSTER: Endpoint(CLUSTER, api=api), **found}
 
 
-def _endpoint(name: str, gateway: Gateway) -> Endpoint:
+def _endpoint(site: Site, name: str, gateway: Gateway) -> Endpoint:
+    if gateway.mode == "lxc" and site.proxmox:
+        ssh = site.proxmox.ssh
+        return Endpoint(
+            name, user=ssh.user, port=ssh.port, identity=ssh.identity, config=ssh.config, sudo=ssh.sudo, guest=name
+        )
     return Endpoint(
         name=name,
         local=gateway.connection == "local",
@@ -137,14 +155,17 @@ def _observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tupl
     live: dict[str, Live] = {}
     hazards: list[Hazard] = []
     _read(fleet, keys, live, hazards)
+    for name in (name for name, seen in live.items() if seen.facts.get("absent")):
+        there = {item.key: kinds()[item.kind].blank(item) for item in wanted if item.target == name}
+        live[name] = replace(live[name], states={key: state for key, state in there.items() if state is not None})
     known = {name: Endpoint(**data) for seen in live.values() for name, data in seen.peers.items()}
     known |= {name: Endpoint(**data) for name, data in runs.peers(fleet.site).items()}
     unknown = [name for name in options.forget if name not in known]
     if unknown:
         raise Refused(Trouble(f"--forget {unknown[0]}: the site has no such gateway that was dropped"))
     dropped = {name: endpoint for name, endpoint in known.items() if name not in keys and name not in options.forget}
-    addresses = {(endpoint.host, endpoint.port, endpoint.local) for endpoint in fleet.endpoints.values()}
-    moved = [name for name, at in dropped.items() if (at.host, at.port, at.local) in addresses]
+    addresses = {endpoint.address for endpoint in fleet.endpoints.values()}
+    moved = [name for name, at in dropped.items() if at.address in addresses]
     for name in moved:
         del dropped[name]  # the gateway was renamed: its inventory has just been read
     fleet.endpoints.update(dropped)
@@ -161,7 +182,9 @@ def _read(
 ) -> None:
     troubles = []
     for target, answer in fleet.each(list(keys), lambda target: fleet.read(target, keys[target])).items():
-        if isinstance(answer, ChannelError):
+        if isinstance(answer, Absent | Asleep):
+            live[target] = Live({"asleep": isinstance(answer, Asleep), "absent": isinstance(answer, Absent)})
+        elif isinstance(answer, ChannelError):
             hint = answer.hint + way_out.format(target)
             troubles.append(Trouble(answer.summary, hint, answer.detail, f"gateway.{target}"))
         elif isinstance(answer, MissingSecret):
@@ -305,7 +328,8 @@ def _stopped_by_signals(execution: Execution) -> Iterator[None]:
 
 def _lock_targets(fleet: Fleet, targets: Sequence[str]) -> None:
     answers = fleet.each(targets, lambda target: fleet.channel(target).lock(fleet.owner, 0))
-    bad = [error for error in answers.values() if isinstance(error, ChannelError)]
+    absent = Absent | Asleep  # a container that the run makes, or starts, is locked then
+    bad = [error for error in answers.values() if isinstance(error, ChannelError) and not isinstance(error, absent)]
     if bad:
         raise Refused(*(Trouble(error.summary, error.hint, error.detail) for error in bad))
 

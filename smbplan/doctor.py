@@ -10,7 +10,9 @@ from typing import Any
 
 from smbplan.drivers.channel import Channel, Endpoint, Unreachable
 from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.pve.cluster import Absent, Asleep, Cluster
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
+from smbplan.kinds.container import CLUSTER
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Share, Site
 
@@ -42,8 +44,12 @@ def examine(site: Site, endpoints: Mapping[str, Endpoint], connect: Connect = Ch
     with Fleet(site.site, endpoints, connect) as fleet:
         answers = fleet.each(list(endpoints), lambda target: _ask(fleet, target, site))
     for target, answer in answers.items():
-        if isinstance(answer, Exception):
+        if isinstance(answer, Absent | Asleep):
+            found.append(Finding(target, "container", State.OK, str(answer)))
+        elif isinstance(answer, Exception):
             found.append(_unreached(target, answer))
+        elif target == CLUSTER:
+            found.append(Finding(target, "API", State.OK, f"Proxmox VE {answer}"))
         else:
             found += _gateway(site, target, *answer)
     return found
@@ -64,9 +70,15 @@ def _here(site: Site) -> Iterator[Finding]:
             yield Finding(HERE, f"secret of {name}", State.MISSING, error.summary, error.hint)
 
 
-def _ask(fleet: Fleet, target: str, site: Site) -> tuple[Mapping[str, Any], set[str], float]:
-    """Facts, the directories that exist, and by how many seconds its clock is ahead. Raises ChannelError."""
-    fleet.channel(target).open()
+def _ask(fleet: Fleet, target: str, site: Site) -> Any:
+    """Of a cluster its version. Of a host its facts, the directories that exist, and the seconds its clock is ahead.
+
+    Raises ChannelError.
+    """
+    channel = fleet.channel(target)
+    channel.open()
+    if isinstance(channel, Cluster):
+        return channel.version
     keys = [["directory", path, {}] for path in _roots(site, target)]
     start = time.time()
     answer = fleet.ask(target, "read", site=site.site, keys=keys)

@@ -14,8 +14,9 @@ from smbplan.errors import Refused, Trouble
 from smbplan.kinds import reverse
 from smbplan.kinds.reverse import Around
 from smbplan.spec import write
+from smbplan.spec.base import Ssh
 from smbplan.spec.check import DANGEROUS, MANAGED, check
-from smbplan.spec.model import Site, Ssh
+from smbplan.spec.model import Site
 from smbplan.spec.presets import filled
 
 Left = dict[str, str]  # share: why it stays as it is

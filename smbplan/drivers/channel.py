@@ -20,6 +20,7 @@ from typing import IO, Any
 CONNECT_TIMEOUT = 15.0  # seconds, authentication included
 REQUEST_TIMEOUT = 900.0  # seconds; an installation of packages may take minutes
 BOOT = "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.stdin.readline())))"
+CLEAN = ["--clear-env", "-v", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "-v", "HOME=/root"]
 LOADER = """
 import importlib.abc, importlib.util, sys
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -70,6 +71,14 @@ class Endpoint:
     identity: str | None = None
     config: str | None = None
     sudo: bool = False
+    api: Mapping[str, Any] | None = None  # a cluster: spec.proxmox.Proxmox as JSON, with references to its secrets
+    guest: str = ""  # the gateway whose container this is; where it is, the cluster knows
+    container: int | None = None  # its id, when that is known; `host` is its node then
+
+    @property
+    def address(self) -> tuple[Any, ...]:
+        """Two endpoints with one address are one machine."""
+        return (self.host or self.name, self.port, self.local, self.guest)
 
     def command(self) -> list[str]:
         python = ["python3", "-u", "-c", BOOT]
@@ -84,7 +93,8 @@ class Endpoint:
         if self.port:
             options += ["-p", str(self.port)]
         become = ["sudo", "-n"] if self.sudo else []
-        quoted = [*become, "python3", "-u", "-c", f"'{BOOT}'"]
+        inside = ["lxc-attach", "-n", str(self.container), *CLEAN, "--"] if self.container else []
+        quoted = [*become, *inside, "python3", "-u", "-c", f"'{BOOT}'"]
         user = ["-l", self.user] if self.user != "root" or not self.config else []
         return ["ssh", *options, *user, "--", self.host or self.name, *quoted]
 

@@ -6,13 +6,16 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.drivers.secrets import MissingSecret, Secrets
 from smbplan.engine.execute import Result
 from smbplan.engine.resource import Key, Live, Record
 from smbplan.engine.step import Move, Op
+from smbplan.kinds.container import CLUSTER
 
 LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what it does
 Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them
@@ -29,7 +32,7 @@ class Fleet:
         self.counts: dict[str, Counts] = {}
         self._secrets = Secrets()
         self._connect = connect
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[str, Channel | Cluster] = {}
         self._guard = threading.Lock()
 
     def __enter__(self) -> "Fleet":
@@ -39,12 +42,26 @@ class Fleet:
         for channel in self._channels.values():
             channel.close()
 
-    def channel(self, target: str) -> Channel:
+    def channel(self, target: str) -> "Channel | Cluster":
+        """Raises ApiError where a container has to be looked for, and MissingSecret for the cluster's token."""
         with self._guard:
-            if target not in self._channels:
-                counts = self.counts.setdefault(target, Counts())
-                self._channels[target] = self._connect(self.endpoints[target], counts)
-            return self._channels[target]
+            known = self._channels.get(target)
+            counts = self.counts.setdefault(target, Counts())
+        if known is not None:
+            return known
+        made = self._made(self.endpoints[target], counts)
+        with self._guard:
+            return self._channels.setdefault(target, made)
+
+    def _made(self, endpoint: Endpoint, counts: Counts) -> "Channel | Cluster":
+        if endpoint.api:
+            return cluster(self._secrets.resolve(endpoint.api), self.site, counts)
+        if endpoint.guest:
+            there = self.channel(CLUSTER)
+            assert isinstance(there, Cluster)
+            host, vmid = there.place(endpoint.guest)
+            endpoint = replace(endpoint, host=host, container=vmid)
+        return self._connect(endpoint, counts)
 
     def each(self, targets: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:
         """What the call gives for each target, or the ChannelError or MissingSecret that it raised."""
@@ -89,9 +106,9 @@ class Fleet:
             encoded = [self._secrets.resolve(encode(op)) for op in ops]
         except MissingSecret as error:
             return [Result(False, error.summary, "", error.hint, untouched=True)] * len(ops)
-        channel = self.channel(target)
-        channel.counts.operations += len(ops)
         try:
+            channel = self.channel(target)
+            channel.counts.operations += len(ops)
             channel.lock(self.owner, LOCK_WAIT)
             answers = channel.request("perform", site=self.site, run=self.run_id, ops=encoded)
         except ChannelError as error:

@@ -96,6 +96,10 @@ class Kind:
         have = live if isinstance(live, dict) else {}
         return {name: have.get(name) if value is None else value for name, value in desired.items()}
 
+    def blank(self, resource: Resource) -> State:
+        """What it is on a target that doesn't exist yet; a field is None where nobody can know."""
+        return None
+
     def guard(self, raw: State) -> State:
         """What must still be so when a change is made; fields that are None may differ."""
         return raw

@@ -6,10 +6,12 @@ A module here with a `KIND` is a kind, found by itself; its `expand(site)` makes
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from smbplan.engine.kind import Kinds
 from smbplan.engine.resource import Resource
+from smbplan.kinds import power
 from smbplan.spec.model import Site
 
 
@@ -28,8 +30,13 @@ def kinds() -> Kinds:
 
 
 def expand(site: Site) -> list[Resource]:
-    """Every resource of the site, ordered by address."""
-    return sorted(_expanded(site), key=lambda item: item.address)
+    """Every resource of the site, ordered by address. What is inside a container waits until that runs."""
+    inside = {name for name, gateway in site.gateways.items() if gateway.mode == "lxc"}
+    found = (
+        replace(item, after=(*item.after, power.address(item.target))) if item.target in inside else item
+        for item in _expanded(site)
+    )
+    return sorted(found, key=lambda item: item.address)
 
 
 def _expanded(site: Site) -> Iterator[Resource]:

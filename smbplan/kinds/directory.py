@@ -10,6 +10,8 @@ from smbplan.kinds import permissions
 from smbplan.kinds.names import address, groups_on, level, principals, shares_of, unit, users_on
 from smbplan.spec.model import Share, Site
 
+NO_STATE = ("recursive", "mounted")  # what a definition says besides
+
 
 class Directory(Kind):
     """Also the base of the other kinds of storage."""
@@ -25,7 +27,11 @@ class Directory(Kind):
         return {name: value for name, value in state.items() if name not in ("path", "empty")}
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
-        return super().complete({name: value for name, value in desired.items() if name != "recursive"}, live)
+        return super().complete({name: value for name, value in desired.items() if name not in NO_STATE}, live)
+
+    def blank(self, resource: Resource) -> State:
+        """The root of a new volume is there, and belongs to root."""
+        return {"mark": None, **permissions.OPEN} if resource.desired.get("mounted") else None
 
     def guard(self, raw: State) -> State:
         return None if raw is None else {**raw, "empty": None}  # files come and go
@@ -75,6 +81,8 @@ def expand(site: Site) -> Iterator[Resource]:
     for name, share in site.shares.items():
         if share.storage.directory:
             yield root(site, name, share, KIND, share.storage.directory, {})
+        if share.storage.volume:
+            yield root(site, name, share, KIND, share.storage.mount, {"mounted": True})
         if share.homes:
             yield from _homes(site, name, share)
 

@@ -9,6 +9,7 @@ from smbplan.kinds.names import address
 from smbplan.spec.model import Site
 
 SAMBA = ["acl", "samba", "samba-vfs-modules"]
+CONTAINER = "lxc.power."  # what everything in a container waits for
 DISCOVERY = ["avahi-daemon", "wsdd"]
 
 
@@ -18,7 +19,12 @@ class Packages(Kind):
     nature = Nature.KEPT
     why = "an installed package is harmless, and removing it again could take other things along"
 
+    def blank(self, resource: Resource) -> State:
+        return {"installed": None}
+
     def removal(self, live: State, record: Record, options: Options) -> Removal:
+        if any(name.startswith(CONTAINER) for name in record.after):
+            return Removal(live, Nature.PARKED, reason="goes with its container", parked=True)
         if not options.purge:
             return Removal(live, Nature.PARKED, reason="stays installed; --purge removes it", parked=True)
         return Removal(record.original, Nature.IRREVERSIBLE, "Samba's databases go with its package")

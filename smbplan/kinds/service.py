@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
-from smbplan.engine.resource import Key, Resource
+from smbplan.engine.resource import Key, Resource, State
 from smbplan.kinds import schedule
 from smbplan.kinds.names import address, unit
 from smbplan.spec.model import Site
@@ -14,6 +14,9 @@ RUNNING = {"active": True, "enabled": True}
 class Service(Kind):
     name, title, object = "service", "service", "service"
     uses = True
+
+    def blank(self, resource: Resource) -> State:
+        return {"active": None, "enabled": None}
 
 
 KIND = Service()

@@ -112,7 +112,7 @@ def _share(name: str, before: Any, after: Any) -> list[str]:
 
 
 def _packages(name: str, before: Any, after: Any) -> list[str]:
-    gone = sorted(set(before["installed"]) - set(after["installed"]))
+    gone = sorted(set(before["installed"] or ()) - set(after["installed"] or ()))
     return [f"apt-get purge {' '.join(gone)}"] if gone else []
 
 

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from smbplan.kinds import kinds
-from smbplan.spec import model
+from smbplan.spec import base, model, proxmox
 from smbplan.spec.presets import PRESETS
 from smbplan.spec.schema import generate
 
 SECTIONS = (
+    ("proxmox", proxmox.Proxmox),
+    ("proxmox.token", proxmox.Token),
     ("gateways", model.Gateway),
-    ("gateways.NAME.ssh", model.Ssh),
+    ("gateways.NAME.ssh", base.Ssh),
+    ("gateways.NAME.network", proxmox.Network),
     ("shares", model.Share),
     ("shares.NAME.storage", model.Storage),
     ("shares.NAME.access", model.Access),
@@ -22,7 +25,7 @@ SECTIONS = (
     ("shares.NAME.previous_versions", model.PreviousVersions),
     ("users", model.User),
     ("groups", model.Group),
-    ("secrets (password: …)", model.Secret),
+    ("secrets (password: …)", base.Secret),
 )
 WORDS = {"object": "mapping", "integer": "number", "boolean": "true or false"}
 NOTE = "<!-- written by `make docs`; a test fails when it is stale -->\n"
@@ -64,14 +67,14 @@ def keys_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _first_line(definition: type[model.Definition]) -> str:
+def _first_line(definition: type[base.Definition]) -> str:
     return f"{(definition.__doc__ or '').splitlines()[0]}\n" if definition.__doc__ else ""
 
 
 def _default(value: Any) -> str:
     if value is None or value in ("", [], {}):
         return "–"
-    if isinstance(value, model.Definition):
+    if isinstance(value, base.Definition):
         return "as below"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -66,6 +66,11 @@ def nearest(word: str, known: Iterator[str] | list[str]) -> str:
 def _gateways(site: Site) -> Iterator[Finding]:
     hosts: dict[str, str] = {}
     for name, gateway in site.gateways.items():
+        yield from _permits(("gateways", name), gateway)
+        yield from _options(("gateways", name), gateway, gateway.options, globals_=True)
+        if gateway.mode == "lxc":
+            yield from _container(site, name, gateway)
+            continue
         host = "localhost" if gateway.connection == "local" else f"{gateway.host or name}:{gateway.ssh.port or 22}"
         if host in hosts:
             yield (
@@ -74,8 +79,14 @@ def _gateways(site: Site) -> Iterator[Finding]:
                 "a host has one Samba: put the shares on one gateway",
             )
         hosts[host] = name
-        yield from _permits(("gateways", name), gateway)
-        yield from _options(("gateways", name), gateway, gateway.options, globals_=True)
+
+
+def _container(site: Site, name: str, gateway: Gateway) -> Iterator[Finding]:
+    if site.proxmox is None:
+        yield ("gateways", name, "mode"), "a container needs Proxmox VE", "write proxmox: with endpoint and token"
+    same = [other for other, each in site.gateways.items() if each.vmid and each.vmid == gateway.vmid and other < name]
+    if same:
+        yield ("gateways", name, "vmid"), f"gateway {same[0]!r} has vmid {gateway.vmid} already", "write another one"
 
 
 def _permits(here: Path, gateway: Gateway) -> Iterator[Finding]:
@@ -126,6 +137,10 @@ def _share(site: Site, name: str, share: Share) -> Iterator[Finding]:
         yield from _principals(site, here, share)
         return
     path = share.storage.path
+    if share.storage.volume and gateway.mode != "lxc":
+        yield (*here, "storage"), "only a container has volumes", "use directory, btrfs or zfs storage, or mode: lxc"
+    if gateway.mode == "lxc" and not share.storage.volume:
+        yield (*here, "storage"), "a container's shares lie on volumes yet", "use volume: STORAGE and size: 32GiB"
     if not any(path.startswith(root.rstrip("/") + "/") for root in gateway.roots):
         yield (
             (*here, "storage"),

@@ -2,13 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self, Union
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
+from pydantic.fields import FieldInfo
 
+from smbplan.spec.base import Definition, Secret, Ssh
+from smbplan.spec.proxmox import Container, Proxmox
 from smbplan.spec.types import (
     DATASET,
     FULL_NAME,
     HOST,
     NETBIOS,
+    STORAGE,
     AbsolutePath,
     Account,
     AclEntry,
@@ -23,43 +27,14 @@ from smbplan.spec.types import (
     Text,
 )
 
+OF_HOSTS = {"connection", "host", "ssh"}
 Permit = Literal["smb1", "unsigned", "guest", "anonymous", "options"]
 
 
-class Definition(BaseModel):
-    """A part of the definitions: frozen, and closed against unknown keys."""
+class Gateway(Container):
+    """A host, or a container on Proxmox VE, that serves shares with Samba."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Secret(Definition):
-    """Where a secret is found: an environment variable, a file's first line, or a command's first line."""
-
-    env: Text | None = Field(None, description="name of an environment variable")
-    file: Text | None = Field(None, description="path of a file; its first line is the secret")
-    command: list[Text] | None = Field(None, description="a command and its arguments; prints the secret")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if sum(value is not None for value in (self.env, self.file, self.command)) != 1:
-            raise ValueError("a secret has one source — write exactly one of env, file, command")
-        return self
-
-
-class Ssh(Definition):
-    """How SSH reaches a gateway. Host keys are always checked."""
-
-    user: Text = "root"
-    port: int | None = Field(None, ge=1, le=65535)
-    identity: Text | None = Field(None, description="private key file")
-    config: Text | None = Field(None, description="ssh_config file to use")
-    sudo: bool = Field(False, description="become root by sudo (needs NOPASSWD)")
-
-
-class Gateway(Definition):
-    """A host that serves shares with Samba."""
-
-    mode: Literal["native"] = "native"
+    mode: Literal["native", "lxc"] = Field("native", description="lxc: a container of our own on Proxmox VE")
     connection: Literal["ssh", "local"] = "ssh"
     host: Annotated[Text, Field(pattern=HOST)] | None = Field(
         None, description="name or address for SSH; the gateway's own name when absent"
@@ -78,6 +53,18 @@ class Gateway(Definition):
     permit: list[Permit | Text] = Field([], description="weaknesses and smb.conf options that are switched on")
     options: dict[Text, OptionText | bool | int] = Field({}, description="other [global] options")
 
+    @model_validator(mode="after")
+    def _keys_of_its_mode(self) -> Self:
+        wrong = sorted(self.model_fields_set & (OF_HOSTS if self.mode == "lxc" else Container.model_fields.keys()))
+        if wrong:
+            other = "native" if self.mode == "lxc" else "lxc"
+            raise ValueError(
+                f"{', '.join(wrong)} can't stand at a gateway of mode {self.mode} — it belongs to mode: {other}"
+            )
+        if self.mode == "lxc" and self.template is None:
+            raise ValueError("a container needs a template — write template: local:vztmpl/NAME.tar.zst")
+        return self
+
 
 class Storage(Definition):
     """Where the data of a share lies. Data is kept when a share goes, unless on_destroy says delete."""
@@ -87,13 +74,21 @@ class Storage(Definition):
     zfs: Annotated[Text, Field(pattern=DATASET)] | None = Field(
         None, description="name of a dataset, such as tank/projects; mounted at /tank/projects"
     )
+    volume: Annotated[Text, Field(pattern=STORAGE)] | None = Field(
+        None, description="a storage of Proxmox VE that holds a volume for the container; mounted at /srv/NAME"
+    )
+    mount: AbsolutePath = Field("/srv", description="where the volume is in the container; /srv/NAME when absent")
+    size: Size | None = Field(None, description="of the volume; it can grow, and never shrinks")
+    backup: bool = Field(False, description="the volume is part of the container's backups")
     quota: Size | None = None
     on_destroy: Literal["keep", "delete"] = "keep"
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if sum(value is not None for value in (self.directory, self.btrfs, self.zfs)) != 1:
-            raise ValueError("storage has one place — write exactly one of directory, btrfs, zfs")
+        if sum(value is not None for value in (self.directory, self.btrfs, self.zfs, self.volume)) != 1:
+            raise ValueError("storage has one place — write exactly one of directory, btrfs, zfs, volume")
+        if (self.volume is None) != (self.size is None):
+            raise ValueError("a volume has a size, and nothing else has — write volume: STORAGE and size: 32GiB")
         if self.zfs and {".", ".."} & set(self.zfs.split("/")):
             raise ValueError(f"{self.zfs!r} is no dataset — leave '.' and '..' out")
         if self.quota and self.directory:
@@ -102,7 +97,7 @@ class Storage(Definition):
 
     @property
     def path(self) -> str:
-        return self.directory or self.btrfs or f"/{self.zfs}"
+        return self.directory or self.btrfs or (f"/{self.zfs}" if self.zfs else self.mount)
 
 
 class Access(Definition):
@@ -196,10 +191,17 @@ class Group(Definition):
     external: bool = False
 
 
+def _typed(field: FieldInfo) -> Any:
+    """The field's type with what pydantic has taken off it."""
+    extra = [Field(json_schema_extra=field.json_schema_extra)] if field.json_schema_extra else []
+    notes = [*field.metadata, *extra]
+    return Annotated[field.annotation, *notes] if notes else field.annotation
+
+
 def _partial(model: type[Definition], name: str) -> type[Definition]:
     """The same keys with none of them required: what `defaults` may hold."""
     fields: dict[str, Any] = {
-        key: (Union[field.annotation, None], Field(None, description=field.description))  # noqa: UP007 - a value
+        key: (Union[_typed(field), None], Field(None, description=field.description))  # noqa: UP007 - a value
         for key, field in model.model_fields.items()
     }
     return create_model(name, __base__=Definition, **fields)
@@ -219,6 +221,7 @@ class Site(Definition):
 
     version: Literal[1]
     site: Name
+    proxmox: Proxmox | None = None
     defaults: Defaults = Defaults()
     gateways: dict[Name, Gateway] = {}
     users: dict[Account, User] = {}

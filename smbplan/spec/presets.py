@@ -31,8 +31,16 @@ def filled(data: dict[str, Any]) -> dict[str, Any]:
         base = defaults.get(name) if isinstance(defaults, dict) else None
         items = data.get(section)
         if isinstance(items, dict):
-            result[section] = {key: _one(base, value, section) for key, value in items.items()}
+            result[section] = {key: _mounted(key, _one(base, value, section)) for key, value in items.items()}
     return result
+
+
+def _mounted(key: Any, value: Any) -> Any:
+    """A volume has a place of its own in its container."""
+    storage = value.get("storage") if isinstance(value, dict) else None
+    if not isinstance(storage, dict) or "volume" not in storage or "mount" in storage:
+        return value
+    return {**value, "storage": {**storage, "mount": f"/srv/{key}"}}
 
 
 def _one(base: Any, value: Any, section: str) -> Any:

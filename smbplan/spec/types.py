@@ -77,6 +77,10 @@ def _acl_entry(value: str) -> str:
 NAME, ACCOUNT, LINE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", r"^[a-z_][a-z0-9_-]{0,31}$", r"^[^\x00-\x1f\x7f]*$"
 HOST, NETBIOS = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$", r"^[A-Za-z0-9_-]{1,15}$"
 DATASET, FULL_NAME = r"^[A-Za-z][\w.:-]*(/[\w.:-]+)+$", r"^[^:,/]*$"
+STORAGE, TEMPLATE = r"^[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]$", r"^[A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+$"
+TOKEN, ENDPOINT = r"^[^\s:/!@]+@[A-Za-z0-9.-]+![A-Za-z][A-Za-z0-9._-]+$", r"^https://[A-Za-z0-9.:\[\]-]+/?$"
+FINGERPRINT, GUEST_TAG = r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$", r"^[a-z0-9_][a-z0-9_+.-]*$"
+ADDRESS, DOMAIN = r"^[0-9A-Fa-f.:]+(/\d{1,3})?$", r"^[A-Za-z0-9.-]+$"
 # The patterns in words, for a person whose text doesn't match.
 RULES = {
     NAME: "use letters, digits, - and _, beginning with a letter or digit, at most 63",
@@ -86,6 +90,14 @@ RULES = {
     NETBIOS: "use letters, digits, - and _, at most 15",
     DATASET: "write the dataset with its pool, such as tank/projects",
     FULL_NAME: "leave : , and / out",
+    STORAGE: "write the name of a storage of Proxmox VE, such as local",
+    TEMPLATE: "write the storage and the file, such as local:vztmpl/debian-12-samba_1_amd64.tar.zst",
+    TOKEN: "write the token as user@realm!name",
+    ENDPOINT: "write https://host:8006",
+    FINGERPRINT: "write 32 pairs of hex digits, as `pvenode cert info` shows them",
+    GUEST_TAG: "use small letters, digits and _ + . -",
+    ADDRESS: "write an address, with its prefix where it is the container's own",
+    DOMAIN: "write a DNS name",
 }
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Account = Annotated[str, StringConstraints(pattern=ACCOUNT)]

@@ -11,7 +11,16 @@ from smbplan.engine.resource import Key, Live, Record, State
 from smbplan.engine.step import Call, Move, Op
 
 # What the agent fills in where a definition leaves a field open.
-FILLED = {"uid": 1001, "gid": 1001, "owner": "root", "group": "root", "special": "0", "quota": 0}
+FILLED = {
+    "uid": 1001,
+    "gid": 1001,
+    "owner": "root",
+    "group": "root",
+    "special": "0",
+    "quota": 0,
+    "vmid": 100,
+    "node": "pve1",
+}
 STORAGE = ("directory", "subvolume", "dataset")
 PLAIN_ACL = ["user::rwx", "group::---", "other::---"]
 
@@ -37,6 +46,7 @@ class Box(Object):
         filled = {key: have.get(key, self._default(key)) if value is None else value for key, value in after.items()}
         kept = {key: value for key, value in have.items() if key not in after}
         told = {"empty": have.get("empty", True)} if self.type in STORAGE else {}
+        told |= {"volumes": have.get("volumes", [])} if self.type == "container" else {}
         mark = {"mark": after["mark"]} if "mark" in after else {}  # None means none
         self.states[name] = {**kept, **filled, **mark, **told}
 

@@ -23,7 +23,7 @@ LINE_BREAK = "a line break in a text (every text is one line; '>-' folds a long 
 NO_NAME = "is no option name (write the name as in smb.conf(5), without =)"
 PLAIN = "is not plain (leave out '.', '..' and doubled slashes)"
 RESERVED = "is reserved by Samba (choose another name for the share)"
-ONE_PLACE = "storage has one place (write exactly one of directory, btrfs, zfs)"
+ONE_PLACE = "storage has one place (write exactly one of directory, btrfs, zfs, volume)"
 ZFS = "can't stand here (write the dataset with its pool, such as tank/projects)"
 NAMES = "can't stand here (use letters, digits, - and _, beginning with a letter or digit, at most 63)"
 PRESETS = "valid values: default, private, public, archive, media, homes, time-machine, plain"

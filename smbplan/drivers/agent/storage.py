@@ -6,7 +6,9 @@ owner or ACL differ, and is only there where recursion was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import re
 import shutil
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import acl
-from .core import IMAGES, Object, Refused, Untouched, run, seal, unseal
+from .core import IMAGES, STATE, Object, Refused, Untouched, read_text, run, seal, unseal, write
 
 MARK = "trusted.smbplan"  # unlike user.*, no SMB client can write it
 PARENT = "trusted.smbplan.parent"
@@ -34,6 +36,35 @@ def plain(path: str) -> None:
             raise Refused(f"{path} leads through the symbolic link {here}", "", f"use {here.resolve()} instead")
         if here.exists() and not here.is_dir():
             raise Refused(f"{here} is not a directory")
+
+
+class Marks:
+    """Marks of folders in an unprivileged container, whose root may not set trusted.*: by path and inode."""
+
+    FILE = STATE / "marks.json"
+
+    def get(self, path: str) -> str | None:
+        entry = self._read().get(path)
+        return entry["mark"] if entry and entry["inode"] == os.stat(path).st_ino else None
+
+    def set(self, path: str, mark: str | None) -> None:
+        known = self._read()
+        if mark is None and path not in known:
+            return
+        known.pop(path, None)
+        if mark:
+            known[path] = {"mark": mark, "inode": os.stat(path).st_ino}
+        if known:
+            write(self.FILE, json.dumps(known, sort_keys=True))
+        else:
+            self.FILE.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(read_text(self.FILE) or "{}")
+        return found
+
+
+MARKS = Marks()
 
 
 class Directory(Object):
@@ -99,15 +130,21 @@ class Directory(Object):
         missing = [path for path in Path(name).parents if not path.exists()]
         for path in reversed(missing):
             path.mkdir(mode=0o755)
-            _set_xattr(str(path), PARENT, b"1")
+            with contextlib.suppress(PermissionError):  # in a container it stays, and goes with that
+                _set_xattr(str(path), PARENT, b"1")
 
     @staticmethod
     def _mark(name: str) -> str | None:
-        return (_get_xattr(name, MARK) or b"").decode("utf-8", "replace") or None
+        return (_get_xattr(name, MARK) or b"").decode("utf-8", "replace") or MARKS.get(name)
 
     @staticmethod
     def _set_mark(name: str, sealed: str | None) -> None:
-        _set_xattr(name, MARK, sealed.encode() if sealed else None)
+        try:
+            _set_xattr(name, MARK, sealed.encode() if sealed else None)
+        except PermissionError:
+            MARKS.set(name, sealed)
+        else:
+            MARKS.set(name, None)
 
 
 class Subvolume(Directory):
@@ -243,7 +280,7 @@ def _is_empty(path: str) -> bool:
     """Nothing but folders that we made, which are removed before it."""
     with os.scandir(path) as entries:
         for entry in entries:
-            ours = entry.is_dir(follow_symlinks=False) and _get_xattr(entry.path, MARK) is not None
+            ours = entry.is_dir(follow_symlinks=False) and Directory._mark(entry.path) is not None
             if not ours or not _is_empty(entry.path):
                 return False
     return True
@@ -263,7 +300,7 @@ def _must_be_its_own(root: str, used: Mapping[str, str]) -> None:
             names.clear()
         for name in names:
             path = os.path.join(folder, name)
-            if _get_xattr(path, MARK) is not None:
+            if Directory._mark(path) is not None:
                 raise Untouched(f"{path} belongs to another share", "", "remove or move that share first")
             if os.lstat(path).st_dev != device:
                 raise Untouched(f"{path} is a subvolume inside {root}", "", "remove or move it first")

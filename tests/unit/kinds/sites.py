@@ -52,6 +52,29 @@ RICH: dict[str, Any] = {
     },
 }  # fmt: skip
 
+CONTAINER: dict[str, Any] = {
+    "version": 1,
+    "site": "contained",
+    "proxmox": {"endpoint": "https://pve:8006", "token": {"id": "a@pve!plan", "secret": {"env": "SECRET_TOKEN"}}},
+    "gateways": {
+        "box": {
+            "mode": "lxc",
+            "template": "local:vztmpl/debian-12.tar.zst",
+            "network": {"address": "192.0.2.9/24", "gateway": "192.0.2.1"},
+            "tags": ["files"],
+        }
+    },
+    "users": USERS,
+    "shares": {
+        "vol": {"gateway": "box", "storage": {"volume": "local", "size": "8GiB"}, "access": MIXED},
+        "spare": {
+            "gateway": "box",
+            "storage": {"volume": "local", "size": "1GiB", "on_destroy": "delete"},
+            "access": MIXED,
+        },
+    },
+}
+
 
 def site(data: Mapping[str, Any]) -> Site:
     """The site, checked as its YAML would be."""

@@ -1,0 +1,1 @@
+"""Proxmox VE by its HTTPS API: client, tasks, and errors as sentences."""

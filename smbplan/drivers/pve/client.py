@@ -1,0 +1,138 @@
+"""Requests to the Proxmox VE API. proxmoxer speaks the wire format; here are TLS, counts and all words of an error."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from smbplan.drivers.channel import Counts
+from smbplan.drivers.pve import errors
+
+TIMEOUT = 60.0  # seconds for one request; what takes longer is a task. Failed logins are answered late on purpose
+PORT = 8006
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the API is, who we are, and whom to trust. `secret` is the token's value, resolved."""
+
+    endpoint: str  # https://host:port
+    token: str  # user@realm!name
+    secret: str
+    fingerprint: str = ""  # SHA-256 of the certificate, in place of a CA
+    ca_file: str = ""
+    verify: bool = True
+
+    @property
+    def where(self) -> str:
+        """Host and port, for messages."""
+        parts = urlsplit(self.endpoint)
+        return f"{parts.hostname}:{parts.port or PORT}"
+
+
+class Client:
+    """Safe for several threads: each has a session of its own, whose connection stays open."""
+
+    def __init__(self, access: Access, counts: Counts | None = None) -> None:
+        self.access = access
+        self.counts = counts or Counts()
+        self._own = threading.local()
+        self._guard = threading.Lock()
+
+    def get(self, path: str, **params: Any) -> Any:
+        return self._request("GET", path, params)
+
+    def post(self, path: str, **params: Any) -> Any:
+        return self._request("POST", path, params)
+
+    def put(self, path: str, **params: Any) -> Any:
+        return self._request("PUT", path, params)
+
+    def delete(self, path: str, **params: Any) -> Any:
+        return self._request("DELETE", path, params)
+
+    def _request(self, method: str, path: str, params: dict[str, Any]) -> Any:
+        """The answer's data. Raises ApiError."""
+        import requests
+        from proxmoxer import ResourceException
+
+        sent = {name: int(value) if isinstance(value, bool) else value for name, value in params.items()}
+        start = time.monotonic()
+        try:
+            api = self._api()
+            call = {"GET": api.get, "POST": api.post, "PUT": api.put, "DELETE": api.delete}[method]
+            return call(path, **sent)
+        except ResourceException as error:
+            answer = self._own.answer
+            message, told = answer.get("message") or "", answer.get("errors") or {}
+            raise errors.refusal(
+                self.access.token, self.access.where, method, path, error.status_code, error.content, message, told
+            ) from None
+        except requests.exceptions.ReadTimeout:
+            words = f"{self.access.where} did not answer within {TIMEOUT:.0f} s"
+            hint = "its effect is unknown; look at the node's task list"
+            raise errors.ApiError(words, f"{method} {path}", hint) from None
+        except requests.exceptions.ConnectionError as error:
+            raise errors.unreached(self.access.where, error) from None
+        finally:
+            with self._guard:
+                self.counts.round_trips += 1
+                self.counts.seconds += time.monotonic() - start
+
+    def _api(self) -> Any:
+        """proxmoxer's root object of this thread."""
+        if not hasattr(self._own, "api"):
+            self._own.answer = {}
+            self._own.api = self._connect()
+            with self._guard:
+                self.counts.connections += 1
+        return self._own.api
+
+    def _connect(self) -> Any:
+        from proxmoxer import ProxmoxAPI
+
+        access, parts = self.access, urlsplit(self.access.endpoint)
+        user, _, name = access.token.partition("!")
+        trust: Any = access.verify and not access.fingerprint
+        if trust and access.ca_file:
+            trust = str(Path(access.ca_file).expanduser())
+        api = ProxmoxAPI(
+            parts.hostname,
+            port=parts.port or PORT,
+            user=user,
+            token_name=name,
+            token_value=access.secret,
+            verify_ssl=trust,
+            timeout=TIMEOUT,
+        )
+        session = api._store["session"]  # proxmoxer has no other way to a session's adapters and hooks
+        if access.fingerprint:
+            session.mount("https://", _pinned(access.fingerprint))
+        session.hooks["response"].append(self._note)
+        return api
+
+    def _note(self, response: Any, *_: Any, **__: Any) -> None:
+        """proxmoxer keeps of an error what its reason phrase says, and the body may say more."""
+        with self._guard:
+            self.counts.sent += len(response.request.body or "") + len(response.request.path_url)
+            self.counts.received += len(response.content)
+        body: Any = {}
+        if response.status_code >= 400:
+            try:
+                body = response.json()
+            except ValueError:
+                body = {}
+        self._own.answer = body if isinstance(body, dict) else {}
+
+
+def _pinned(fingerprint: str) -> Any:
+    """An adapter that trusts one certificate and no other."""
+    from requests.adapters import HTTPAdapter
+
+    class Pinned(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, assert_fingerprint=fingerprint, **options)
+
+    return Pinned()

@@ -1,0 +1,124 @@
+"""A cluster as a target: it is read and set as every other target is, by requests to its API."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from smbplan.drivers.agent.core import Refused, Untouched
+from smbplan.drivers.channel import ChannelError, Counts
+from smbplan.drivers.pve.client import Access, Client
+from smbplan.drivers.pve.errors import Unreachable
+from smbplan.drivers.pve.guests import Guests, Setter, agrees, state
+
+WORKERS = 30  # containers that change at a time; the nodes queue what is too much for them
+
+
+class Absent(ChannelError):
+    """The gateway has no container yet."""
+
+
+class Asleep(ChannelError):
+    """The gateway's container doesn't run."""
+
+
+class Cluster:
+    """The channel to a cluster. See drivers.channel.Channel."""
+
+    def __init__(self, client: Client, site: str) -> None:
+        self.guests = Guests(client, site)
+        self.counts: Counts = client.counts
+
+    version = ""
+
+    def open(self) -> None:
+        """Raises ApiError."""
+        self.version = str(self.guests.client.get("version")["version"])
+
+    def lock(self, owner: str, wait: float) -> None:
+        """Proxmox locks each guest by itself."""
+
+    def close(self) -> None:
+        """Sessions end by themselves."""
+
+    def place(self, gateway: str) -> tuple[str, int]:
+        """Address of the node, and vmid. Raises Absent or Asleep."""
+        guest = self.guests.fresh(gateway)
+        if guest is None:
+            raise Absent(f"gateway {gateway} has no container yet")
+        if not guest.running:
+            raise Asleep(f"the container of {gateway} ({guest.vmid} on {guest.node}) does not run")
+        rows = self.guests.client.get("cluster/status")
+        address = next((row.get("ip") for row in rows if row["type"] == "node" and row["name"] == guest.node), None)
+        return address or guest.node, guest.vmid
+
+    def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
+        """Raises ApiError."""
+        verbs: dict[str, Callable[[Mapping[str, Any]], Any]] = {"read": self._read, "perform": self._perform}
+        return verbs[verb](arguments) if verb in verbs else None
+
+    def _read(self, request: Mapping[str, Any]) -> Any:
+        found = self.guests.find()
+        keys = {(type_, name) for type_, name, _ in request["keys"]}
+        records: dict[str, Any] = {}
+        for guest in found.values():
+            records |= guest.told.get("records", {})
+        keys |= {tuple(record["key"]) for record in records.values()}
+        states = []
+        for type_, name in sorted(keys):
+            states.append([type_, name, {"state": state(found.get(name.partition(":")[0]), type_, name)}])
+        return {"facts": {}, "states": states, "records": records, "peers": {}}
+
+    def _perform(self, request: Mapping[str, Any]) -> list[Any]:
+        """Containers change at the same time, what is in one of them in order."""
+        ops: Sequence[Mapping[str, Any]] = request["ops"]
+        lanes: dict[str, list[int]] = {}
+        for number, op in enumerate(ops):
+            lanes.setdefault(str(op.get("name", "")).partition(":")[0], []).append(number)
+        answers: list[Any] = [None] * len(ops)
+
+        def work(gateway: str) -> None:
+            for number in lanes[gateway]:
+                answers[number] = self._answer(gateway, ops[number])
+
+        with ThreadPoolExecutor(min(WORKERS, max(1, len(lanes)))) as pool:
+            list(pool.map(work, lanes))
+        return answers
+
+    def _answer(self, gateway: str, op: Mapping[str, Any]) -> Any:
+        try:
+            self._move(gateway, op)
+            return {"ok": None}
+        except (Untouched, Unreachable) as error:
+            return {"error": _words(error), "untouched": True}
+        except (Refused, ChannelError) as error:
+            return {"error": _words(error)}
+
+    def _move(self, gateway: str, op: Mapping[str, Any]) -> None:
+        """Compare and set, as the agent does on its host."""
+        if "type" not in op:
+            raise Untouched(f"a cluster can't {op['call']}")
+        guest = self.guests.fresh(gateway)
+        now, setter = state(guest, op["type"], op["name"]), Setter(self.guests, gateway, guest)
+        if agrees(now, op["after"]):
+            setter.note(op)
+            return
+        if not agrees(now, op["before"]):
+            raise Untouched(f"{op['name']} was changed by somebody else since the plan was made", "", "make a new plan")
+        setter.set(op, now)
+
+
+def cluster(api: Mapping[str, Any], site: str, counts: Counts) -> Cluster:
+    """By spec.proxmox.Proxmox as JSON, with the secret in place of its reference."""
+    access = Access(
+        endpoint=api["endpoint"],
+        token=api["token"]["id"],
+        secret=api["token"]["secret"],
+        fingerprint=api.get("fingerprint") or "",
+        ca_file=api.get("ca_file") or "",
+        verify=api.get("verify", True),
+    )
+    return Cluster(Client(access, counts), site)
+
+
+def _words(error: Refused | ChannelError) -> dict[str, str]:
+    return {"summary": error.summary, "detail": error.detail, "hint": error.hint}

@@ -1,0 +1,134 @@
+"""A container's configuration as the API tells it, and as states that compare. Pure; pct.conf(5).
+
+State of a container: {mark, vmid, node, hostname, cores, memory, swap, storage, disk, networks, nameserver,
+searchdomain, onboot, startup, tags, protection, unprivileged, nesting, volumes}; memory and swap in MiB, disk in bytes.
+State of a mount point: {volume, path, size, backup, readonly}; `volume` is a storage, or a path of the node.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+COMMENT = re.compile(r"\n*<!-- smbplan (\{.*?\}) -->\n*", re.DOTALL)
+TAG = "smbplan"
+# Ours on the left; a key that is absent from a network has PVE's default.
+NETWORK = {
+    "bridge": "bridge", "vlan": "tag", "address": "ip", "gateway": "gw", "address6": "ip6", "gateway6": "gw6",
+    "mac": "hwaddr", "firewall": "firewall", "mtu": "mtu", "rate": "rate",
+}  # fmt: skip
+TEXTS = ("hostname", "nameserver", "searchdomain", "startup")
+SWITCHES = ("onboot", "protection", "unprivileged")
+
+
+def properties(text: str, first: str = "") -> dict[str, str]:
+    """A property string: `key=value` pairs, and at most one value without its key, which is the `first`."""
+    pairs = (part.partition("=") for part in text.split(",") if part)
+    return {key if equals else first: value if equals else key for key, equals, value in pairs}
+
+
+def text(pairs: Mapping[str, Any], first: str = "") -> str:
+    """The property string of these pairs; those that are None or empty are left out."""
+    shown = {key: int(value) if isinstance(value, bool) else value for key, value in pairs.items()}
+    found = [
+        f"{value}" if key == first else f"{key}={value}" for key, value in shown.items() if value not in (None, "")
+    ]
+    return ",".join(found)
+
+
+def size(words: str) -> int:
+    """Bytes of `8G`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", words)
+    return int(float(match[1]) * UNITS[match[2]]) if match else 0
+
+
+def gibibytes(count: int) -> str:
+    """For `storage:SIZE`, which allocates: a number of GiB, a fraction if need be."""
+    return f"{count / 2**30:.6f}".rstrip("0").rstrip(".")
+
+
+def container(config: Mapping[str, Any], node: str, vmid: int) -> dict[str, Any]:
+    """The state of a container."""
+    rootfs = properties(str(config.get("rootfs", "")), "volume")
+    return {
+        "mark": unsealed(told(config).get("mark"), vmid),
+        "vmid": vmid,
+        "node": node,
+        **{name: str(config.get(name, "")) for name in TEXTS},
+        **{name: bool(int(config.get(name, 0))) for name in SWITCHES},
+        "cores": int(config["cores"]) if "cores" in config else None,
+        "memory": int(config.get("memory", 512)),
+        "swap": int(config.get("swap", 512)),
+        "storage": rootfs.get("volume", "").partition(":")[0],
+        "disk": size(rootfs.get("size", "0")),
+        "networks": networks(config),
+        "volumes": sorted(path for path, mount in mounts(config).items() if not mount["volume"].startswith("/")),
+        "tags": sorted(re.split(r"[;, ]+", str(config["tags"]).strip())) if str(config.get("tags", "")).strip() else [],
+        "nesting": properties(str(config.get("features", ""))).get("nesting") == "1",
+    }
+
+
+def networks(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """{interface: {ours: value}}"""
+    found = {}
+    for key, value in sorted(config.items()):
+        if re.fullmatch(r"net\d+", key):
+            pairs = properties(str(value))
+            found[pairs.get("name", key)] = {ours: pairs[theirs] for ours, theirs in NETWORK.items() if theirs in pairs}
+    return found
+
+
+def network(name: str, wanted: Mapping[str, Any]) -> str:
+    """The value of a `netN` for an interface."""
+    return text({"name": name, **{theirs: wanted.get(ours) for ours, theirs in NETWORK.items()}, "type": "veth"})
+
+
+def mounts(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{path in the container: state, with its key}"""
+    found = {}
+    for key, value in sorted(config.items()):
+        if re.fullmatch(r"mp\d+", key):
+            pairs = properties(str(value), "volume")
+            volume = pairs.get("volume", "")
+            found[pairs.get("mp", "")] = {
+                "key": key,
+                "id": volume,
+                "volume": volume if volume.startswith("/") else volume.partition(":")[0],
+                "path": pairs.get("mp", ""),
+                "size": size(pairs["size"]) if "size" in pairs else None,
+                "backup": pairs.get("backup") == "1",
+                "readonly": pairs.get("ro") == "1",
+            }
+    return found
+
+
+def told(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What smbplan wrote into the description; {} for a guest that isn't ours, or whose comment was damaged."""
+    found = COMMENT.search(str(config.get("description", "")))
+    try:
+        data = json.loads(found[1]) if found else {}
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def described(config: Mapping[str, Any], data: Mapping[str, Any] | None) -> str:
+    """The description with our part replaced, and everybody else's kept. Markdown doesn't show a comment."""
+    rest = COMMENT.sub("\n", str(config.get("description", ""))).strip("\n")
+    if not data:
+        return rest
+    comment = f"<!-- smbplan {json.dumps(data, sort_keys=True, separators=(',', ':'))} -->"
+    return f"{rest}\n\n{comment}" if rest else comment
+
+
+def sealed(mark: str, vmid: int) -> str:
+    """A mark bound to its guest, so that a clone with our description is foreign."""
+    return f"{mark}/{hashlib.sha256(f'{vmid}:{mark}'.encode()).hexdigest()[:10]}"
+
+
+def unsealed(text_: Any, vmid: int) -> str | None:
+    """The mark, or None for one that was made for another guest."""
+    mark = str(text_ or "").rpartition("/")[0]
+    return mark if mark and sealed(mark, vmid) == text_ else None

@@ -1,0 +1,252 @@
+"""Containers of a cluster as objects that are read and set. What they say of themselves is in their description."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from smbplan.drivers.agent.core import Refused, Untouched, matches
+from smbplan.drivers.pve import config, tasks
+from smbplan.drivers.pve.client import Client
+from smbplan.drivers.pve.errors import ApiError, Denied
+
+SHUTDOWN = 60  # seconds that a container has to end by itself
+RACES = 20  # ids that others may take before us
+READERS = 8  # requests at a time
+PLAIN = ("hostname", "nameserver", "searchdomain", "startup", "cores", "memory", "swap", "onboot", "protection")
+
+
+@dataclass(slots=True)
+class Guest:
+    """One of our containers, as it was read."""
+
+    node: str
+    vmid: int
+    running: bool
+    config: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        return f"nodes/{self.node}/lxc/{self.vmid}"
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return config.told(self.config)
+
+
+class Guests:
+    """The containers of one site, found by their marks anywhere in the cluster."""
+
+    def __init__(self, client: Client, site: str) -> None:
+        self.client, self.site = client, site
+
+    def find(self) -> dict[str, Guest]:
+        """{gateway: its container}; one request, and one for each container of the cluster."""
+        rows = [row for row in self.client.get("cluster/resources", type="vm") if row["type"] == "lxc"]
+        with ThreadPoolExecutor(READERS) as pool:
+            guests = [guest for guest in pool.map(self._read, rows) if guest]
+        found = {}
+        for guest in guests:
+            mark = config.unsealed(guest.told.get("mark"), guest.vmid) or ""
+            site, _, address = mark.partition("/")
+            if site == self.site and address.startswith("lxc.container."):
+                found[address.removeprefix("lxc.container.")] = guest
+        return found
+
+    def _read(self, row: Mapping[str, Any]) -> Guest | None:
+        try:
+            told = self.client.get(f"nodes/{row['node']}/lxc/{row['vmid']}/config")
+        except ApiError as error:
+            if error.missing or isinstance(error, Denied):
+                return None  # removed meanwhile, or none of ours: we may read what we own
+            raise
+        return Guest(row["node"], int(row["vmid"]), row.get("status") == "running", told)
+
+    def fresh(self, name: str) -> Guest | None:
+        """The container of a gateway, as it is now."""
+        return self.find().get(name)
+
+    def tell(self, guest: Guest, records: Mapping[str, Any], **changes: Any) -> None:
+        """Set some of its configuration together with what smbplan keeps in it, unless somebody changed it."""
+        told = {**guest.told, "records": {key: value for key, value in records.items() if value is not None}}
+        description = config.described(guest.config, told)
+        digest = guest.config.get("digest")
+        self.client.put(f"{guest.path}/config", description=description, digest=digest, **changes)
+
+
+def state(guest: Guest | None, type_: str, name: str) -> Any:
+    """What `container`, `volume` and `power` objects are; None for one that isn't there."""
+    if guest is None:
+        return None
+    if type_ == "container":
+        return config.container(guest.config, guest.node, guest.vmid)
+    if type_ == "power":
+        return {"running": True} if guest.running else None
+    return config.mounts(guest.config).get(name.partition(":")[2])
+
+
+def agrees(now: Any, wanted: Any) -> bool:
+    """Whether a state is the wanted one; what Proxmox chose by itself (a MAC address) and extra tags agree."""
+    if not isinstance(now, dict) or not isinstance(wanted, dict) or "networks" not in now:
+        return matches(now, wanted)
+    asked = wanted.get("networks") or {}
+    told = {name: {**network} for name, network in now["networks"].items()}
+    for name, network in told.items():
+        if "mac" not in asked.get(name, {}):
+            network.pop("mac", None)
+    tagged = set(wanted.get("tags") or ()) <= set(now["tags"]) or not now["tags"]
+    return tagged and matches({**now, "networks": told, "tags": wanted.get("tags")}, wanted)
+
+
+class Setter:
+    """Brings one object of a gateway from a state to another. Raises ApiError, Refused or Untouched."""
+
+    def __init__(self, guests: Guests, gateway: str, guest: Guest | None) -> None:
+        self.guests, self.client, self.gateway, self.guest = guests, guests.client, gateway, guest
+        self.records = dict(guest.told.get("records", {})) if guest else {}
+
+    def set(self, op: Mapping[str, Any], now: Any) -> None:
+        self.records[op["address"]] = op["record"]
+        by_type: dict[str, Callable[[Mapping[str, Any], Any], None]] = {
+            "container": self._container,
+            "volume": self._volume,
+            "power": self._power,
+        }
+        by_type[op["type"]](op, now)
+
+    def note(self, op: Mapping[str, Any]) -> None:
+        """Only what smbplan keeps in the description has changed."""
+        if self.guest is not None and self.records.get(op["address"]) != op["record"]:
+            self.guests.tell(self.guest, {**self.records, op["address"]: op["record"]})
+
+    def _there(self) -> Guest:
+        if self.guest is None:
+            raise Untouched(f"the container of {self.gateway} is gone", "", "make a new plan")
+        return self.guest
+
+    def _container(self, op: Mapping[str, Any], now: Any) -> None:
+        after = op["after"]
+        if after is None:
+            self._remove()
+        elif self.guest is None:
+            self._create(after, op["options"]["template"])
+        else:
+            self._change(now, after)
+
+    def _create(self, wanted: Mapping[str, Any], template: str) -> None:
+        node = wanted["node"] or self._node()
+        params = {
+            "ostemplate": template,
+            "rootfs": f"{wanted['storage']}:{config.gibibytes(wanted['disk'])}",
+            "hostname": wanted["hostname"],
+            "unprivileged": wanted["unprivileged"],
+            "features": "nesting=1" if wanted["nesting"] else None,
+            "tags": ";".join(wanted["tags"]),
+            **{name: wanted[name] for name in ("cores", "memory", "swap", "onboot", "protection")},
+            **{name: wanted[name] or None for name in ("nameserver", "searchdomain", "startup")},
+            **{f"net{number}": config.network(*item) for number, item in enumerate(sorted(wanted["networks"].items()))},
+        }
+        for _ in range(RACES):
+            vmid = int(wanted["vmid"] or self.client.get("cluster/nextid"))
+            data = {"mark": config.sealed(wanted["mark"], vmid), "records": self.records}
+            params |= {"vmid": vmid, "description": config.described({}, data)}
+            try:
+                self._post(node, params)
+                return
+            except ApiError as error:
+                taken = "already exists" in f"{error.summary} {error.detail}"
+                if not taken or wanted["vmid"]:
+                    raise
+        raise Refused(f"{RACES} ids in a row were taken by others", "", "try again")
+
+    def _post(self, node: str, params: dict[str, Any]) -> None:
+        try:
+            tasks.wait(self.client, self.client.post(f"nodes/{node}/lxc", **params))
+        except Denied as denied:
+            if "tag" not in denied.detail or "tags" not in params:
+                raise
+            params.pop("tags")  # the mark is enough
+            tasks.wait(self.client, self.client.post(f"nodes/{node}/lxc", **params))
+
+    def _node(self) -> str:
+        """The node with the most free memory."""
+        nodes = [row for row in self.client.get("nodes") if row.get("status") == "online"]
+        if not nodes:
+            raise Untouched("no node of the cluster is online", "", "look at `pvecm status`")
+        return str(max(nodes, key=lambda row: row.get("maxmem", 0) - row.get("mem", 0))["node"])
+
+    def _change(self, now: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        guest, changed, gone = self._there(), {}, []
+        for name in PLAIN:
+            if after[name] != now[name]:
+                if after[name] in ("", None):
+                    gone.append(name)
+                else:
+                    changed[name] = after[name]
+        if after["tags"] != now["tags"]:
+            changed["tags"] = ";".join(after["tags"])
+        nets = {key: config.properties(str(value)) for key, value in guest.config.items() if key.startswith("net")}
+        keys = {pairs.get("name"): key for key, pairs in nets.items()}
+        for name in sorted(now["networks"].keys() | after["networks"].keys()):
+            if name not in after["networks"]:
+                gone.append(keys[name])
+            elif after["networks"][name] != now["networks"].get(name):
+                key = keys.get(name) or next(f"net{n}" for n in range(32) if f"net{n}" not in guest.config)
+                changed[key] = config.network(name, after["networks"][name])
+        if gone:
+            changed["delete"] = ",".join(gone)
+        self.guests.tell(guest, self.records, **changed)
+        if after["disk"] > now["disk"]:
+            self._grow("rootfs", after["disk"])
+
+    def _grow(self, disk: str, size: int) -> None:
+        words = f"{-(-size // 2**20)}M"
+        tasks.wait(self.client, self.client.put(f"{self._there().path}/resize", disk=disk, size=words))
+
+    def _remove(self) -> None:
+        guest = self._there()
+        volumes = [each for each in config.mounts(guest.config).values() if not each["volume"].startswith("/")]
+        if volumes:
+            raise Untouched(
+                f"container {guest.vmid} has the volume {volumes[0]['id']}, which would be deleted with it",
+                "",
+                "write on_destroy: delete at its share and use --delete-data, or move it with `pct move-volume`",
+            )
+        if guest.running:
+            tasks.wait(self.client, self.client.post(f"{guest.path}/status/stop"))
+        tasks.wait(self.client, self.client.delete(guest.path, purge=1))
+
+    def _volume(self, op: Mapping[str, Any], now: Any) -> None:
+        guest, after = self._there(), op["after"]
+        mounts = config.mounts(guest.config)
+        if after is None:
+            key = now["key"]
+            self.guests.tell(guest, self.records, delete=key)
+            self._free(now["id"])
+            return
+        if now is None:
+            key = next(f"mp{number}" for number in range(256) if f"mp{number}" not in guest.config)
+            volume = f"{after['volume']}:{config.gibibytes(after['size'])}"
+        else:
+            key, volume = mounts[after["path"]]["key"], now["id"]
+        pairs = {"volume": volume, "mp": after["path"], "backup": after["backup"], "ro": after["readonly"] or None}
+        size = f"{now['size'] >> 20}M" if now else None
+        self.guests.tell(guest, self.records, **{key: config.text({**pairs, "size": size}, "volume")})
+        if now is not None and after["size"] > now["size"]:
+            self._grow(key, after["size"])
+
+    def _free(self, volume: str) -> None:
+        """A volume that was detached stands as `unusedN` until that is deleted, too."""
+        guest = self.guests.fresh(self.gateway)
+        for key, value in guest.config.items() if guest else ():
+            if key.startswith("unused") and value == volume:
+                self.client.put(f"{self._there().path}/config", delete=key)
+
+    def _power(self, op: Mapping[str, Any], now: Any) -> None:
+        guest = self._there()
+        if op["after"] is not None:
+            answer = self.client.post(f"{guest.path}/status/start")
+        else:
+            answer = self.client.post(f"{guest.path}/status/shutdown", timeout=SHUTDOWN, forceStop=1)
+        tasks.wait(self.client, answer)
+        self.guests.tell(guest, self.records)

@@ -1,0 +1,145 @@
+"""Gateways that are containers on Proxmox VE: unprivileged, found by the mark in their description. pct(1)"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
+from smbplan.engine.resource import Key, Record, Resource, State
+from smbplan.engine.step import Nature
+from smbplan.kinds.names import shares_of
+from smbplan.spec.model import Gateway, Site
+
+CLUSTER = "proxmox:"  # the target; no gateway can have this name
+TAG = "smbplan"
+PLACED = ("vmid", "node", "storage")  # chosen when it is created
+FIXED = ("unprivileged", "nesting")
+
+
+class Container(Kind):
+    name, title, object = "lxc.container", "container", "container"
+    marked = True
+
+    def canonical(self, state: State) -> State:
+        """Its volumes are resources of their own."""
+        return None if state is None else {name: value for name, value in state.items() if name != "volumes"}
+
+    def guard(self, raw: State) -> State:
+        return None if raw is None else {**raw, "volumes": None}
+
+    def complete(self, desired: Mapping[str, Any], live: State) -> State:
+        """What was chosen at its creation stays; so do the tags and MAC addresses that it has got since."""
+        desired = {name: value for name, value in desired.items() if name != "template"}
+        if live is None:
+            return desired
+        wanted = super().complete(desired, live)
+        wanted |= {name: live[name] for name in PLACED if name in live}
+        wanted["tags"] = sorted({*wanted["tags"], *live["tags"]})
+        wanted["networks"] = {
+            name: {**{key: value for key, value in network.items() if value is not None}, **_mac(live, name)}
+            for name, network in wanted["networks"].items()
+        }
+        return wanted
+
+    def options(self, resource: Resource) -> Mapping[str, Any]:
+        return {"template": resource.desired["template"]}
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        if record.original is not None:
+            return Removal({**record.original, "mark": None}, reason="was there before")
+        mortal = options.delete_data and record.on_destroy == "delete"
+        if not options.purge or (live.get("volumes") and not mortal):
+            parked = {**self.canonical(live), "onboot": False, "networks": {}}
+            words = "has volumes, which stay" if options.purge else "is stopped and kept; --purge removes it"
+            return Removal(parked, Nature.PARKED, reason=words, parked=True, open=frozenset({"volumes"}))
+        return Removal(
+            None,
+            Nature.IRREVERSIBLE,
+            "a container that was removed can't be brought back",
+            open=frozenset({"volumes"}),
+        )
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        item = change.resource
+        if item is None or change.action is Action.CREATE or change.before is None:
+            return
+        asked, has = item.desired["disk"], change.before["disk"]
+        if asked is not None and asked < has:
+            yield Hazard(
+                change.address,
+                f"its root disk would shrink from {has >> 20} MiB to {asked >> 20} MiB, which Proxmox can't do",
+                "write the size that it has, or a larger one",
+                origin=item.origin,
+            )
+        for name in FIXED:
+            if change.before[name] != item.desired[name]:
+                yield Hazard(
+                    change.address,
+                    f"{name} can't be changed in a container that exists",
+                    "change it with pct on its node, or remove the container first (its volumes can be kept)",
+                    origin=item.origin,
+                )
+
+
+KIND = Container()
+
+
+def address(gateway: str) -> str:
+    return f"{KIND.name}.{gateway}"
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        if gateway.mode == "lxc":
+            volumes = [share.storage for share in shares_of(site, name).values() if share.storage.volume]
+            keep = any(storage.on_destroy == "keep" for storage in volumes)
+            yield Resource(
+                address(name),
+                KIND.name,
+                CLUSTER,
+                Key(KIND.object, name),
+                _desired(name, gateway),
+                on_destroy="keep" if keep else "delete",
+            )
+
+
+def _desired(name: str, gateway: Gateway) -> dict[str, Any]:
+    network = gateway.network
+    eth0 = {
+        "bridge": network.bridge,
+        "vlan": _words(network.vlan),
+        "address": network.address,
+        "gateway": network.gateway,
+        "address6": network.address6,
+        "gateway6": network.gateway6,
+        "mtu": _words(network.mtu),
+        "firewall": "1" if network.firewall else None,
+    }
+    return {
+        "template": gateway.template,
+        "vmid": gateway.vmid,
+        "node": gateway.node,
+        "storage": gateway.storage,
+        "hostname": name,
+        "cores": gateway.cores,
+        "memory": gateway.memory >> 20,
+        "swap": gateway.swap >> 20,
+        "disk": gateway.disk,
+        "networks": {"eth0": {key: value for key, value in eth0.items() if value is not None}},
+        "nameserver": gateway.nameserver or "",
+        "searchdomain": gateway.searchdomain or "",
+        "onboot": gateway.onboot,
+        "startup": gateway.startup or "",
+        "tags": sorted({*gateway.tags, TAG}),
+        "protection": gateway.protection,
+        "unprivileged": True,
+        "nesting": True,
+    }
+
+
+def _words(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _mac(live: Mapping[str, Any], name: str) -> dict[str, str]:
+    network = live["networks"].get(name, {})
+    return {"mac": network["mac"]} if "mac" in network else {}

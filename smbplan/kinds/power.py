@@ -1,0 +1,32 @@
+"""Whether a container runs. Everything inside it needs that."""
+
+from collections.abc import Iterator
+
+from smbplan.engine.kind import Kind
+from smbplan.engine.resource import Key, Resource
+from smbplan.kinds import container, volume
+from smbplan.kinds.names import shares_of
+from smbplan.spec.model import Site
+
+
+class Power(Kind):
+    """State: {running: true}, or None for a container that is stopped."""
+
+    name, title, object = "lxc.power", "power", "power"
+    uses = True
+
+
+KIND = Power()
+
+
+def address(gateway: str) -> str:
+    return f"{KIND.name}.{gateway}"
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        if gateway.mode == "lxc":
+            mounts = (volume.address(key) for key, share in shares_of(site, name).items() if share.storage.volume)
+            after = (container.address(name), *mounts)
+            key = Key(KIND.object, name)
+            yield Resource(address(name), KIND.name, container.CLUSTER, key, {"running": True}, after)

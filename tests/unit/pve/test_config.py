@@ -1,0 +1,110 @@
+"""A container's configuration, as a PVE 9.1 tells it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smbplan.drivers.pve import config
+
+TOLD = {
+    "arch": "amd64",
+    "cores": 2,
+    "description": "line1\nline2 ä € %\n",
+    "digest": "295a55941f36f563481ab4fc53e87c0203f3109c",
+    "features": "nesting=1",
+    "hostname": "newname",
+    "memory": 256,
+    "mp0": "local:100/vm-100-disk-1.raw,mp=/data,backup=1,size=1G",
+    "mp1": "/srv/data,mp=/mnt/bind,backup=1",
+    "mp2": "local:100/vm-100-disk-2.raw,mp=/nobackup,size=1G",
+    "net0": "name=eth0,bridge=vmbr0,gw=10.99.99.2,hwaddr=BC:24:11:46:B1:CA,ip=10.99.99.100/24,type=veth",
+    "ostype": "debian",
+    "rootfs": "local:100/vm-100-disk-0.raw,size=2G",
+    "swap": 0,
+    "tags": "B;a;C",
+    "unprivileged": 1,
+}
+
+
+def test_what_the_api_tells_becomes_a_state() -> None:
+    assert config.container(TOLD, "pve1", 100) == {
+        "mark": None,
+        "vmid": 100,
+        "node": "pve1",
+        "hostname": "newname",
+        "nameserver": "",
+        "searchdomain": "",
+        "startup": "",
+        "onboot": False,
+        "protection": False,
+        "unprivileged": True,
+        "cores": 2,
+        "memory": 256,
+        "swap": 0,
+        "storage": "local",
+        "disk": 2 << 30,
+        "networks": {
+            "eth0": {
+                "bridge": "vmbr0",
+                "address": "10.99.99.100/24",
+                "gateway": "10.99.99.2",
+                "mac": "BC:24:11:46:B1:CA",
+            }
+        },
+        "volumes": ["/data", "/nobackup"],
+        "tags": ["B", "C", "a"],
+        "nesting": True,
+    }
+
+
+def test_mount_points_are_volumes_or_paths_of_the_node() -> None:
+    found = config.mounts(TOLD)
+    assert found["/data"] == {
+        "key": "mp0",
+        "id": "local:100/vm-100-disk-1.raw",
+        "volume": "local",
+        "path": "/data",
+        "size": 1 << 30,
+        "backup": True,
+        "readonly": False,
+    }
+    assert (found["/mnt/bind"]["volume"], found["/mnt/bind"]["size"]) == ("/srv/data", None)
+    assert found["/nobackup"]["backup"] is False
+
+
+def test_a_network_goes_back_as_it_came() -> None:
+    (told,) = config.networks(TOLD).values()
+    assert config.properties(config.network("eth0", told)) == config.properties(str(TOLD["net0"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "count"), [("4G", 4 << 30), ("512M", 512 << 20), ("1.5G", 3 << 29), ("1T", 1 << 40), ("none", 0)]
+)
+def test_sizes(words: str, count: int) -> None:
+    assert config.size(words) == count
+
+
+def test_gibibytes_allocate_what_was_asked_for() -> None:
+    assert [config.gibibytes(count) for count in (8 << 30, 512 << 20)] == ["8", "0.5"]
+
+
+@given(st.text().filter(lambda words: "<!-- smbplan" not in words), st.integers(100, 10**9))
+def test_a_description_keeps_what_people_wrote(words: str, vmid: int) -> None:
+    mark = config.sealed("office/lxc.container.files", vmid)
+    marked = config.described({"description": words}, {"mark": mark})
+    assert config.told({"description": marked}) == {"mark": mark}
+    assert marked.startswith(words.strip("\n"))
+    again = config.described({"description": f"{marked}\n"}, {"mark": "other"})
+    assert config.described({"description": again}, None) == words.strip("\n")
+
+
+def test_a_clone_with_our_description_is_foreign() -> None:
+    mark = config.sealed("office/lxc.container.files", 100)
+    assert config.unsealed(mark, 100) == "office/lxc.container.files"
+    assert config.unsealed(mark, 101) is None
+    assert config.unsealed(None, 100) is None and config.unsealed("nonsense", 100) is None
+
+
+@pytest.mark.parametrize("damaged", ["<!-- smbplan {oops} -->", "<!-- smbplan [] -->", "smbplan {}", ""])
+def test_a_damaged_comment_is_none(damaged: str) -> None:
+    assert config.told({"description": damaged}) == {}
