@@ -11,7 +11,6 @@ from typing import Any
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep
-from smbplan.drivers.secrets import REFERENCE, MissingSecret
 from smbplan.engine import plan as planning
 from smbplan.engine.execute import Execution, Outcome, completed, resumed
 from smbplan.engine.graph import CycleError
@@ -20,11 +19,10 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import config, expand, kinds
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds import expand, kinds
+from smbplan.observe import check, endpoints, observe, read
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
-from smbplan.spec.model import Gateway, Site
 from smbplan.spec.problems import SpecError
 from smbplan.store import codec, runs
 
@@ -79,7 +77,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     site = loaded.site
     wanted = [_placed(item, loaded) for item in expand(site)]
     _must_be_recovered(site.site)
-    live, hazards = _observe(fleet, wanted, options)
+    live, hazards = observe(fleet, wanted, options)
     asleep = {name for name, seen in live.items() if seen.facts.get("asleep")}
     wanted = [item for item in wanted if item.target not in asleep]
     try:
@@ -88,7 +86,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
         raise Refused(Trouble(f"--target {error.args[0]} names nothing", "smbplan graph shows all addresses")) from None
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None
-    hazards += [] if made.refused else _check(fleet, site, made, live)
+    hazards += [] if made.refused else check(fleet, site, made, live)
     if asleep:
         hint = "its container does not run; apply again when it does, for what is in it"
         words = (f"gateway.{name}: {hint}" for name in asleep)
@@ -96,33 +94,6 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     if not hazards:
         return made
     return replace(made, steps=(), refused=(*made.refused, *hazards))
-
-
-def endpoints(site: Site) -> dict[str, Endpoint]:
-    found = {name: _endpoint(site, name, gateway) for name, gateway in site.gateways.items()}
-    if site.proxmox is None or not any(gateway.mode == "lxc" for gateway in site.gateways.values()):
-        return found
-    api = site.proxmox.model_dump(exclude_none=True, exclude={"ssh"})
-    api["token"]["secret"] = {REFERENCE: api["token"]["secret"]}
-    return {CLUSTER: Endpoint(CLUSTER, api=api), **found}
-
-
-def _endpoint(site: Site, name: str, gateway: Gateway) -> Endpoint:
-    if gateway.mode == "lxc" and site.proxmox:
-        ssh = site.proxmox.ssh
-        return Endpoint(
-            name, user=ssh.user, port=ssh.port, identity=ssh.identity, config=ssh.config, sudo=ssh.sudo, guest=name
-        )
-    return Endpoint(
-        name=name,
-        local=gateway.connection == "local",
-        host=gateway.host or name,
-        user=gateway.ssh.user,
-        port=gateway.ssh.port,
-        identity=gateway.ssh.identity,
-        config=gateway.ssh.config,
-        sudo=gateway.ssh.sudo,
-    )
 
 
 def _placed(item: Resource, loaded: Loaded) -> Resource:
@@ -145,84 +116,6 @@ def _must_be_recovered(site: str) -> None:
     except runs.Busy as busy:
         raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
     raise Refused(Trouble(f"run {cut.id} of site {site} was cut short", "smbplan recover puts things back first"))
-
-
-def _observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple[dict[str, Live], list[Hazard]]:
-    """One round trip to every gateway at once; one more where a peer tells of a gateway that was dropped."""
-    keys: dict[str, dict[Key, Mapping[str, Any]]] = {target: {} for target in fleet.endpoints}
-    for item in wanted:
-        keys[item.target][item.key] = kinds()[item.kind].options(item)
-    live: dict[str, Live] = {}
-    hazards: list[Hazard] = []
-    _read(fleet, keys, live, hazards)
-    for name in (name for name, seen in live.items() if seen.facts.get("absent")):
-        there = {item.key: kinds()[item.kind].blank(item) for item in wanted if item.target == name}
-        live[name] = replace(live[name], states={key: state for key, state in there.items() if state is not None})
-    known = {name: Endpoint(**data) for seen in live.values() for name, data in seen.peers.items()}
-    known |= {name: Endpoint(**data) for name, data in runs.peers(fleet.site).items()}
-    unknown = [name for name in options.forget if name not in known]
-    if unknown:
-        raise Refused(Trouble(f"--forget {unknown[0]}: the site has no such gateway that was dropped"))
-    dropped = {name: endpoint for name, endpoint in known.items() if name not in keys and name not in options.forget}
-    addresses = {endpoint.address for endpoint in fleet.endpoints.values()}
-    moved = [name for name, at in dropped.items() if at.address in addresses]
-    for name in moved:
-        del dropped[name]  # the gateway was renamed: its inventory has just been read
-    fleet.endpoints.update(dropped)
-    _read(fleet, {name: {} for name in dropped}, live, hazards, "; --forget {} drops it from the site")
-    return live, hazards
-
-
-def _read(
-    fleet: Fleet,
-    keys: Mapping[str, Mapping[Key, Mapping[str, Any]]],
-    live: dict[str, Live],
-    hazards: list[Hazard],
-    way_out: str = "",
-) -> None:
-    troubles = []
-    for target, answer in fleet.each(list(keys), lambda target: fleet.read(target, keys[target])).items():
-        if isinstance(answer, Absent | Asleep):
-            live[target] = Live({"asleep": isinstance(answer, Asleep), "absent": isinstance(answer, Absent)})
-        elif isinstance(answer, ChannelError):
-            hint = answer.hint + way_out.format(target)
-            troubles.append(Trouble(answer.summary, hint, answer.detail, f"gateway.{target}"))
-        elif isinstance(answer, MissingSecret):
-            troubles.append(Trouble(answer.summary, answer.hint, "", f"gateway.{target}"))
-        else:
-            live[target], errors = answer
-            hazards += [
-                Hazard(f"{target}:{key.name}", words["summary"], words["hint"]) for key, words in errors.items()
-            ]
-    if troubles:
-        raise Refused(*dict.fromkeys(troubles))
-
-
-def _check(fleet: Fleet, site: Site, made: Plan, live: Mapping[str, Live]) -> list[Hazard]:
-    """testparm's opinion of what would be written, before anything is."""
-    texts: dict[str, str] = {}
-    for name, gateway in site.gateways.items():
-        new = [
-            change
-            for change in made.changes
-            if change.target == name and change.resource and change.kind in ("samba.share", "samba.config")
-        ]
-        if new and live[name].facts.get("samba"):
-            body = [config.content(site, name, gateway).replace("include = registry", "")]
-            for change in new:
-                if change.kind == "samba.share" and change.resource:
-                    lines = "".join(f"   {key} = {value}\n" for key, value in change.after["params"].items())
-                    body.append(f"[{change.resource.key.name}]\n{lines}")
-            texts[name] = "\n".join(body)
-    found = []
-    for target, answer in fleet.each(list(texts), lambda name: fleet.ask(name, "check", text=texts[name])).items():
-        if isinstance(answer, Exception):
-            raise Refused(Trouble(str(answer), address=f"gateway.{target}"))
-        found += [
-            Hazard(f"samba.config.{target}", f"testparm: {line}", "correct the option; see smb.conf(5)")
-            for line in answer
-        ]
-    return found
 
 
 def apply(
@@ -263,7 +156,7 @@ def _refuse_stale(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint
     live: dict[str, Live] = {}
     hazards: list[Hazard] = []
     with Fleet(site, found, connect) as fleet:
-        _read(fleet, keys, live, hazards)
+        read(fleet, keys, live, hazards)
     if hazards:
         raise Refused(*map(trouble, hazards))
     stale = [step.address for step in steps if isinstance(step.do, Move) and _is_stale(step, step.do, live, matches)]

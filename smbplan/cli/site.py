@@ -137,9 +137,10 @@ def doctor(site: SiteArgument = Path(), format: Output = Format.text) -> None:
     """Look whether hosts, tools and secrets are there. Exits with 1 when not."""
     from smbplan import app
     from smbplan.doctor import State, examine
+    from smbplan.observe import endpoints
 
     loaded = app.validate(site).site
-    found = examine(loaded, app.endpoints(loaded))
+    found = examine(loaded, endpoints(loaded))
     missing = sum(item.state is State.MISSING for item in found)
     if format is Format.json:
         emit({"format_version": "1.0", "ok": not missing, "checks": [_as_data(item) for item in found]})

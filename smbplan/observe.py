@@ -1,0 +1,123 @@
+"""What is there: where the targets of a site are, their live states, and testparm's opinion of a plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from smbplan.drivers.channel import ChannelError, Endpoint
+from smbplan.drivers.fleet import Fleet
+from smbplan.drivers.pve.cluster import Absent, Asleep
+from smbplan.drivers.secrets import REFERENCE, MissingSecret
+from smbplan.engine.kind import Hazard, Options
+from smbplan.engine.plan import Plan
+from smbplan.engine.resource import Key, Live, Resource
+from smbplan.errors import Refused, Trouble
+from smbplan.kinds import config, kinds
+from smbplan.kinds.container import CLUSTER
+from smbplan.spec.model import Gateway, Site
+from smbplan.store import runs
+
+
+def endpoints(site: Site) -> dict[str, Endpoint]:
+    found = {name: _endpoint(site, name, gateway) for name, gateway in site.gateways.items()}
+    if site.proxmox is None or not any(gateway.mode == "lxc" for gateway in site.gateways.values()):
+        return found
+    api = site.proxmox.model_dump(exclude_none=True, exclude={"ssh"})
+    api["token"]["secret"] = {REFERENCE: api["token"]["secret"]}
+    return {CLUSTER: Endpoint(CLUSTER, api=api), **found}
+
+
+def _endpoint(site: Site, name: str, gateway: Gateway) -> Endpoint:
+    if gateway.mode == "lxc" and site.proxmox:
+        ssh = site.proxmox.ssh
+        return Endpoint(
+            name, user=ssh.user, port=ssh.port, identity=ssh.identity, config=ssh.config, sudo=ssh.sudo, guest=name
+        )
+    return Endpoint(
+        name=name,
+        local=gateway.connection == "local",
+        host=gateway.host or name,
+        user=gateway.ssh.user,
+        port=gateway.ssh.port,
+        identity=gateway.ssh.identity,
+        config=gateway.ssh.config,
+        sudo=gateway.ssh.sudo,
+    )
+
+
+def observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple[dict[str, Live], list[Hazard]]:
+    """One round trip to every gateway at once; one more where a peer tells of a gateway that was dropped."""
+    keys: dict[str, dict[Key, Mapping[str, Any]]] = {target: {} for target in fleet.endpoints}
+    for item in wanted:
+        keys[item.target][item.key] = kinds()[item.kind].options(item)
+    live: dict[str, Live] = {}
+    hazards: list[Hazard] = []
+    read(fleet, keys, live, hazards)
+    for name in (name for name, seen in live.items() if seen.facts.get("absent")):
+        there = {item.key: kinds()[item.kind].blank(item) for item in wanted if item.target == name}
+        live[name] = replace(live[name], states={key: state for key, state in there.items() if state is not None})
+    known = {name: Endpoint(**data) for seen in live.values() for name, data in seen.peers.items()}
+    known |= {name: Endpoint(**data) for name, data in runs.peers(fleet.site).items()}
+    unknown = [name for name in options.forget if name not in known]
+    if unknown:
+        raise Refused(Trouble(f"--forget {unknown[0]}: the site has no such gateway that was dropped"))
+    dropped = {name: endpoint for name, endpoint in known.items() if name not in keys and name not in options.forget}
+    addresses = {endpoint.address for endpoint in fleet.endpoints.values()}
+    moved = [name for name, at in dropped.items() if at.address in addresses]
+    for name in moved:
+        del dropped[name]  # the gateway was renamed: its inventory has just been read
+    fleet.endpoints.update(dropped)
+    read(fleet, {name: {} for name in dropped}, live, hazards, "; --forget {} drops it from the site")
+    return live, hazards
+
+
+def read(
+    fleet: Fleet,
+    keys: Mapping[str, Mapping[Key, Mapping[str, Any]]],
+    live: dict[str, Live],
+    hazards: list[Hazard],
+    way_out: str = "",
+) -> None:
+    troubles = []
+    for target, answer in fleet.each(list(keys), lambda target: fleet.read(target, keys[target])).items():
+        if isinstance(answer, Absent | Asleep):
+            live[target] = Live({"asleep": isinstance(answer, Asleep), "absent": isinstance(answer, Absent)})
+        elif isinstance(answer, ChannelError):
+            hint = answer.hint + way_out.format(target)
+            troubles.append(Trouble(answer.summary, hint, answer.detail, f"gateway.{target}"))
+        elif isinstance(answer, MissingSecret):
+            troubles.append(Trouble(answer.summary, answer.hint, "", f"gateway.{target}"))
+        else:
+            live[target], errors = answer
+            hazards += [
+                Hazard(f"{target}:{key.name}", words["summary"], words["hint"]) for key, words in errors.items()
+            ]
+    if troubles:
+        raise Refused(*dict.fromkeys(troubles))
+
+
+def check(fleet: Fleet, site: Site, made: Plan, live: Mapping[str, Live]) -> list[Hazard]:
+    """testparm's opinion of what would be written, before anything is."""
+    texts: dict[str, str] = {}
+    for name, gateway in site.gateways.items():
+        new = [
+            change
+            for change in made.changes
+            if change.target == name and change.resource and change.kind in ("samba.share", "samba.config")
+        ]
+        if new and live[name].facts.get("samba"):
+            body = [config.content(site, name, gateway).replace("include = registry", "")]
+            for change in new:
+                if change.kind == "samba.share" and change.resource:
+                    lines = "".join(f"   {key} = {value}\n" for key, value in change.after["params"].items())
+                    body.append(f"[{change.resource.key.name}]\n{lines}")
+            texts[name] = "\n".join(body)
+    found = []
+    for target, answer in fleet.each(list(texts), lambda name: fleet.ask(name, "check", text=texts[name])).items():
+        if isinstance(answer, Exception):
+            raise Refused(Trouble(str(answer), address=f"gateway.{target}"))
+        found += [
+            Hazard(f"samba.config.{target}", f"testparm: {line}", "correct the option; see smb.conf(5)")
+            for line in answer
+        ]
+    return found
