@@ -4,13 +4,33 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lab.published import violations
 from lab.site import Site
 
+from smbplan.drivers.pve.client import Client
 from smbplan.lab import Lab
+from smbplan.lab.state import State
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def requests_follow_the_published_schema(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever smbplan asks of a cluster in any test; one that plays 8.4 is held to what 8.4 knows."""
+    wrong: list[str] = []
+    real = Client._request
+
+    def request(self: Client, method: str, path: str, params: dict[str, Any]) -> Any:
+        lab = self.access.ca_file.split("/")[4] if "/smbplan/lab/" in self.access.ca_file else ""
+        wrong.extend(violations(method, path, params, State(lab).dialect() if lab else "9.1"))
+        return real(self, method, path, params)
+
+    monkeypatch.setattr(Client, "_request", request)
+    yield
+    assert wrong == []
 
 
 @pytest.fixture(scope="session")
