@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .core import SMB_CONF, Refused, read_text, run, samba_settings
 
 PROBE = ".smbplan-probe"
 CONTENT = b"smbplan"
+LISTEN = 20.0  # seconds that smbd has to open its port
 RANK = ("write", "read", "none")  # the order of a proof
 
 
@@ -160,7 +162,18 @@ def _connect(share: str, who: dict[str, Any], encrypted: bool) -> Any:
 
 
 def _address() -> str:
-    """Where smbd listens on this host: `interfaces` may leave out the loopback. proc_net_tcp(5)"""
+    """Where smbd listens on this host, which on a busy one may take a while after its start.
+
+    `interfaces` may leave out the loopback.
+    """
+    deadline = time.monotonic() + LISTEN
+    while not (found := _listening()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return "127.0.0.1" if not found or {"127.0.0.1", "0.0.0.0", "::"} & set(found) else found[0]
+
+
+def _listening() -> list[str]:
+    """The addresses on which port 445 is open. proc_net_tcp(5)"""
     found = []
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         for row in (read_text(Path("/proc/net", table)) or "").splitlines()[1:]:
@@ -169,7 +182,7 @@ def _address() -> str:
             if int(port, 16) == 445 and words[3] == "0A":  # listening
                 parts = [bytes.fromhex(local[at : at + 8])[::-1] for at in range(0, len(local), 8)]
                 found.append(socket.inet_ntop(family, b"".join(parts)))
-    return "127.0.0.1" if not found or {"127.0.0.1", "0.0.0.0", "::"} & set(found) else found[0]
+    return found
 
 
 def _running() -> bool:
