@@ -9,7 +9,7 @@ from smbplan.engine.step import Nature
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Gateway, Site
 
-CLUSTER = "proxmox:"  # the target; no gateway can have this name
+CLUSTER = "@proxmox"  # the target; no gateway can have this name
 TAG = "smbplan"
 PLACED = ("vmid", "node", "storage")  # chosen when it is created
 FIXED = ("unprivileged", "nesting")

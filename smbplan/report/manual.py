@@ -37,6 +37,7 @@ def _deletion(type_: str, name: str) -> list[str]:
         "directory": [f"rm -r {gone}"],
         "subvolume": [f"! test -d {gone}/.snapshots || {each}", f"btrfs subvolume delete {gone}"],
         "dataset": [f"zfs destroy -r {name}"],
+        "volume": [f"pct config {_guest(name.partition(':')[0])}  # delete its unused volume"],
     }[type_]
 
 
@@ -123,7 +124,41 @@ def _service(name: str, before: Any, after: Any) -> list[str]:
     ]
 
 
+def _guest(gateway: str) -> str:
+    """The id of a container, on the node where it is."""
+    return f"$(pct list | awk '$NF == \"{gateway}\" {{print $1}}')"
+
+
+def _container(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"pct stop {_guest(name)}; pct destroy {_guest(name)}"]
+    if before is None:
+        return [f"# container {name} was removed; smbplan apply makes it anew, without its volumes"]
+    plain = ("hostname", "cores", "memory", "swap", "onboot", "protection")
+    changed = [f"--{key} {shlex.quote(str(_number(after[key])))}" for key in plain if after[key] != before.get(key)]
+    return [f"pct set {_guest(name)} {' '.join(changed)}"] if changed else []
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
+
+
+def _volume(name: str, before: Any, after: Any) -> list[str]:
+    gateway, _, path = name.partition(":")
+    if after is not None:
+        return [f"pct config {_guest(gateway)}  # the volume at {path} keeps its size"]
+    key = f"$(pct config {_guest(gateway)} | awk -F: '/mp={path.replace('/', '.')}(,|$)/ {{print $1}}')"
+    return [f"pct set {_guest(gateway)} --delete {key}  # then the unused volume that is left"]
+
+
+def _power(name: str, before: Any, after: Any) -> list[str]:
+    return [f"pct {'stop' if after is None else 'start'} {_guest(name)}"]
+
+
 RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
+    "container": _container,
+    "volume": _volume,
+    "power": _power,
     "directory": _path,
     "subvolume": _subvolume,
     "dataset": _dataset,

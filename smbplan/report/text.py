@@ -10,6 +10,7 @@ from smbplan.engine.kind import Action, Change, Hazard, Kinds
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Location
 from smbplan.engine.step import Call, Nature, Status, Step
+from smbplan.kinds.container import CLUSTER
 from smbplan.report import manual
 from smbplan.report.terminal import columns, explained, indented, paint, plural, safe
 from smbplan.report.words import STYLES, SYMBOLS, nature, notes, rows
@@ -68,7 +69,8 @@ def body(made: Plan, kinds: Kinds, colour: bool = False, view: View = "plan") ->
         parts.append("What is live differs from what is defined (live → as defined).")
     ordered = sorted(made.changes, key=lambda item: (item.target, unit(item), item.address))
     for target, of_target in groupby(ordered, key=lambda item: item.target):
-        parts.append(paint(f"Gateway {safe(target)}", "bold", colour))
+        title = "Proxmox VE" if target == CLUSTER else f"Gateway {safe(target)}"
+        parts.append(paint(title, "bold", colour))
         for name, of_unit in groupby(of_target, key=unit):
             lines = [paint(f"  {safe(name).replace('.', ' ', 1)}", "dim", colour)] if name else []
             parts.append("\n".join([*lines, *(_change(item, kinds, colour, view) for item in of_unit)]))
