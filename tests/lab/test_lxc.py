@@ -98,6 +98,12 @@ def test_three_gateways_come_serve_drift_and_go(site: Site) -> None:
     assert site.differences() == []
     assert "news" in smb(site, "office", "bob", "letters", "get n -")
 
+    site.shell("pve1", f"pct stop {number}; pct set {number} --delete mp0; pct start {number}")
+    assert {"create lxc.volume.letters", "create lxc.volume.minutes"} & set(site.differences())
+    site.applied()
+    assert site.differences() == []
+    assert "news" in smb(site, "office", "bob", "letters", "get n -"), "its volume is mounted again, and no new one"
+
     number = vmid(site, "archive", "pve3")
     site.shell("pve3", f"pct stop {number}; pct migrate {number} pve1")
     site.shell("pve1", f"pct start {number}")

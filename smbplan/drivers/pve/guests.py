@@ -66,9 +66,12 @@ class Guests:
         """The container of a gateway, as it is now."""
         return self.find().get(name)
 
-    def tell(self, guest: Guest, records: Mapping[str, Any], **changes: Any) -> None:
+    def tell(
+        self, guest: Guest, records: Mapping[str, Any], volumes: Mapping[str, Any] | None = None, **changes: Any
+    ) -> None:
         """Set some of its configuration together with what smbplan keeps in it, unless somebody changed it."""
         told = {**guest.told, "records": {key: value for key, value in records.items() if value is not None}}
+        told |= {"volumes": volumes} if volumes is not None else {}
         description = config.described(guest.config, told)
         digest = guest.config.get("digest")
         self.client.put(f"{guest.path}/config", description=description, digest=digest, **changes)
@@ -218,22 +221,40 @@ class Setter:
 
     def _volume(self, op: Mapping[str, Any], now: Any) -> None:
         guest, after = self._there(), op["after"]
-        mounts = config.mounts(guest.config)
         if after is None:
-            key = now["key"]
-            self.guests.tell(guest, self.records, delete=key)
-            self._free(now["id"])
+            found = guest.told.get("volumes", {}).get(now["path"], {}).get("found")
+            self.guests.tell(guest, self.records, delete=now["key"])
+            if not found or op["options"].get("delete_data"):
+                self._free(now["id"])
             return
         if now is None:
             key = next(f"mp{number}" for number in range(256) if f"mp{number}" not in guest.config)
-            volume = f"{after['volume']}:{config.gibibytes(after['size'])}"
+            spare = self._spare(after["path"])
+            volume = spare or f"{after['volume']}:{config.gibibytes(after['size'])}"
         else:
-            key, volume = mounts[after["path"]]["key"], now["id"]
+            key, volume, spare = now["key"], now["id"], ""
         pairs = {"volume": volume, "mp": after["path"], "backup": after["backup"], "ro": after["readonly"] or None}
         size = f"{now['size'] >> 20}M" if now else None
-        self.guests.tell(guest, self.records, **{key: config.text({**pairs, "size": size}, "volume")})
-        if now is not None and after["size"] > now["size"]:
+        self.guests.tell(guest, self.records, None, **{key: config.text({**pairs, "size": size}, "volume")})
+        if now is None:
+            self._remember(after["path"], bool(spare))
+        elif after["size"] > now["size"]:
             self._grow(key, after["size"])
+
+    def _spare(self, path: str) -> str:
+        """The volume that was mounted there before somebody took it off: its data is what the share has."""
+        guest = self._there()
+        known = guest.told.get("volumes", {}).get(path, {}).get("id", "")
+        unused = {value for key, value in guest.config.items() if key.startswith("unused")}
+        return str(known) if known in unused else ""
+
+    def _remember(self, path: str, found: bool) -> None:
+        """Which volume a mount point has got; one that was found is not deleted when the step is undone."""
+        guest = self.guests.fresh(self.gateway)
+        mount = config.mounts(guest.config).get(path) if guest else None
+        if guest and mount:
+            volumes = {**guest.told.get("volumes", {}), path: {"id": mount["id"], "found": found}}
+            self.guests.tell(guest, self.records, volumes=volumes)
 
     def _free(self, volume: str) -> None:
         """A volume that was detached stands as `unusedN` until that is deleted, too."""
