@@ -274,12 +274,14 @@ class Execution:
         notes = []
         for (step, forward), result in zip(batch, results, strict=True):
             problem = Problem(step.id, step.address, result.summary, result.detail, result.hint)
-            earlier = self._unsure.get(step.id)
-            status = self._verdict_of(step, forward, result, problem)
+            probed, earlier = step.id in self._unsure, self._unsure.pop(step.id, None)
+            status = self._verdict_of(step, forward, result, probed)
             if status is None:
+                self._unsure[step.id] = None if result.lost else problem
                 continue
-            if not result.ok:
+            if earlier or not result.ok:
                 self._outcome.problems.append(earlier or problem)
+            self._status[step.id] = status  # before its units fail: a step without effect pins nothing any more
             if status in (Status.FAILED, Status.CANCELLED):
                 self._fail(step.units)
             if status is Status.STRANDED:
@@ -290,18 +292,14 @@ class Execution:
             notes.append((step, status, result.summary, result.detail))
         self._note(notes)
 
-    def _verdict_of(self, step: Step, forward: bool, result: Result, problem: Problem) -> Status | None:
+    @staticmethod
+    def _verdict_of(step: Step, forward: bool, result: Result, probed: bool) -> Status | None:
         """What a result makes of its step. None: that has to be found out first."""
-        probed, earlier = step.id in self._unsure, self._unsure.pop(step.id, None)
         if result.ok:
-            if earlier:
-                self._outcome.problems.append(earlier)
             return Status.DONE if forward else Status.UNDONE
         if result.untouched and forward:
-            self._status[step.id] = Status.CANCELLED  # its pins are lost before its units fail
             return Status.CANCELLED
         if step.nature is Nature.IRREVERSIBLE and not probed:
-            self._unsure[step.id] = None if result.lost else problem
             return None
         return Status.FAILED if forward and not probed else Status.STRANDED
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
+from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
 from smbplan.kinds.names import shares_of
@@ -60,16 +60,9 @@ class Container(Kind):
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource
-        if item is None or change.action is Action.CREATE or change.before is None:
+        if item is None or change.before is None:
             return
-        asked, has = item.desired["disk"], change.before["disk"]
-        if asked is not None and asked < has:
-            yield Hazard(
-                change.address,
-                f"its root disk would shrink from {has >> 20} MiB to {asked >> 20} MiB, which Proxmox can't do",
-                "write the size that it has, or a larger one",
-                origin=item.origin,
-            )
+        yield from shrinking(change, "its root disk", item.desired["disk"], change.before["disk"])
         for name in FIXED:
             if change.before[name] != item.desired[name]:
                 yield Hazard(
@@ -78,6 +71,17 @@ class Container(Kind):
                     "change it with pct on its node, or remove the container first (its volumes can be kept)",
                     origin=item.origin,
                 )
+
+
+def shrinking(change: Change, what: str, asked: int, has: int) -> Iterator[Hazard]:
+    """A disk (in bytes) that would have to become smaller."""
+    if asked < has:
+        yield Hazard(
+            change.address,
+            f"{what} would shrink from {has >> 20} MiB to {asked >> 20} MiB, which Proxmox can't do",
+            "write the size that it has, or a larger one",
+            origin=change.resource.origin if change.resource else None,
+        )
 
 
 KIND = Container()

@@ -29,14 +29,7 @@ class Volume(Kind):
         item = change.resource
         if item is None or change.before is None:
             return
-        asked, has = item.desired["size"], change.before["size"] or 0
-        if asked < has:
-            yield Hazard(
-                change.address,
-                f"the volume would shrink from {has >> 20} MiB to {asked >> 20} MiB, which Proxmox can't do",
-                "write the size that it has, or a larger one",
-                origin=item.origin,
-            )
+        yield from container.shrinking(change, "the volume", item.desired["size"], change.before["size"] or 0)
         if item.desired["volume"] != change.before["volume"]:
             yield Hazard(
                 change.address,

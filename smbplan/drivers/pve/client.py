@@ -12,6 +12,7 @@ from smbplan.drivers.pve import errors
 
 TIMEOUT = 60.0  # seconds for one request; what takes longer is a task. Failed logins are answered late on purpose
 PORT = 8006
+AT_ONCE = 40  # connections that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,13 @@ class Access:
 
 
 class Client:
-    """Safe for several threads: each has a session of its own, whose connection stays open."""
+    """Safe for several threads, which share connections that stay open."""
 
     def __init__(self, access: Access, counts: Counts | None = None) -> None:
         self.access = access
         self.counts = counts or Counts()
-        self._own = threading.local()
+        self._root: Any = None  # proxmoxer's
+        self._own = threading.local()  # the last error's body
         self._guard = threading.Lock()
 
     def get(self, path: str, **params: Any) -> Any:
@@ -82,13 +84,10 @@ class Client:
                 self.counts.seconds += time.monotonic() - start
 
     def _api(self) -> Any:
-        """proxmoxer's root object of this thread."""
-        if not hasattr(self._own, "api"):
-            self._own.answer = {}
-            self._own.api = self._connect()
-            with self._guard:
-                self.counts.connections += 1
-        return self._own.api
+        with self._guard:
+            if self._root is None:
+                self._root = self._connect()
+            return self._root
 
     def _connect(self) -> Any:
         from proxmoxer import ProxmoxAPI
@@ -108,8 +107,7 @@ class Client:
             timeout=TIMEOUT,
         )
         session = api._store["session"]  # proxmoxer has no other way to a session's adapters and hooks
-        if access.fingerprint:
-            session.mount("https://", _pinned(access.fingerprint))
+        session.mount("https://", _adapter(access.fingerprint))
         session.hooks["response"].append(self._note)
         return api
 
@@ -118,6 +116,7 @@ class Client:
         with self._guard:
             self.counts.sent += len(response.request.body or "") + len(response.request.path_url)
             self.counts.received += len(response.content)
+            self.counts.connections = _opened(response.connection)
         body: Any = {}
         if response.status_code >= 400:
             try:
@@ -127,12 +126,18 @@ class Client:
         self._own.answer = body if isinstance(body, dict) else {}
 
 
-def _pinned(fingerprint: str) -> Any:
-    """An adapter that trusts one certificate and no other."""
+def _adapter(fingerprint: str) -> Any:
+    """Keeps a connection for each request that is under way; with a fingerprint it trusts that certificate only."""
     from requests.adapters import HTTPAdapter
 
-    class Pinned(HTTPAdapter):
+    class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, assert_fingerprint=fingerprint, **options)
+            super().init_poolmanager(*args, assert_fingerprint=fingerprint or None, **options)
 
-    return Pinned()
+    return Adapter(pool_maxsize=AT_ONCE)
+
+
+def _opened(adapter: Any) -> int:
+    """The connections that an adapter has made so far."""
+    pools = adapter.poolmanager.pools
+    return sum(pools[key].num_connections for key in pools.keys())  # noqa: SIM118 - it can't be iterated

@@ -1,5 +1,6 @@
 """A cluster as a target: it is read and set as every other target is, by requests to its API."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,7 +9,7 @@ from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.channel import ChannelError, Counts
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import Unreachable
-from smbplan.drivers.pve.guests import Guests, Setter, agrees, state
+from smbplan.drivers.pve.guests import Guest, Guests, Setter, agrees, state
 
 WORKERS = 30  # containers that change at a time; the nodes queue what is too much for them
 
@@ -27,8 +28,11 @@ class Cluster:
     def __init__(self, client: Client, site: str) -> None:
         self.guests = Guests(client, site)
         self.counts: Counts = client.counts
-
-    version = ""
+        self.version = ""
+        self._last: Mapping[str, Guest] = {}  # as the last search found them
+        self._searches = 0  # that were begun
+        self._nodes: dict[str, str] = {}  # addresses
+        self._guard = threading.Lock()
 
     def open(self) -> None:
         """Raises ApiError."""
@@ -42,14 +46,33 @@ class Cluster:
 
     def place(self, gateway: str) -> tuple[str, int]:
         """Address of the node, and vmid. Raises Absent or Asleep."""
-        guest = self.guests.fresh(gateway)
+        guest = self._found(gateway)
         if guest is None:
             raise Absent(f"gateway {gateway} has no container yet")
         if not guest.running:
             raise Asleep(f"the container of {gateway} ({guest.vmid} on {guest.node}) does not run")
-        rows = self.guests.client.get("cluster/status")
-        address = next((row.get("ip") for row in rows if row["type"] == "node" and row["name"] == guest.node), None)
-        return address or guest.node, guest.vmid
+        return self._nodes.get(guest.node) or guest.node, guest.vmid
+
+    def _found(self, gateway: str) -> Guest | None:
+        """A container that was running when it was seen last, or else as it is now.
+
+        Of many that ask at once, one searches for all: each takes what was begun after it asked.
+        """
+        asked = self._searches
+        with self._guard:
+            guest = self._last.get(gateway)
+            if self._searches == asked and not (guest and guest.running):
+                self._search()
+            if not self._nodes:
+                rows = self.guests.client.get("cluster/status")
+                self._nodes = {row["name"]: row["ip"] for row in rows if row["type"] == "node" and row.get("ip")}
+            return self._last.get(gateway)
+
+    def _search(self) -> Mapping[str, Guest]:
+        """With the guard held."""
+        self._searches += 1
+        self._last = self.guests.find()
+        return self._last
 
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
         """Raises ApiError."""
@@ -57,7 +80,8 @@ class Cluster:
         return verbs[verb](arguments) if verb in verbs else None
 
     def _read(self, request: Mapping[str, Any]) -> Any:
-        found = self.guests.find()
+        with self._guard:
+            found = self._search()
         keys = {(type_, name) for type_, name, _ in request["keys"]}
         records: dict[str, Any] = {}
         for guest in found.values():
@@ -75,29 +99,37 @@ class Cluster:
         for number, op in enumerate(ops):
             lanes.setdefault(str(op.get("name", "")).partition(":")[0], []).append(number)
         answers: list[Any] = [None] * len(ops)
+        try:
+            with self._guard:
+                found = self._search()
+        except ChannelError as error:
+            return [_failed(error)] * len(ops)
 
         def work(gateway: str) -> None:
-            for number in lanes[gateway]:
-                answers[number] = self._answer(gateway, ops[number])
+            first, *others = lanes[gateway]
+            answers[first] = self._answer(gateway, ops[first], lambda: found.get(gateway))
+            for number in others:
+                answers[number] = self._answer(gateway, ops[number], lambda: self._now(gateway, found.get(gateway)))
 
         with ThreadPoolExecutor(min(WORKERS, max(1, len(lanes)))) as pool:
             list(pool.map(work, lanes))
         return answers
 
-    def _answer(self, gateway: str, op: Mapping[str, Any]) -> Any:
-        try:
-            self._move(gateway, op)
-            return {"ok": None}
-        except (Untouched, Unreachable) as error:
-            return {"error": _words(error), "untouched": True}
-        except (Refused, ChannelError) as error:
-            return {"error": _words(error)}
+    def _now(self, gateway: str, known: Guest | None) -> Guest | None:
+        """After another operation on the container, or its creation."""
+        return self.guests.again(known) if known else self.guests.find().get(gateway)
 
-    def _move(self, gateway: str, op: Mapping[str, Any]) -> None:
+    def _answer(self, gateway: str, op: Mapping[str, Any], look: Callable[[], Guest | None]) -> Any:
+        try:
+            self._move(gateway, op, look())
+            return {"ok": None}
+        except (Refused, ChannelError) as error:
+            return _failed(error)
+
+    def _move(self, gateway: str, op: Mapping[str, Any], guest: Guest | None) -> None:
         """Compare and set, as the agent does on its host."""
         if "type" not in op:
             raise Untouched(f"a cluster can't {op['call']}")
-        guest = self.guests.fresh(gateway)
         now, setter = state(guest, op["type"], op["name"]), Setter(self.guests, gateway, guest)
         if agrees(now, op["after"]):
             setter.note(op)
@@ -120,5 +152,7 @@ def cluster(api: Mapping[str, Any], site: str, counts: Counts) -> Cluster:
     return Cluster(Client(access, counts), site)
 
 
-def _words(error: Refused | ChannelError) -> dict[str, str]:
-    return {"summary": error.summary, "detail": error.detail, "hint": error.hint}
+def _failed(error: Refused | ChannelError) -> dict[str, Any]:
+    """The answer to an operation that failed."""
+    words = {"summary": error.summary, "detail": error.detail, "hint": error.hint}
+    return {"error": words, **({"untouched": True} if isinstance(error, Untouched | Unreachable) else {})}

@@ -13,7 +13,6 @@ from typing import Any
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 COMMENT = re.compile(r"\n*<!-- smbplan (\{.*?\}) -->\n*", re.DOTALL)
-TAG = "smbplan"
 # Ours on the left; a key that is absent from a network has PVE's default.
 NETWORK = {
     "bridge": "bridge", "vlan": "tag", "address": "ip", "gateway": "gw", "address6": "ip6", "gateway6": "gw6",

@@ -13,6 +13,7 @@ from smbplan.drivers.pve.errors import ApiError, Denied
 SHUTDOWN = 60  # seconds that a container has to end by itself
 RACES = 20  # ids that others may take before us
 READERS = 8  # requests at a time
+KIND = "lxc.container."  # before the gateway in the mark
 PLAIN = ("hostname", "nameserver", "searchdomain", "startup", "cores", "memory", "swap", "onboot", "protection")
 
 
@@ -45,13 +46,19 @@ class Guests:
         rows = [row for row in self.client.get("cluster/resources", type="vm") if row["type"] == "lxc"]
         with ThreadPoolExecutor(READERS) as pool:
             guests = [guest for guest in pool.map(self._read, rows) if guest]
-        found = {}
-        for guest in guests:
-            mark = config.unsealed(guest.told.get("mark"), guest.vmid) or ""
-            site, _, address = mark.partition("/")
-            if site == self.site and address.startswith("lxc.container."):
-                found[address.removeprefix("lxc.container.")] = guest
-        return found
+        return {name: guest for guest in guests if (name := self._gateway(guest))}
+
+    def again(self, guest: Guest) -> Guest | None:
+        """The same container as it is now, wherever it has migrated to; two requests."""
+        rows = self.client.get("cluster/resources", type="vm")
+        now = next((self._read(row) for row in rows if int(row.get("vmid", 0)) == guest.vmid), None)
+        return now if now and self._gateway(now) == self._gateway(guest) else None
+
+    def _gateway(self, guest: Guest) -> str:
+        """The gateway of our site that the container is, by its mark; "" for all others."""
+        mark = config.unsealed(guest.told.get("mark"), guest.vmid) or ""
+        site, _, address = mark.partition("/")
+        return address.removeprefix(KIND) if site == self.site and address.startswith(KIND) else ""
 
     def _read(self, row: Mapping[str, Any]) -> Guest | None:
         try:
@@ -61,10 +68,6 @@ class Guests:
                 return None  # removed meanwhile, or none of ours: we may read what we own
             raise
         return Guest(row["node"], int(row["vmid"]), row.get("status") == "running", told)
-
-    def fresh(self, name: str) -> Guest | None:
-        """The container of a gateway, as it is now."""
-        return self.find().get(name)
 
     def tell(
         self, guest: Guest, records: Mapping[str, Any], volumes: Mapping[str, Any] | None = None, **changes: Any
@@ -250,7 +253,7 @@ class Setter:
 
     def _remember(self, path: str, found: bool) -> None:
         """Which volume a mount point has got; one that was found is not deleted when the step is undone."""
-        guest = self.guests.fresh(self.gateway)
+        guest = self.guests.again(self._there())
         mount = config.mounts(guest.config).get(path) if guest else None
         if guest and mount:
             volumes = {**guest.told.get("volumes", {}), path: {"id": mount["id"], "found": found}}
@@ -258,7 +261,7 @@ class Setter:
 
     def _free(self, volume: str) -> None:
         """A volume that was detached stands as `unusedN` until that is deleted, too."""
-        guest = self.guests.fresh(self.gateway)
+        guest = self.guests.again(self._there())
         for key, value in guest.config.items() if guest else ():
             if key.startswith("unused") and value == volume:
                 self.client.put(f"{self._there().path}/config", delete=key)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from smbplan.lab.pve import guestconf
+
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 DEFAULT_MAP = (("u", 0, 100000, 65536), ("g", 0, 100000, 65536))
 NUMBERED = re.compile(r"(net|mp)(\d+)")
@@ -99,16 +101,5 @@ def read(root: Path, node: str, vmid: int) -> Guest:
         text = path.read_text()
     except FileNotFoundError:
         raise ContainerError(f"Configuration file 'nodes/{node}/lxc/{vmid}.conf' does not exist") from None
-    values: dict[str, str] = {}
-    raw: list[tuple[str, str]] = []
-    for line in text.splitlines():
-        if line.startswith("["):
-            break
-        key, colon, value = line.partition(":")
-        if not colon or line.startswith("#"):
-            continue
-        if key.startswith("lxc."):
-            raw.append((key.strip(), value.strip()))
-        else:
-            values[key.strip()] = value.strip()
-    return Guest(vmid, values, tuple(raw))
+    config = guestconf.parse(text)
+    return Guest(vmid, config.values, tuple(config.raw))

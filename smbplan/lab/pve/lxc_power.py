@@ -56,7 +56,7 @@ def _stop(site: Site, vmid: int, log: tasks.Log) -> None:
 def _shutdown(site: Site, vmid: int, timeout: int, force: bool, log: tasks.Log) -> None:
     try:
         site.backend.shutdown(vmid, timeout, log)
-    except Exception:
+    except Exception:  # whatever keeps it from going down by itself
         if not force:
             raise
         site.backend.stop(vmid, log)

@@ -90,7 +90,7 @@ def status(site: Site, storage: Storage) -> dict[str, Any]:
         try:
             total, used, free = site.backend.storage(storage)
             active = 1
-        except Exception:
+        except Exception:  # pvestatd shows a storage that fails as inactive, whatever the reason
             active = 0
     return {
         "type": storage["type"],
