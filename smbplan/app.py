@@ -101,7 +101,8 @@ def _placed(item: Resource, loaded: Loaded) -> Resource:
     from smbplan.engine.resource import Location
 
     section, _, name = item.unit.partition(".")
-    where = ("shares", name) if section == "share" else ("gateways", item.target)
+    gateway = next((each for each in loaded.site.gateways if item.address.endswith(f".{each}")), item.target)
+    where = ("shares", name) if section == "share" else ("gateways", gateway)
     where = (SECTIONS[item.kind], item.key.name) if item.kind in SECTIONS else where
     return replace(item, origin=Location(*loaded.source.where(where, key=True)))
 

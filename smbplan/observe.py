@@ -12,7 +12,7 @@ from smbplan.engine.kind import Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import config, kinds
+from smbplan.kinds import config, container, ids, kinds
 from smbplan.kinds.container import CLUSTER
 from smbplan.spec.model import Gateway, Site
 from smbplan.store import runs
@@ -24,25 +24,26 @@ def endpoints(site: Site) -> dict[str, Endpoint]:
         return found
     api = site.proxmox.model_dump(exclude_none=True, exclude={"ssh"})
     api["token"]["secret"] = {REFERENCE: api["token"]["secret"]}
-    return {CLUSTER: Endpoint(CLUSTER, api=api), **found}
+    ssh = site.proxmox.ssh.model_dump()
+    nodes = {host: Endpoint(host, node=node, **ssh) for host, node in _nodes(site).items()}
+    return {CLUSTER: Endpoint(CLUSTER, api=api, **ssh), **nodes, **found}
+
+
+def _nodes(site: Site) -> dict[str, str]:
+    """{target: node} of the nodes below containers on which something is to be set."""
+    found = {name: gateway.node for name, gateway in site.gateways.items() if gateway.mode == "lxc" and gateway.node}
+    return {
+        container.host(site, name): node
+        for name, node in found.items()
+        if container.binds(site, name) or ids.own(site, name)
+    }
 
 
 def _endpoint(site: Site, name: str, gateway: Gateway) -> Endpoint:
     if gateway.mode == "lxc" and site.proxmox:
-        ssh = site.proxmox.ssh
-        return Endpoint(
-            name, user=ssh.user, port=ssh.port, identity=ssh.identity, config=ssh.config, sudo=ssh.sudo, guest=name
-        )
-    return Endpoint(
-        name=name,
-        local=gateway.connection == "local",
-        host=gateway.host or name,
-        user=gateway.ssh.user,
-        port=gateway.ssh.port,
-        identity=gateway.ssh.identity,
-        config=gateway.ssh.config,
-        sudo=gateway.ssh.sudo,
-    )
+        return Endpoint(name, guest=name, **site.proxmox.ssh.model_dump())
+    here = gateway.connection == "local"
+    return Endpoint(name, local=here, host=gateway.host or name, **gateway.ssh.model_dump())
 
 
 def observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple[dict[str, Live], list[Hazard]]:

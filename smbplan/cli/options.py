@@ -9,7 +9,15 @@ import typer
 if TYPE_CHECKING:
     from smbplan.engine.kind import Options
 
-GUARDRAILS = ("acl-widening", "many-deletes", "many-updates", "path-move", "prevent-destroy")
+GUARDRAILS = (
+    "acl-widening",
+    "id-map",
+    "many-deletes",
+    "many-updates",
+    "path-move",
+    "prevent-destroy",
+    "unmapped-ids",
+)
 
 
 class WrongUsage(Exception):

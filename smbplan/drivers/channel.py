@@ -73,12 +73,13 @@ class Endpoint:
     sudo: bool = False
     api: Mapping[str, Any] | None = None  # a cluster: spec.proxmox.Proxmox as JSON, with references to its secrets
     guest: str = ""  # the gateway whose container this is; where it is, the cluster knows
+    node: str = ""  # the name of a cluster's node; its address, the cluster knows
     container: int | None = None  # its id, when that is known; `host` is its node then
 
     @property
     def address(self) -> tuple[Any, ...]:
         """Two endpoints with one address are one machine."""
-        return (self.host or self.name, self.port, self.local, self.guest)
+        return (self.host or self.name, self.port, self.local, self.guest, self.node)
 
     def command(self) -> list[str]:
         python = ["python3", "-u", "-c", BOOT]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
@@ -55,13 +56,17 @@ class Fleet:
 
     def _made(self, endpoint: Endpoint, counts: Counts) -> "Channel | Cluster":
         if endpoint.api:
-            return cluster(self._secrets.resolve(endpoint.api), self.site, counts)
-        if endpoint.guest:
+            return cluster(self._secrets.resolve(endpoint.api), self.site, counts, partial(self._node, endpoint))
+        if endpoint.guest or endpoint.node:
             there = self.channel(CLUSTER)
             assert isinstance(there, Cluster)
-            host, vmid = there.place(endpoint.guest)
+            host, vmid = there.place(endpoint.guest) if endpoint.guest else (there.address(endpoint.node), None)
             endpoint = replace(endpoint, host=host, container=vmid)
         return self._connect(endpoint, counts)
+
+    def _node(self, api: Endpoint, address: str) -> Channel:
+        """For what the cluster itself has to do on a node."""
+        return self._connect(replace(api, api=None, host=address), self.counts[api.name])
 
     def each(self, targets: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:
         """What the call gives for each target, or the ChannelError or MissingSecret that it raised."""

@@ -7,7 +7,7 @@ from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
 from smbplan.kinds.names import shares_of
-from smbplan.spec.model import Gateway, Site
+from smbplan.spec.model import Gateway, Share, Site
 
 CLUSTER = "@proxmox"  # the target; no gateway can have this name
 TAG = "smbplan"
@@ -89,6 +89,18 @@ KIND = Container()
 
 def address(gateway: str) -> str:
     return f"{KIND.name}.{gateway}"
+
+
+def host(site: Site, gateway: str) -> str:
+    """The target on which the storage of a gateway's shares lies: itself, or the node below a container."""
+    found = site.gateways[gateway]
+    return f"{CLUSTER}:{found.node}" if found.mode == "lxc" else gateway
+
+
+def binds(site: Site, gateway: str) -> dict[str, Share]:
+    """The shares of a container whose storage is a folder of its node."""
+    lxc = site.gateways[gateway].mode == "lxc"
+    return {name: share for name, share in shares_of(site, gateway).items() if lxc and not share.storage.volume}
 
 
 def expand(site: Site) -> Iterator[Resource]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from smbplan.engine.resource import Resource
-from smbplan.kinds.directory import Directory, root
+from smbplan.kinds.directory import Directory, data
 from smbplan.spec.model import Site
 
 
@@ -17,4 +17,4 @@ KIND = Dataset()
 def expand(site: Site) -> Iterator[Resource]:
     for name, share in site.shares.items():
         if share.storage.zfs:
-            yield root(site, name, share, KIND, share.storage.zfs, {"quota": share.storage.quota or 0})
+            yield data(site, name, share, KIND, share.storage.zfs, {"quota": share.storage.quota or 0})

@@ -6,11 +6,11 @@ from typing import Any
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
-from smbplan.kinds import permissions
+from smbplan.kinds import container, ids, permissions
 from smbplan.kinds.names import address, groups_on, level, principals, shares_of, unit, users_on
 from smbplan.spec.model import Share, Site
 
-NO_STATE = ("recursive", "mounted")  # what a definition says besides
+NO_STATE = ("recursive", "mounted", "ids")  # what a definition says besides
 
 
 class Directory(Kind):
@@ -19,15 +19,16 @@ class Directory(Kind):
     name, title, object = "directory", "directory", "directory"
     marked = True
     uses = True
-    asked = frozenset({"deviating"})
+    asked = frozenset({"deviating", "unmapped"})
 
     def canonical(self, state: State) -> State:
         if state is None:
             return None
-        return {name: value for name, value in state.items() if name not in ("path", "empty")}
+        return {name: value for name, value in state.items() if name not in ("path", "empty", "unmapped")}
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
-        return super().complete({name: value for name, value in desired.items() if name not in NO_STATE}, live)
+        wanted = super().complete({name: value for name, value in desired.items() if name not in NO_STATE}, live)
+        return {**wanted, **(ids.owned(desired["ids"], live) if "ids" in desired else {})}
 
     def blank(self, resource: Resource) -> State:
         """The root of a new volume is there, and belongs to root."""
@@ -37,7 +38,8 @@ class Directory(Kind):
         return None if raw is None else {**raw, "empty": None}  # files come and go
 
     def options(self, resource: Resource) -> Mapping[str, Any]:
-        return {"recursive": True} if resource.desired.get("deviating") == 0 else {}
+        mapped = {"mapped": resource.desired["ids"]} if "ids" in resource.desired else {}
+        return {**mapped, **({"recursive": True} if resource.desired.get("deviating") == 0 else {})}
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         live = {name: value for name, value in live.items() if name not in self.asked}
@@ -72,6 +74,16 @@ class Directory(Kind):
                 "acl-widening",
                 change.resource.origin if change.resource else None,
             )
+        foreign = change.raw.get("unmapped") if change.raw else None
+        if foreign and change.resource:
+            yield Hazard(
+                change.address,
+                f"what lies in {change.resource.key.name} belongs to ids that the container does not have: {foreign}",
+                "chown it to 100000 plus the ids in the container, or write ids: same at the storage; "
+                "--allow unmapped-ids leaves it to nobody",
+                "unmapped-ids",
+                change.resource.origin,
+            )
 
 
 KIND = Directory()
@@ -79,12 +91,29 @@ KIND = Directory()
 
 def expand(site: Site) -> Iterator[Resource]:
     for name, share in site.shares.items():
+        if site.gateways[share.gateway].mode == "lxc":
+            yield root(site, name, share, KIND, share.storage.path, {"mounted": True})
         if share.storage.directory:
-            yield root(site, name, share, KIND, share.storage.directory, {})
-        if share.storage.volume:
-            yield root(site, name, share, KIND, share.storage.mount, {"mounted": True})
+            yield data(site, name, share, KIND, share.storage.directory, {})
         if share.homes:
             yield from _homes(site, name, share)
+
+
+def data(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mapping[str, Any]) -> Resource:
+    """Where the data of a share lies: on its gateway, or on the node below a container, for ids of that."""
+    if site.gateways[share.gateway].mode == "native":
+        return root(site, name, share, kind, key, extra)
+    return Resource(
+        below(site, name, share),
+        kind.name,
+        container.host(site, share.gateway),
+        Key(kind.object, key),
+        {**extra, **permissions.OPEN, "ids": ids.mapped(site, share.gateway)},
+        tuple(below(site, other, outer) for other, outer in _outer(site, share)),
+        unit(name),
+        share.prevent_destroy,
+        share.storage.on_destroy,
+    )
 
 
 def root(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mapping[str, Any]) -> Resource:
@@ -104,16 +133,30 @@ def root(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mappi
 
 def _around(site: Site, share: Share) -> Iterator[str]:
     """The storage of other shares that this one lies in; it has to be there first."""
+    return (storage(site, name, other) for name, other in _outer(site, share))
+
+
+def _outer(site: Site, share: Share) -> Iterator[tuple[str, Share]]:
     if any(other.allow_overlap for other in (share, *site.shares.values())):
         for name, other in shares_of(site, share.gateway).items():
             if share.storage.path.startswith(other.storage.path + "/"):
-                yield storage(name, other)
+                yield name, other
 
 
-def storage(name: str, share: Share) -> str:
-    """The address of a share's storage."""
-    kind = "btrfs.subvolume" if share.storage.btrfs else "zfs.dataset" if share.storage.zfs else "directory"
-    return f"{kind}.{name}"
+def storage(site: Site, name: str, share: Share) -> str:
+    """The address of a share's storage, as its gateway has it."""
+    if site.gateways[share.gateway].mode == "lxc":
+        return f"{KIND.name}.{name}"
+    return f"{_kind(share)}.{name}"
+
+
+def below(site: Site, name: str, share: Share) -> str:
+    """The address of the storage of a container's share on the node."""
+    return f"{_kind(share)}.{name}@{site.gateways[share.gateway].node}"
+
+
+def _kind(share: Share) -> str:
+    return "btrfs.subvolume" if share.storage.btrfs else "zfs.dataset" if share.storage.zfs else KIND.name
 
 
 def home_users(site: Site, share: Share) -> list[str]:
@@ -122,7 +165,7 @@ def home_users(site: Site, share: Share) -> list[str]:
 
 def _homes(site: Site, name: str, share: Share) -> Iterator[Resource]:
     for user in home_users(site, share):
-        before = [storage(name, share)]
+        before = [storage(site, name, share)]
         if not site.users[user].external:
             before.append(address("user", share.gateway, user))
         yield Resource(

@@ -37,15 +37,18 @@ def expand(site: Site) -> Iterator[Resource]:
         if gateway.globals == "adopt":
             text = config.content(site, name, gateway)
             yield _file(f"file.{name}.globals", name, config.ADOPTED, text, packages, "")
-        scripts = {timer.command[0] for key, share in shares.items() for timer in schedule.timers(key, share)}
-        for path in sorted(scripts):
-            what = path.rsplit("/", 1)[1]
-            yield _file(f"file.{name}.{what}", name, path, render(f"{what}.sh.j2"), (), "", "0755")
-    for name, share in site.shares.items():
-        for timer in schedule.timers(name, share):
-            for what, (path, text) in timer.files().items():
-                after = (f"file.{share.gateway}.{timer.what}",)
-                yield _file(f"file.{name}.{what}", share.gateway, path, text, after, unit(name))
+    timers = [timer for name, share in site.shares.items() for timer in schedule.timers(site, name, share)]
+    for target, what in sorted({(timer.target, timer.what) for timer in timers}):
+        text = render(f"{what}.sh.j2")
+        yield _file(_script(target, what), target, schedule.script(what), text, (), "", "0755")
+    for timer in timers:
+        for what, (path, text) in timer.files().items():
+            after = (_script(timer.target, timer.what),)
+            yield _file(f"file.{timer.share}.{what}", timer.target, path, text, after, unit(timer.share))
+
+
+def _script(target: str, what: str) -> str:
+    return f"file.{target.removeprefix('@')}.{what}"
 
 
 def _file(

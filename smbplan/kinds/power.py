@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource
-from smbplan.kinds import container, volume
+from smbplan.kinds import bind, container, entry, idmap, ids, view, volume
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Site
 
@@ -26,7 +26,10 @@ def address(gateway: str) -> str:
 def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
         if gateway.mode == "lxc":
-            mounts = (volume.address(key) for key, share in shares_of(site, name).items() if share.storage.volume)
-            after = (container.address(name), *mounts)
+            shares = shares_of(site, name)
+            mounts = ((volume if share.storage.volume else bind).address(key) for key, share in shares.items())
+            entries = (entry.address(key) for key, share in shares.items() if view.folder(site, share))
+            map_ = (idmap.address(name),) if ids.own(site, name) else ()
+            after = (container.address(name), *map_, *mounts, *entries)
             key = Key(KIND.object, name)
             yield Resource(address(name), KIND.name, container.CLUSTER, key, {"running": True}, after)

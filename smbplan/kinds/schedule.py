@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from smbplan.spec.model import PreviousVersions, Recycle, Share
+from smbplan.kinds import container, view
+from smbplan.spec.model import PreviousVersions, Recycle, Share, Site
 from smbplan.templates import render
 
 UNITS = "/etc/systemd/system/"
@@ -15,6 +16,7 @@ class Timer:
     """A pair of units for one share."""
 
     share: str
+    target: str  # snapshots are taken where the data lies
     what: str  # snapshot, recycle
     calendar: str
     command: tuple[str, ...]
@@ -41,14 +43,17 @@ def recycle(share: Share) -> Recycle | None:
     return Recycle() if share.recycle is True else share.recycle or None
 
 
-def timers(name: str, share: Share) -> Iterator[Timer]:
+def timers(site: Site, name: str, share: Share) -> Iterator[Timer]:
     versions, bin_ = previous_versions(share), recycle(share)
     if versions:
         backend = "zfs" if share.storage.zfs else "btrfs"
         place = share.storage.zfs or share.storage.path
-        yield Timer(name, "snapshot", versions.schedule, (script("snapshot"), backend, place, str(versions.keep)))
+        shown = [found] if (found := view.folder(site, share)) else []
+        command = (script("snapshot"), backend, place, str(versions.keep), *shown)
+        yield Timer(name, container.host(site, share.gateway), "snapshot", versions.schedule, command)
     if bin_:
-        yield Timer(name, "recycle", "daily", (script("recycle"), share.storage.path, str(bin_.expire)))
+        command = (script("recycle"), share.storage.path, str(bin_.expire))
+        yield Timer(name, share.gateway, "recycle", "daily", command)
 
 
 def script(what: str) -> str:

@@ -46,12 +46,12 @@ def expand(site: Site) -> Iterator[Resource]:
                 f"discovery.{name}",
             )
     for name, share in site.shares.items():
-        for timer in schedule.timers(name, share):
+        for timer in schedule.timers(site, name, share):
             files = tuple(f"file.{name}.{file}" for file in timer.files())
             yield Resource(
                 f"service.{name}.{timer.what}",
                 KIND.name,
-                share.gateway,
+                timer.target,
                 Key("service", timer.name),
                 RUNNING,
                 files,

@@ -195,7 +195,7 @@ def _quoted(names: list[str]) -> list[str]:
 def _after(site: Site, name: str, share: Share) -> Iterator[str]:
     """What must be there before the share is: its folder, smbd, and everybody whom it names."""
     gateway = share.gateway
-    yield from (address("config", gateway), address("smbd", gateway), directory.storage(name, share))
+    yield from (address("config", gateway), address("smbd", gateway), directory.storage(site, name, share))
     if share.homes:
         yield from (f"directory.{name}.{user}" for user in directory.home_users(site, share))
     for user in users_on(site, gateway):
@@ -204,7 +204,7 @@ def _after(site: Site, name: str, share: Share) -> Iterator[str]:
     for group in groups_on(site, gateway):
         if f"@{group}" in [*share.access.granted, *share.access.deny] and not site.groups[group].external:
             yield address("group", gateway, group)
-    for timer in schedule.timers(name, share):
+    for timer in schedule.timers(site, name, share):
         yield f"service.{name}.{timer.what}"
 
 

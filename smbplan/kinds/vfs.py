@@ -2,14 +2,14 @@
 
 Audit logs what the client asked for; the recycle bin must see deletions before anything hides them; shadow_copy2
 changes paths, so everything below it works on snapshots too; fruit stands right above streams_xattr, whose streams
-it fills. vfs_fruit(8), vfs_shadow_copy2(8)
+it fills; acl_xattr comes last, next to the files. vfs_fruit(8), vfs_shadow_copy2(8), vfs_acl_xattr(8)
 """
 
-from smbplan.kinds import schedule
+from smbplan.kinds import schedule, view
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Share, Site
 
-ORDER = ("full_audit", "recycle", "shadow_copy2", "fruit", "streams_xattr")
+ORDER = ("full_audit", "recycle", "shadow_copy2", "fruit", "streams_xattr", "acl_xattr")
 
 
 def modules(site: Site, share: Share) -> dict[str, str]:
@@ -20,7 +20,9 @@ def modules(site: Site, share: Share) -> dict[str, str]:
     if schedule.recycle(share):
         found["recycle"] = _recycle()
     if schedule.previous_versions(share):
-        found["shadow_copy2"] = _shadow_copy(share)
+        found["shadow_copy2"] = _shadow_copy(site, share)
+    if share.windows_acls:
+        found["acl_xattr"] = _windows_acls(site, share)
     if any(other.time_machine for other in shares_of(site, share.gateway).values()):
         # macOS settles fruit's features once for a connection: all shares of a gateway have them, or none.
         found |= {"fruit": _fruit(share), "streams_xattr": {}}
@@ -52,11 +54,19 @@ def _recycle() -> dict[str, str]:
     }
 
 
-def _shadow_copy(share: Share) -> dict[str, str]:
+def _windows_acls(site: Site, share: Share) -> dict[str, str]:
+    """An unprivileged container may not set security.*; Samba hides the other name from its clients, too."""
+    contained = site.gateways[share.gateway].mode == "lxc"
+    return {"acl_xattr:security_acl_name": "user.NTACL"} if contained else {}
+
+
+def _shadow_copy(site: Site, share: Share) -> dict[str, str]:
+    shown = view.folder(site, share)
     folder = ".zfs/snapshot" if share.storage.zfs else ".snapshots"
+    inside = {"veto files": f"/{folder.partition('/')[0]}/"}  # a client can't rename or remove the snapshots
     return {
-        "shadow:snapdir": folder,
-        "veto files": f"/{folder.partition('/')[0]}/",  # a client can't rename or remove the snapshots
+        "shadow:snapdir": shown or folder,
+        **({"shadow:mountpoint": share.storage.path} if shown else inside),
         "shadow:format": schedule.SNAPSHOT,
         "shadow:sort": "desc",
         "shadow:localtime": "no",

@@ -81,13 +81,13 @@ class Lab:
     ) -> LabStatus:
         """Bring up what is missing; machines that run are left alone, whatever their options.
 
-        With `pve` the nodes are a PVE cluster that runs LXC containers; those have Samba installed, too.
+        With `pve` the nodes are a PVE cluster that runs LXC containers; those have Samba and a ZFS pool, too.
         """
         if not 0 < nodes <= len(MACHINES):
             raise LabError(f"a lab has 1 to {len(MACHINES)} nodes, not {nodes}")
         tools.require(tools.TO_RUN)
         layers = rootfs.prepare(progress)
-        wanted = {name: Options(samba, btrfs, zfs, pve) for name in MACHINES[:nodes]}
+        wanted = {name: Options(samba, btrfs, zfs or pve, pve) for name in MACHINES[:nodes]}
         if client:
             wanted[CLIENT] = Options(samba=True, btrfs=False)
         with locked(self.name):

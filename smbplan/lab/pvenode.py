@@ -35,6 +35,17 @@ WRAPPER = """#!/bin/sh
 export PYTHONPATH=/usr/share/smbplan-lab PYTHONDONTWRITEBYTECODE=1
 exec python3 -m smbplan.lab.pve.cli "${0##*/}" "$@"
 """
+# For `mount -t zfs`. zfs-fuse can't mount a snapshot: what is shown is a copy, from a clone that goes at once.
+MOUNT_SNAPSHOT = """#!/bin/sh
+set -eu
+snapshot=$1 place=$2
+clone=${snapshot%%@*}-mount-$$
+zfs clone -o mountpoint="/run/$clone" "$snapshot" "$clone"
+mount -t tmpfs "$snapshot" "$place"
+cp -a "/run/$clone/." "$place"
+mount -o remount,ro "$place"
+zfs destroy "$clone"
+"""
 # A lab is for playing and reached from this host only, so that this is no secret.
 TOKEN, SECRET = "root@pam!smbplan", "00000000-0000-4000-8000-000000000000"
 COMMANDS = ("pct", "pveum", "pvesh", "pvesm")
@@ -114,6 +125,7 @@ def write_seed(seed: Path) -> None:
     (wants / "pveproxy.service").symlink_to("../pveproxy.service")
     for name in COMMANDS:
         write(seed / "usr/local/sbin" / name, WRAPPER, 0o755)
+    write(seed / "usr/sbin/mount.zfs", MOUNT_SNAPSHOT, 0o755)
     for top in ("etc/systemd", "usr"):
         for path in (seed / top, *(seed / top).rglob("*/")):
             path.chmod(0o755)

@@ -155,10 +155,44 @@ def _power(name: str, before: Any, after: Any) -> list[str]:
     return [f"pct {'stop' if after is None else 'start'} {_guest(name)}"]
 
 
+def _bind(name: str, before: Any, after: Any) -> list[str]:
+    gateway, _, path = name.partition(":")
+    if after is None:
+        return _volume(name, before, after)[:1]
+    return [f"pct set {_guest(gateway)} --mp9 {shlex.quote(after['volume'])},mp={shlex.quote(path)}  # any free mpN"]
+
+
+def _idmap(name: str, before: Any, after: Any) -> list[str]:
+    lines = [f"lxc.idmap: {line}" for line in (after or {"map": []})["map"]]
+    path = f"/etc/pve/lxc/{_guest(name)}.conf"
+    return [f"sed -i '/^lxc.idmap/d' {path}", *(f"echo {shlex.quote(line)} >> {path}" for line in lines)]
+
+
+def _entry(name: str, before: Any, after: Any) -> list[str]:
+    gateway, _, path = name.partition(":")
+    return [f"editor /etc/pve/lxc/{_guest(gateway)}.conf  # lxc.mount.entry of {path}: {after and after['source']}"]
+
+
+def _subid(name: str, before: Any, after: Any) -> list[str]:
+    kind, line = name[0], f"root:{name[2:]}"
+    path = f"/etc/sub{kind}id"
+    return [f"sed -i '/^{line}$/d' {path}" if after is None else f"echo {line} >> {path}"]
+
+
+def _view(name: str, before: Any, after: Any) -> list[str]:
+    path = shlex.quote(name)
+    return [f"mkdir -p {path}"] if after else [f"umount {path}/*; rmdir {path}/* {path}"]
+
+
 RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
     "container": _container,
     "volume": _volume,
     "power": _power,
+    "bind": _bind,
+    "idmap": _idmap,
+    "entry": _entry,
+    "subid": _subid,
+    "view": _view,
     "directory": _path,
     "subvolume": _subvolume,
     "dataset": _dataset,

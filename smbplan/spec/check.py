@@ -82,6 +82,11 @@ def _gateways(site: Site) -> Iterator[Finding]:
 
 
 def _container(site: Site, name: str, gateway: Gateway) -> Iterator[Finding]:
+    far = sorted(user for user, found in site.users.items() if found.uid and found.uid > 65535)
+    far += sorted(group for group, found in site.groups.items() if found.gid and found.gid > 65535)
+    if far and gateway.node is None:
+        words = f"ids above 65535, as {far[0]} has, have to be allowed on the node first"
+        yield ("gateways", name), words, "write node: at the gateway"
     if site.proxmox is None:
         yield ("gateways", name, "mode"), "a container needs Proxmox VE", "write proxmox: with endpoint and token"
     same = [other for other, each in site.gateways.items() if each.vmid and each.vmid == gateway.vmid and other < name]
@@ -137,10 +142,7 @@ def _share(site: Site, name: str, share: Share) -> Iterator[Finding]:
         yield from _principals(site, here, share)
         return
     path = share.storage.path
-    if share.storage.volume and gateway.mode != "lxc":
-        yield (*here, "storage"), "only a container has volumes", "use directory, btrfs or zfs storage, or mode: lxc"
-    if gateway.mode == "lxc" and not share.storage.volume:
-        yield (*here, "storage"), "a container's shares lie on volumes yet", "use volume: STORAGE and size: 32GiB"
+    yield from _storage(site, here, share, gateway)
     if not any(path.startswith(root.rstrip("/") + "/") for root in gateway.roots):
         yield (
             (*here, "storage"),
@@ -156,6 +158,49 @@ def _share(site: Site, name: str, share: Share) -> Iterator[Finding]:
             f"if that is meant, write permit: [guest] at gateways.{share.gateway}",
         )
     yield from _options(here, gateway, share.options, globals_=False)
+
+
+def _storage(site: Site, here: Path, share: Share, gateway: Gateway) -> Iterator[Finding]:
+    storage, at = share.storage, (*here, "storage")
+    if gateway.mode != "lxc":
+        if storage.volume:
+            yield at, "only a container has volumes", "use directory, btrfs or zfs storage, or mode: lxc"
+        if storage.ids == "same":
+            yield at, "only a container has other ids than its node", "leave ids out"
+        return
+    if not storage.volume and gateway.node is None:
+        yield (
+            at,
+            "a folder of a node can't be reached before the node is known",
+            f"write node: at gateways.{share.gateway}, or use volume: STORAGE and size: 32GiB",
+        )
+    if share.windows_acls and (share.multi_protocol or storage.ids == "same"):
+        yield (
+            (*here, "windows_acls"),
+            "in a container they stand in user.NTACL, which whoever reaches the files otherwise can write",
+            f"leave out {'multi_protocol' if share.multi_protocol else 'ids: same'}, or windows_acls",
+        )
+    if storage.ids == "same":
+        if storage.volume:
+            yield at, "nobody else uses a volume, so its ids are the container's", "leave ids out"
+        yield from _same_ids(site, at, share)
+
+
+def _same_ids(site: Site, here: Path, share: Share) -> Iterator[Finding]:
+    """Ids that are the same on the node have to be known, and be none of those that containers have."""
+    named = {*share.access.granted, *share.access.deny}
+    groups = {name[1:] for name in named if name[0] == "@" and name[1:] in site.groups}
+    members = {name for group in groups for name in site.groups[group].members}
+    members |= {name for name, user in site.users.items() if groups & set(user.groups)}
+    users = sorted((named | members | (set(site.users) if "*" in named else set())) & site.users.keys())
+    wanted = [("users", name, "uid", site.users[name].uid) for name in users if not site.users[name].external]
+    wanted += [("groups", name, "gid", site.groups[name].gid) for name in sorted(groups)]
+    for section, name, key, number in wanted:
+        if number is None:
+            hint = f"write {key}: at {section}.{name}, as it is on the node"
+            yield here, f"ids: same needs to know the {key} of {name}", hint
+        elif number > 59999:
+            yield here, f"{key} {number} of {name} can't be the same on the node", "ids: same needs one below 60000"
 
 
 def _principals(site: Site, here: Path, share: Share) -> Iterator[Finding]:
@@ -188,10 +233,10 @@ def _combinations(here: Path, share: Share) -> Iterator[Finding]:
         for key in ("recycle", "previous_versions", "audit", "time_machine", "multi_protocol"):
             if getattr(share, key):
                 yield (*here, key), f"preset plain adds nothing to a share, and {key} would", "use another preset"
-    if share.previous_versions and share.storage.directory:
+    if share.previous_versions and not (share.storage.btrfs or share.storage.zfs):
         yield (
             (*here, "previous_versions"),
-            "a plain directory has no snapshots",
+            f"a {'volume' if share.storage.volume else 'plain directory'} has no snapshots",
             "use btrfs or zfs storage, or leave previous_versions out",
         )
     if share.previous_versions and share.homes:
@@ -245,18 +290,29 @@ def _names(site: Site) -> Iterator[Finding]:
 def _overlaps(site: Site) -> Iterator[Finding]:
     """Two shares on one path or one inside another: sorted, an inner path follows its outer ones."""
     items = sorted(
-        (share.gateway, share.storage.path + "/", name, share.allow_overlap) for name, share in site.shares.items()
+        (place, share.storage.path + "/", name) for name, share in site.shares.items() for place in _places(site, share)
     )
-    outer: list[tuple[str, str, str, bool]] = []
-    for item in items:
-        while outer and not (outer[-1][0] == item[0] and item[1].startswith(outer[-1][1])):
+    outer: list[tuple[str, str, str]] = []
+    told = set()
+    for place, path, name in items:
+        while outer and not (outer[-1][0] == place and path.startswith(outer[-1][1])):
             outer.pop()
-        around = next((each for each in reversed(outer) if not item[3] and not each[3]), None)
-        if around:
-            relation = "is on the same path as" if around[1] == item[1] else "lies inside"
-            yield (
-                ("shares", item[2], "storage"),
-                f"share {item[2]!r} {relation} share {around[2]!r}",
-                "move one of them, or write allow_overlap: true",
-            )
-        outer.append(item)
+        share = site.shares[name]
+        for _, around, other in reversed(outer):
+            allowed = share.allow_overlap or site.shares[other].allow_overlap
+            apart = share.gateway != site.shares[other].gateway
+            if (apart or not allowed) and name not in told:
+                told.add(name)
+                relation = "is on the same path as" if around == path else "lies inside"
+                way = "move one of them, or write allow_overlap: true"
+                way = "put both on one gateway" if apart and allowed else way
+                yield ("shares", name, "storage"), f"share {name!r} {relation} share {other!r}", way
+        outer.append((place, path, name))
+
+
+def _places(site: Site, share: Share) -> Iterator[str]:
+    """Where its path counts: on its gateway, and for a container's bind mount on the node, with other containers."""
+    gateway = site.gateways.get(share.gateway)
+    yield share.gateway
+    if gateway and gateway.mode == "lxc" and gateway.node and not share.storage.volume:
+        yield f"@{gateway.node}"

@@ -18,6 +18,7 @@ from smbplan.spec.types import (
     AclEntry,
     Days,
     HostPattern,
+    Id,
     Mode,
     Name,
     OptionText,
@@ -81,6 +82,10 @@ class Storage(Definition):
     size: Size | None = Field(None, description="of the volume; it can grow, and never shrinks")
     backup: bool = Field(False, description="the volume is part of the container's backups")
     quota: Size | None = None
+    ids: Literal["shifted", "same"] = Field(
+        "shifted",
+        description="of the owners of a node's folder in a container: 100000 higher on the node, or the same as there",
+    )
     on_destroy: Literal["keep", "delete"] = "keep"
 
     @model_validator(mode="after")
@@ -156,6 +161,7 @@ class Share(Definition):
     max_size: Size | None = Field(None, description="what Time Machine may fill")
     homes: bool = Field(False, description="a folder for each user, who sees only that one")
     audit: bool = False
+    windows_acls: bool = Field(False, description="keep the ACLs that Windows sets, word for word")
     multi_protocol: bool = Field(False, description="the data is also reached by NFS or local programs")
     hidden: bool = False
     max_connections: int | None = Field(None, ge=1, le=100000)
@@ -171,7 +177,7 @@ class User(Definition):
 
     password: Secret | None = None
     full_name: Annotated[Text, Field(pattern=FULL_NAME)] = ""
-    uid: int | None = Field(None, ge=1000, le=59999)
+    uid: Id | None = None
     groups: list[Account] = []
     gateways: list[Name] | None = Field(None, description="where the user exists; follows from the shares when absent")
     external: bool = Field(False, description="exists already and is never changed")
@@ -185,7 +191,7 @@ class User(Definition):
 
 
 class Group(Definition):
-    gid: int | None = Field(None, ge=1000, le=59999)
+    gid: Id | None = None
     members: list[Account] = []
     gateways: list[Name] | None = None
     external: bool = False

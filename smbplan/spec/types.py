@@ -62,6 +62,13 @@ def _principal(value: str) -> str:
     raise ValueError(f"{value!r} is no user or group — write alice, @engineers, or * for every user")
 
 
+def _id(value: int) -> int:
+    """adduser(8) keeps 60000 to 65535 for itself."""
+    if 60000 <= value <= 65535:
+        raise ValueError(f"{value} is reserved by Debian — write 1000 to 59999, or more than 65535")
+    return value
+
+
 def _host_pattern(value: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9.:/_-]+|ALL", value):
         return value
@@ -106,6 +113,7 @@ Text = Annotated[str, StringConstraints(max_length=255, pattern=LINE)]
 OptionText = Annotated[str, StringConstraints(max_length=4096, pattern=LINE)]
 AbsolutePath = Annotated[str, AfterValidator(_path)]
 Principal = Annotated[str, AfterValidator(_principal)]
+Id = Annotated[int, Field(ge=1000, le=2_000_000_000), AfterValidator(_id)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 AclEntry = Annotated[str, AfterValidator(_acl_entry)]
 _SIZE_SCHEMA = {"type": ["string", "integer"], "examples": ["500GiB"]}

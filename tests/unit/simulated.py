@@ -20,6 +20,7 @@ FILLED = {
     "quota": 0,
     "vmid": 100,
     "node": "pve1",
+    "size": None,
 }
 STORAGE = ("directory", "subvolume", "dataset")
 PLAIN_ACL = ["user::rwx", "group::---", "other::---"]

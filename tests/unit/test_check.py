@@ -39,7 +39,7 @@ NO_SNAPSHOTS = "a plain directory has no snapshots (use btrfs or zfs storage, or
 NO_ENTRY = "is no ACL entry (write group:engineers:rwx or user:alice:r-x)"
 KEYS = (
     "gateway, storage, name, comment, preset, access, guest, permissions, hosts, encryption, recycle, "
-    "previous_versions, time_machine, max_size, homes, audit, multi_protocol, hidden, max_connections, "
+    "previous_versions, time_machine, max_size, homes, audit, windows_acls, multi_protocol, hidden, max_connections, "
     "allow_overlap, prevent_destroy, options"
 )
 

@@ -16,6 +16,7 @@ from .core import IMAGES, Object, Refused, Untouched, machine, move
 from .facts import facts
 from .files import File, SmbConf
 from .inventory import Inventory
+from .pve import SubId, View, pct, raw
 from .shares import Share
 from .storage import Dataset, Directory, Subvolume
 from .survey import survey
@@ -35,6 +36,8 @@ OBJECTS: dict[str, Object] = {
     "share": SHARES,
     "packages": Packages(),
     "service": Service(),
+    "subid": SubId(),
+    "view": View(),
 }
 
 
@@ -179,6 +182,8 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "peers": peers,
     "finish": finish,
     "facts": about,
+    "pct": pct,
+    "raw": raw,
 }
 
 

@@ -1,7 +1,8 @@
 """Where data lies: directories, btrfs subvolumes and ZFS datasets. Content is never deleted but on request.
 
-State: {mark, owner, group, special, acl, default, quota, deviating}; `deviating` counts the entries below whose
-owner or ACL differ, and is only there where recursion was asked for.
+State: {mark, owner, group, special, acl, default, quota, deviating, unmapped}; `deviating` counts the entries below
+whose owner or ACL differ, and is only there where recursion was asked for. `unmapped` names owners that a container
+does not have, for a folder that isn't ours yet.
 """
 
 from __future__ import annotations
@@ -82,9 +83,7 @@ class Directory(Object):
             return None
         state = {"mark": unseal(self._mark(name), name), **acl.read(name), **self._extra(name)}
         state["empty"] = _is_empty(name)
-        if options.get("recursive"):
-            state["deviating"] = sum(1 for _ in _deviating(name, state))
-        return state
+        return {**state, **_asked(name, state, options)}
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         if after is None:
@@ -214,9 +213,7 @@ class Dataset(Directory):
         state = {"mark": unseal(found[name][self.PROPERTY], name), **acl.read(path), "quota": quota, "path": path}
         # A snapshot may hold what was deleted; children are datasets of somebody.
         state["empty"] = _is_empty(path) and len(found) == 1
-        if options.get("recursive"):
-            state["deviating"] = sum(1 for _ in _deviating(path, state))
-        return state
+        return {**state, **_asked(path, state, options)}
 
     def _inspect(self, name: str) -> dict[str, dict[str, str]]:
         """{dataset: {property: value}} of itself, its snapshots and its children."""
@@ -265,6 +262,30 @@ class Dataset(Directory):
                     subprocess.run(["zfs", "mount", name], capture_output=True, check=False)
                     raise
                 time.sleep(0.3)
+
+
+def _asked(path: str, state: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """What costs a walk through all that lies below."""
+    found: dict[str, Any] = {}
+    if options.get("recursive"):
+        found["deviating"] = sum(1 for _ in _deviating(path, state))
+    if options.get("mapped") and not state["mark"]:
+        found["unmapped"] = _unmapped(path, options["mapped"])
+    return found
+
+
+def _unmapped(root: str, mapped: dict[str, list[list[int]]]) -> str:
+    """The owners of what lies below that are in none of the ranges, in words; a few, if there are many."""
+    users, groups = set(), set()
+    for folder, names, files in os.walk(root):
+        for name in (*names, *files):
+            info = os.lstat(os.path.join(folder, name))
+            users.add(info.st_uid)
+            groups.add(info.st_gid)
+    foreign = []
+    for word, found, ranges in (("uid", users, mapped["users"]), ("gid", groups, mapped["groups"])):
+        foreign += [f"{word} {each}" for each in sorted(found) if not any(low <= each <= high for low, high in ranges)]
+    return ", ".join(foreign[:8]) + (" …" if len(foreign) > 8 else "")
 
 
 def _permit(path: str, after: dict[str, Any]) -> None:

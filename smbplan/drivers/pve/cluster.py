@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
-from smbplan.drivers.channel import ChannelError, Counts
+from smbplan.drivers.channel import Channel, ChannelError, Counts
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import Unreachable
 from smbplan.drivers.pve.guests import Guest, Guests, Setter, agrees, state
+from smbplan.drivers.pve.nodes import Nodes
 
 WORKERS = 30  # containers that change at a time; the nodes queue what is too much for them
 
@@ -23,15 +24,15 @@ class Asleep(ChannelError):
 
 
 class Cluster:
-    """The channel to a cluster. See drivers.channel.Channel."""
+    """The channel to a cluster. See drivers.channel.Channel. `connect` makes one to the node at an address."""
 
-    def __init__(self, client: Client, site: str) -> None:
+    def __init__(self, client: Client, site: str, connect: Callable[[str], Channel]) -> None:
         self.guests = Guests(client, site)
+        self._nodes = Nodes(client, connect)
         self.counts: Counts = client.counts
         self.version = ""
         self._last: Mapping[str, Guest] = {}  # as the last search found them
         self._searches = 0  # that were begun
-        self._nodes: dict[str, str] = {}  # addresses
         self._guard = threading.Lock()
 
     def open(self) -> None:
@@ -42,7 +43,12 @@ class Cluster:
         """Proxmox locks each guest by itself."""
 
     def close(self) -> None:
-        """Sessions end by themselves."""
+        """Sessions with the API end by themselves."""
+        self._nodes.close()
+
+    def address(self, node: str) -> str:
+        """Of a node. Raises ApiError."""
+        return self._nodes.address(node)
 
     def place(self, gateway: str) -> tuple[str, int]:
         """Address of the node, and vmid. Raises Absent or Asleep."""
@@ -51,7 +57,7 @@ class Cluster:
             raise Absent(f"gateway {gateway} has no container yet")
         if not guest.running:
             raise Asleep(f"the container of {gateway} ({guest.vmid} on {guest.node}) does not run")
-        return self._nodes.get(guest.node) or guest.node, guest.vmid
+        return self._nodes.address(guest.node), guest.vmid
 
     def _found(self, gateway: str) -> Guest | None:
         """A container that was running when it was seen last, or else as it is now.
@@ -63,9 +69,6 @@ class Cluster:
             guest = self._last.get(gateway)
             if self._searches == asked and not (guest and guest.running):
                 self._search()
-            if not self._nodes:
-                rows = self.guests.client.get("cluster/status")
-                self._nodes = {row["name"]: row["ip"] for row in rows if row["type"] == "node" and row.get("ip")}
             return self._last.get(gateway)
 
     def _search(self) -> Mapping[str, Guest]:
@@ -90,7 +93,7 @@ class Cluster:
         states = []
         for type_, name in sorted(keys):
             states.append([type_, name, {"state": state(found.get(name.partition(":")[0]), type_, name)}])
-        return {"facts": {}, "states": states, "records": records, "peers": {}}
+        return {"facts": {"guests": sorted(found)}, "states": states, "records": records, "peers": {}}
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
         """Containers change at the same time, what is in one of them in order."""
@@ -130,7 +133,7 @@ class Cluster:
         """Compare and set, as the agent does on its host."""
         if "type" not in op:
             raise Untouched(f"a cluster can't {op['call']}")
-        now, setter = state(guest, op["type"], op["name"]), Setter(self.guests, gateway, guest)
+        now, setter = state(guest, op["type"], op["name"]), Setter(self.guests, self._nodes, gateway, guest)
         if agrees(now, op["after"]):
             setter.note(op)
             return
@@ -139,7 +142,7 @@ class Cluster:
         setter.set(op, now)
 
 
-def cluster(api: Mapping[str, Any], site: str, counts: Counts) -> Cluster:
+def cluster(api: Mapping[str, Any], site: str, counts: Counts, connect: Callable[[str], Channel]) -> Cluster:
     """By spec.proxmox.Proxmox as JSON, with the secret in place of its reference."""
     access = Access(
         endpoint=api["endpoint"],
@@ -149,7 +152,7 @@ def cluster(api: Mapping[str, Any], site: str, counts: Counts) -> Cluster:
         ca_file=api.get("ca_file") or "",
         verify=api.get("verify", True),
     )
-    return Cluster(Client(access, counts), site)
+    return Cluster(Client(access, counts), site, connect)
 
 
 def _failed(error: Refused | ChannelError) -> dict[str, Any]:

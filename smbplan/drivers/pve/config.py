@@ -103,6 +103,31 @@ def mounts(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def raw(config: Mapping[str, Any], key: str) -> list[str]:
+    """The values of an `lxc.*` key, in their order."""
+    return [value for name, value in config.get("lxc") or () if name == key]
+
+
+def entries(config: Mapping[str, Any]) -> dict[str, str]:
+    """{path in the container: path on the node} of the mount entries that are ours by their form."""
+    found = {}
+    for value in raw(config, "lxc.mount.entry"):
+        source, _, rest = value.partition(" ")
+        target = rest.partition(" ")[0]
+        if value == _entry(source, f"/{target}"):
+            found[f"/{target}"] = source
+    return found
+
+
+def entry(source: str, target: str) -> str:
+    """The line for a folder with all that is mounted in it, now or later. lxc.container.conf(5)"""
+    return f"lxc.mount.entry: {_entry(source, target)}"
+
+
+def _entry(source: str, target: str) -> str:
+    return f"{source} {target.lstrip('/')} none rbind,create=dir 0 0"
+
+
 def told(config: Mapping[str, Any]) -> dict[str, Any]:
     """What smbplan wrote into the description; {} for a guest that isn't ours, or whose comment was damaged."""
     found = COMMENT.search(str(config.get("description", "")))

@@ -9,6 +9,7 @@ from smbplan.drivers.agent.core import Refused, Untouched, matches
 from smbplan.drivers.pve import config, tasks
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import ApiError, Denied
+from smbplan.drivers.pve.nodes import Nodes
 
 SHUTDOWN = 60  # seconds that a container has to end by itself
 RACES = 20  # ids that others may take before us
@@ -73,11 +74,15 @@ class Guests:
         self, guest: Guest, records: Mapping[str, Any], volumes: Mapping[str, Any] | None = None, **changes: Any
     ) -> None:
         """Set some of its configuration together with what smbplan keeps in it, unless somebody changed it."""
-        told = {**guest.told, "records": {key: value for key, value in records.items() if value is not None}}
-        told |= {"volumes": volumes} if volumes is not None else {}
-        description = config.described(guest.config, told)
+        description = self.description(guest, records, volumes)
         digest = guest.config.get("digest")
         self.client.put(f"{guest.path}/config", description=description, digest=digest, **changes)
+
+    @staticmethod
+    def description(guest: Guest, records: Mapping[str, Any], volumes: Mapping[str, Any] | None = None) -> str:
+        """Its description with these records in it."""
+        told = {**guest.told, "records": {key: value for key, value in records.items() if value is not None}}
+        return config.described(guest.config, {**told, **({"volumes": volumes} if volumes is not None else {})})
 
 
 def state(guest: Guest | None, type_: str, name: str) -> Any:
@@ -88,6 +93,12 @@ def state(guest: Guest | None, type_: str, name: str) -> Any:
         return config.container(guest.config, guest.node, guest.vmid)
     if type_ == "power":
         return {"running": True} if guest.running else None
+    if type_ == "idmap":
+        lines = config.raw(guest.config, "lxc.idmap")
+        return {"map": lines} if lines else None
+    if type_ == "entry":
+        source = config.entries(guest.config).get(name.partition(":")[2])
+        return {"source": source} if source else None
     return config.mounts(guest.config).get(name.partition(":")[2])
 
 
@@ -107,8 +118,9 @@ def agrees(now: Any, wanted: Any) -> bool:
 class Setter:
     """Brings one object of a gateway from a state to another. Raises ApiError, Refused or Untouched."""
 
-    def __init__(self, guests: Guests, gateway: str, guest: Guest | None) -> None:
+    def __init__(self, guests: Guests, nodes: Nodes, gateway: str, guest: Guest | None) -> None:
         self.guests, self.client, self.gateway, self.guest = guests, guests.client, gateway, guest
+        self.nodes = nodes
         self.records = dict(guest.told.get("records", {})) if guest else {}
 
     def set(self, op: Mapping[str, Any], now: Any) -> None:
@@ -117,6 +129,9 @@ class Setter:
             "container": self._container,
             "volume": self._volume,
             "power": self._power,
+            "bind": self._bind,
+            "idmap": self._idmap,
+            "entry": self._entry,
         }
         by_type[op["type"]](op, now)
 
@@ -231,7 +246,7 @@ class Setter:
                 self._free(now["id"])
             return
         if now is None:
-            key = next(f"mp{number}" for number in range(256) if f"mp{number}" not in guest.config)
+            key = self._free_key()
             spare = self._spare(after["path"])
             volume = spare or f"{after['volume']}:{config.gibibytes(after['size'])}"
         else:
@@ -266,11 +281,57 @@ class Setter:
             if key.startswith("unused") and value == volume:
                 self.client.put(f"{self._there().path}/config", delete=key)
 
+    def _bind(self, op: Mapping[str, Any], now: Any) -> None:
+        """A token may take a bind mount away, but not make one."""
+        guest, after = self._there(), op["after"]
+        if after is None:
+            self.guests.tell(guest, self.records, delete=now["key"])
+            return
+        key = now["key"] if now else self._free_key()
+        pairs = {"volume": after["volume"], "mp": after["path"], "ro": after["readonly"] or None}
+        told = self.guests.description(guest, self.records)
+        change = (
+            "--digest",
+            str(guest.config["digest"]),
+            "--description",
+            told,
+            f"--{key}",
+            config.text(pairs, "volume"),
+        )
+        self.nodes.pct(guest.node, "set", str(guest.vmid), *change)
+
+    def _idmap(self, op: Mapping[str, Any], now: Any) -> None:
+        before, after = (state["map"] if state else [] for state in (now, op["after"]))
+        self._raw([f"lxc.idmap: {line}" for line in before], [f"lxc.idmap: {line}" for line in after])
+        if self._there().running:
+            self._stop()
+            tasks.wait(self.client, self.client.post(f"{self._there().path}/status/start"))
+
+    def _entry(self, op: Mapping[str, Any], now: Any) -> None:
+        path = op["name"].partition(":")[2]
+        before, after = ([config.entry(state["source"], path)] if state else [] for state in (now, op["after"]))
+        self._raw(before, after)
+
+    def _raw(self, before: list[str], after: list[str]) -> None:
+        """The lines first: the record of what was not done must not stand there."""
+        guest = self._there()
+        self.nodes.raw(guest.node, guest.vmid, before, after)
+        now = self.guests.again(guest)
+        if now is not None:
+            self.guests.tell(now, self.records)
+
+    def _free_key(self) -> str:
+        return next(f"mp{number}" for number in range(256) if f"mp{number}" not in self._there().config)
+
     def _power(self, op: Mapping[str, Any], now: Any) -> None:
         guest = self._there()
         if op["after"] is not None:
             answer = self.client.post(f"{guest.path}/status/start")
+            tasks.wait(self.client, answer)
         else:
-            answer = self.client.post(f"{guest.path}/status/shutdown", timeout=SHUTDOWN, forceStop=1)
-        tasks.wait(self.client, answer)
+            self._stop()
         self.guests.tell(guest, self.records)
+
+    def _stop(self) -> None:
+        answer = self.client.post(f"{self._there().path}/status/shutdown", timeout=SHUTDOWN, forceStop=1)
+        tasks.wait(self.client, answer)

@@ -70,7 +70,7 @@ def release(site: Site, vmid: int) -> None:
 @contextmanager
 def locked(site: Site, vmid: int) -> Iterator[None]:
     """Nobody else changes the guest meanwhile."""
-    with files.file_lock(site.local / "lock" / f"pve-config-{vmid}.lock"):
+    with files.file_lock(site.locks / f"pve-config-{vmid}.lock"):
         yield
 
 

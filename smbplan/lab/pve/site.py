@@ -29,6 +29,11 @@ class Site:
     auth_delay: float = 3.0  # the real server makes a refused login wait
 
     @property
+    def locks(self) -> Path:
+        """Where a guest's configuration is locked; on a node it's where everybody does."""
+        return Path("/run/lock/lxc") if self.root == Path("/etc/pve") else self.local / "lock"
+
+    @property
     def release(self) -> str:
         """The version played: the text of `.dialect` below the root, 9.1 without it."""
         return files.read(self.root / ".dialect").strip() or "9.1"

@@ -74,6 +74,31 @@ CONTAINER: dict[str, Any] = {
         },
     },
 }
+# Folders of the node, ids that don't fit into its map, and ids that are the same on the node.
+BOUND: dict[str, Any] = {
+    **CONTAINER,
+    "site": "bound",
+    "gateways": {"box": {**CONTAINER["gateways"]["box"], "node": "pve1"}},
+    "users": {**USERS, "far": {"password": {"env": "SECRET_FAR"}, "uid": 70000}, "dora": {**USERS["bob"], "uid": 1500}},
+    "groups": {"nfs": {"members": ["dora"], "gid": 1600}},
+    "shares": {
+        "plain": {"gateway": "box", "storage": {"directory": "/srv/plain"}, "access": {"write": ["far"]}},
+        "pool": {
+            "gateway": "box",
+            "storage": {"zfs": "tank/pool", "quota": "1GiB"},
+            "access": MIXED,
+            "previous_versions": True,
+            "windows_acls": True,
+        },
+        "tree": {
+            "gateway": "box",
+            "storage": {"btrfs": "/mnt/tree", "ids": "same"},
+            "access": {"write": ["@nfs"]},
+            "recycle": True,
+            "previous_versions": True,
+        },
+    },
+}
 
 
 def site(data: Mapping[str, Any]) -> Site:

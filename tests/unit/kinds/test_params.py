@@ -37,6 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "time_machine-max_size": {"time_machine": True, "max_size": "1TiB"},
     "homes": {"homes": True},
     "audit": {"audit": True},
+    "windows_acls": {"windows_acls": True},
     "multi_protocol": {"multi_protocol": True},
     "hidden": {"hidden": True},
     "max_connections": {"max_connections": 5},

@@ -1,0 +1,53 @@
+"""Folders of a node in a container: bind mounts, which no token may make. pct.conf(5)"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from smbplan.engine.kind import Change, Hazard, Kind
+from smbplan.engine.resource import Key, Resource, State
+from smbplan.kinds import container, directory
+from smbplan.kinds.names import unit
+from smbplan.spec.model import Site
+
+
+class Bind(Kind):
+    """State: {volume, path, size, backup, readonly}; `volume` is the folder's path on the node."""
+
+    name, title, object = "lxc.bind", "bind mount", "bind"
+
+    def canonical(self, state: State) -> State:
+        return None if state is None else {name: value for name, value in state.items() if name not in ("id", "key")}
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        if change.resource and change.before and change.before["volume"] != change.after["volume"]:
+            yield Hazard(
+                change.address,
+                f"the share would lie in {change.after['volume']} instead of {change.before['volume']}",
+                "copy the data first, then use --allow path-move",
+                "path-move",
+                change.resource.origin,
+            )
+
+
+KIND = Bind()
+
+
+def address(share: str) -> str:
+    return f"{KIND.name}.{share}"
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for gateway in site.gateways:
+        for name, share in container.binds(site, gateway).items():
+            path = share.storage.path
+            yield Resource(
+                address(name),
+                KIND.name,
+                container.CLUSTER,
+                Key(KIND.object, f"{gateway}:{path}"),
+                {"volume": path, "path": path, "size": None, "backup": False, "readonly": False},
+                (container.address(gateway), directory.below(site, name, share)),
+                unit(name),
+                share.prevent_destroy,
+                share.storage.on_destroy,
+            )

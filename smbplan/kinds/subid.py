@@ -1,0 +1,33 @@
+"""Ids of a node that its root may hand to containers: lines of /etc/subuid and /etc/subgid. subuid(5)"""
+
+from collections.abc import Iterator
+
+from smbplan.engine.kind import Kind
+from smbplan.engine.resource import Key, Resource
+from smbplan.kinds import container, ids
+from smbplan.spec.model import Site
+
+
+class SubId(Kind):
+    """State: {owner: root}. Several containers may need one range."""
+
+    name, title, object = "node.subid", "subordinate ids", "subid"
+    uses = True
+
+
+KIND = SubId()
+
+
+def address(node: str, kind: str, first: int, count: int) -> str:
+    return f"{KIND.name}.{node}.{kind}{first}-{first + count - 1}"
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    seen = set()
+    for name, gateway in site.gateways.items():
+        for kind, first, count in ids.beyond(site, name) if gateway.mode == "lxc" else ():
+            where = address(gateway.node or "", kind, first, count)
+            if where not in seen:
+                seen.add(where)
+                key = Key(KIND.object, f"{kind}:{first}:{count}")
+                yield Resource(where, KIND.name, container.host(site, name), key, {"owner": "root"})
