@@ -128,6 +128,9 @@ class Execution:
         for step in steps:
             for name in step.after:
                 self._users[name].append(step)
+        self._followers = {
+            name: [step for step in steps if name in step.behind] for step in steps for name in step.behind
+        }
         self._runner, self._journal, self._watch = runner, journal, watch
         self._parallelism = parallelism
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()  # targets that have answered; "" asks to stop
@@ -230,7 +233,8 @@ class Execution:
             return step.id in self._unsure
         if step.bracket:
             return step.id in self._due and self._is_quiet(step)
-        return all(self._carries(self._steps[name]) for name in step.after)
+        first = all(self._is_settled(self._steps[name]) for name in step.behind)
+        return first and all(self._carries(self._steps[name]) for name in step.after)
 
     def _carries(self, step: Step) -> bool:
         """What waits for it may start."""
@@ -246,7 +250,14 @@ class Execution:
         if step.bracket:
             again = status is not Status.STRANDED and status not in UNSTABLE
             return again and step.id in self._due and self._is_quiet(step)
-        return step.id in self._doomed and status in {Status.DONE, Status.FAILED} and self._is_bare(step)
+        first = all(self._stays(follower) for follower in self._followers.get(step.id, ()))
+        return step.id in self._doomed and status in {Status.DONE, Status.FAILED} and first and self._is_bare(step)
+
+    def _stays(self, follower: Step) -> bool:
+        """It is not about to be undone, so that what it came behind need not wait for that."""
+        status = self._status[follower.id]
+        going = follower.id in self._doomed and follower.undo is not None and status in {Status.DONE, Status.FAILED}
+        return not going and status not in {Status.DOING, Status.UNDOING}
 
     def _is_bare(self, step: Step) -> bool:
         """Nothing stands on it any more."""

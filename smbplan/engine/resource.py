@@ -39,6 +39,7 @@ class Resource:
     prevent_destroy: bool = False
     on_destroy: str = "keep"
     origin: Location | None = None
+    behind: tuple[str, ...] = ()  # order only: what comes first if it comes, and goes later if both go
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Record:
     prevent_destroy: bool = False
     on_destroy: str = "keep"
     parked: str = ""  # the run that parked it
+    behind: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -66,13 +68,22 @@ class Record:
             "prevent_destroy": self.prevent_destroy,
             "on_destroy": self.on_destroy,
             "parked": self.parked,
+            **({"behind": list(self.behind)} if self.behind else {}),
         }
 
     @classmethod
     def of(cls, item: Resource, original: State) -> "Record":
         """The entry for a resource."""
         return cls(
-            item.address, item.kind, item.key, item.after, item.unit, original, item.prevent_destroy, item.on_destroy
+            item.address,
+            item.kind,
+            item.key,
+            item.after,
+            item.unit,
+            original,
+            item.prevent_destroy,
+            item.on_destroy,
+            behind=item.behind,
         )
 
     @classmethod
@@ -80,7 +91,7 @@ class Record:
         """Raises KeyError, TypeError or ValueError for data that is no record."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         type_, name = data["key"]
-        known.update(key=Key(type_, name), after=tuple(data.get("after", ())))
+        known.update(key=Key(type_, name), after=tuple(data.get("after", ())), behind=tuple(data.get("behind", ())))
         return cls(**known)
 
 

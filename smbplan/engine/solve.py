@@ -52,7 +52,9 @@ def steps(changes: Sequence[Change], kinds: Kinds, live: Mapping[str, Live], opt
     found += _proofs(changes, changed, kinds, tree, units, brackets)
     found = _irreversible_last(found)
     by_id = {step.id: step for step in found}
-    return tuple(by_id[name] for name in graph.order(graph.build({step.id: step.after for step in found})))
+    return tuple(
+        by_id[name] for name in graph.order(graph.build({step.id: (*step.after, *step.behind) for step in found}))
+    )
 
 
 def _waits(change: Change) -> tuple[str, ...]:
@@ -81,7 +83,8 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
     )
     if item is None:
         users = sorted(user for user in changed if change.address in _before(changed[user]))
-        return _remove(change, replace(step, after=tuple(users)), kind)
+        followers = sorted(user for user, other in changed.items() if _came_behind(other, change.address))
+        return _remove(change, replace(step, after=tuple(users), behind=tuple(followers)), kind)
     old = change.record
     record = Record.of(item, change.original)
     move = Move(item.address, item.key, kind.guard(change.raw), change.after, record, kind.options(item))
@@ -92,7 +95,13 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         nature=kind.nature,
         why=kind.why,
         after=tuple(sorted(name for name in item.after if name in changed)),
+        behind=tuple(sorted(name for name in item.behind if name in changed)),
     )
+
+
+def _came_behind(change: Change, address: str) -> bool:
+    """Whether a resource that goes came behind another one, which then goes behind it."""
+    return change.resource is None and change.record is not None and address in change.record.behind
 
 
 def _before(change: Change) -> tuple[str, ...]:
@@ -193,5 +202,6 @@ def _irreversible_last(found: Sequence[Step]) -> list[Step]:
             others = {other.id for other in found if other.id not in lost and set(other.units) & set(step.units)}
             result.append(replace(step, after=tuple(sorted({*step.after, *others}))))
         else:
-            result.append(replace(step, after=tuple(name for name in step.after if name not in lost)))
+            after, behind = (tuple(name for name in names if name not in lost) for names in (step.after, step.behind))
+            result.append(replace(step, after=after, behind=behind))
     return result

@@ -77,6 +77,7 @@ class Step:
     nature: Nature = Nature.REVERSIBLE
     why: str = ""  # why there is no undo
     after: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()  # these are settled first, whatever comes of them; undone in the opposite order
     units: tuple[str, ...] = ()
     bracket: bool = False  # waits until the steps before it are settled; runs again after they were undone
 

@@ -97,6 +97,11 @@ def host(site: Site, gateway: str) -> str:
     return f"{CLUSTER}:{found.node}" if found.mode == "lxc" else gateway
 
 
+def mount(name: str, share: Share) -> str:
+    """The address of what brings a share's storage into its container."""
+    return f"lxc.volume.{name}" if share.storage.volume else f"lxc.bind.{name}"
+
+
 def binds(site: Site, gateway: str) -> dict[str, Share]:
     """The shares of a container whose storage is a folder of its node."""
     lxc = site.gateways[gateway].mode == "lxc"

@@ -1,6 +1,7 @@
 """Directories: the root of a share, and the folders in it that belong to one user each."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
@@ -66,7 +67,8 @@ class Directory(Kind):
         )
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
-        if change.action is Action.UPDATE and _everybody(change.after) > _everybody(change.before):
+        known = change.action is Action.UPDATE and change.before["acl"] is not None  # of a new container, nothing is
+        if known and _everybody(change.after) > _everybody(change.before):
             yield Hazard(
                 change.address,
                 "everybody on the gateway would get access to data that only some may see",
@@ -92,7 +94,8 @@ KIND = Directory()
 def expand(site: Site) -> Iterator[Resource]:
     for name, share in site.shares.items():
         if site.gateways[share.gateway].mode == "lxc":
-            yield root(site, name, share, KIND, share.storage.path, {"mounted": True})
+            inside = root(site, name, share, KIND, share.storage.path, {"mounted": True})
+            yield replace(inside, after=(*inside.after, container.mount(name, share)))
         if share.storage.directory:
             yield data(site, name, share, KIND, share.storage.directory, {})
         if share.homes:

@@ -18,7 +18,7 @@ class IdMap(Kind):
     name, title, object = "lxc.idmap", "id map", "idmap"
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
-        if options.destroy and not options.purge and record.original is None:
+        if record.original is None and (options.destroy or not options.purge):
             return Removal(live, Nature.PARKED, reason="stays with its container", parked=True)
         return Removal(record.original)
 

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource
-from smbplan.kinds import bind, container, entry, idmap, ids, view, volume
+from smbplan.kinds import container, entry, idmap, ids, view
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Site
 
 
 class Power(Kind):
-    """State: {running: true}, or None for a container that is stopped."""
+    """State: {running: true}, or None for a container that is stopped.
+
+    Mount points come first if they come: one that fails takes its share back, and not the gateway.
+    """
 
     name, title, object = "lxc.power", "power", "power"
     uses = True
@@ -27,9 +30,9 @@ def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
         if gateway.mode == "lxc":
             shares = shares_of(site, name)
-            mounts = ((volume if share.storage.volume else bind).address(key) for key, share in shares.items())
+            mounts = tuple(container.mount(key, share) for key, share in shares.items())
             entries = (entry.address(key) for key, share in shares.items() if view.folder(site, share))
             map_ = (idmap.address(name),) if ids.own(site, name) else ()
-            after = (container.address(name), *map_, *mounts, *entries)
+            after = (container.address(name), *map_, *entries)
             key = Key(KIND.object, name)
-            yield Resource(address(name), KIND.name, container.CLUSTER, key, {"running": True}, after)
+            yield Resource(address(name), KIND.name, container.CLUSTER, key, {"running": True}, after, behind=mounts)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from smbplan.engine.kind import Kind
-from smbplan.engine.resource import Key, Resource
+from smbplan.engine.kind import Kind, Options, Removal
+from smbplan.engine.resource import Key, Record, Resource, State
+from smbplan.engine.step import Nature
 from smbplan.kinds import container, ids
 from smbplan.spec.model import Site
 
@@ -13,6 +14,12 @@ class SubId(Kind):
 
     name, title, object = "node.subid", "subordinate ids", "subid"
     uses = True
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        if record.original is None and not options.purge:
+            words = "stays, as a parked container may need it; --purge removes it"
+            return Removal(live, Nature.PARKED, reason=words, parked=True)
+        return Removal(record.original)
 
 
 KIND = SubId()

@@ -44,7 +44,7 @@ zfs clone -o mountpoint="/run/$clone" "$snapshot" "$clone"
 mount -t tmpfs "$snapshot" "$place"
 cp -a "/run/$clone/." "$place"
 mount -o remount,ro "$place"
-zfs destroy "$clone"
+for _ in 1 2 3 4 5 6 7 8 9; do ! zfs destroy "$clone" 2>/dev/null || break; sleep 0.1; done
 """
 # A lab is for playing and reached from this host only, so that this is no secret.
 TOKEN, SECRET = "root@pam!smbplan", "00000000-0000-4000-8000-000000000000"
@@ -124,7 +124,7 @@ def write_seed(seed: Path) -> None:
     (wants / "pveproxy.service").unlink(missing_ok=True)
     (wants / "pveproxy.service").symlink_to("../pveproxy.service")
     for name in COMMANDS:
-        write(seed / "usr/local/sbin" / name, WRAPPER, 0o755)
+        write(seed / "usr/sbin" / name, WRAPPER, 0o755)
     write(seed / "usr/sbin/mount.zfs", MOUNT_SNAPSHOT, 0o755)
     for top in ("etc/systemd", "usr"):
         for path in (seed / top, *(seed / top).rglob("*/")):

@@ -43,6 +43,7 @@ def step_to_json(step: Step) -> dict[str, Any]:
         "undo": op_to_json(step.undo) if step.undo else None,
         "why": step.why,
         "after": list(step.after),
+        **({"behind": list(step.behind)} if step.behind else {}),
         "units": list(step.units),
         "bracket": step.bracket,
     }
@@ -60,6 +61,7 @@ def step_from_json(data: Mapping[str, Any]) -> Step:
         nature=Nature(data["reversibility"]),
         why=_text(data["why"]),
         after=tuple(map(_text, data["after"])),
+        behind=tuple(map(_text, data.get("behind", ()))),
         units=tuple(map(_text, data["units"])),
         bracket=bool(data["bracket"]),
     )
@@ -135,7 +137,7 @@ def _is_sound(saved: Saved) -> bool:
     """Every step waits for earlier ones only and has a target; the site's name is no path."""
     known: set[str] = set()
     for step in saved.steps:
-        if step.id in known or not known.issuperset(step.after) or step.target not in saved.endpoints:
+        if step.id in known or not known.issuperset({*step.after, *step.behind}) or step.target not in saved.endpoints:
             return False
         known.add(step.id)
     return re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", saved.site) is not None

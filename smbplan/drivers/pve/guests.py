@@ -330,7 +330,9 @@ class Setter:
             tasks.wait(self.client, answer)
         else:
             self._stop()
-        self.guests.tell(guest, self.records)
+        now = self.guests.again(guest)  # what was pending has been done
+        if now is not None:
+            self.guests.tell(now, self.records)
 
     def _stop(self) -> None:
         answer = self.client.post(f"{self._there().path}/status/shutdown", timeout=SHUTDOWN, forceStop=1)

@@ -123,5 +123,7 @@ def cases(draw: st.DrawFn, size: int = 7) -> Case:
             if value:
                 earlier = [each.address for each in version]
                 after = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
-                version.append(replace(item, desired={**item.desired, "value": value}, after=tuple(after)))
+                behind = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=2)) if earlier else []
+                order = {"after": tuple(after), "behind": tuple(name for name in behind if name not in after)}
+                version.append(replace(item, desired={**item.desired, "value": value}, **order))
     return Case(tuple(versions[0]), tuple(versions[1]))

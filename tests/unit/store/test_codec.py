@@ -32,13 +32,13 @@ JSON = st.recursive(
 OBJECTS = st.dictionaries(WORDS, JSON, max_size=3)
 TUPLES = st.lists(WORDS, max_size=3).map(tuple)
 RECORDS = st.builds(
-    Record, WORDS, WORDS, st.builds(Key, WORDS, WORDS), TUPLES, WORDS, JSON, st.booleans(), WORDS, WORDS
+    Record, WORDS, WORDS, st.builds(Key, WORDS, WORDS), TUPLES, WORDS, JSON, st.booleans(), WORDS, WORDS, TUPLES
 )
 MOVES = st.builds(Move, WORDS, st.builds(Key, WORDS, WORDS), JSON, JSON, st.none() | RECORDS, OBJECTS)
 OPS = MOVES | st.builds(Call, WORDS, OBJECTS)
 UNDOS, NATURES = st.none() | OPS, st.sampled_from(Nature)
 STEPS = st.builds(
-    Step, WORDS, WORDS, WORDS, WORDS, OPS, UNDOS, NATURES, WORDS, TUPLES, TUPLES, st.booleans()
+    Step, WORDS, WORDS, WORDS, WORDS, OPS, UNDOS, NATURES, WORDS, TUPLES, TUPLES, TUPLES, st.booleans()
 )  # fmt: skip
 
 
