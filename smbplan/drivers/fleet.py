@@ -64,9 +64,9 @@ class Fleet:
             endpoint = replace(endpoint, host=host, container=vmid)
         return self._connect(endpoint, counts)
 
-    def _node(self, api: Endpoint, address: str) -> Channel:
+    def _node(self, api: Endpoint, node: str, address: str) -> Channel:
         """For what the cluster itself has to do on a node."""
-        return self._connect(replace(api, api=None, host=address), self.counts[api.name])
+        return self._connect(replace(api, api=None, name=node, host=address), self.counts[api.name])
 
     def each(self, targets: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:
         """What the call gives for each target, or the ChannelError or MissingSecret that it raised."""

@@ -68,7 +68,7 @@ class Directory(Kind):
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         known = change.action is Action.UPDATE and change.before["acl"] is not None  # of a new container, nothing is
-        if known and _everybody(change.after) > _everybody(change.before):
+        if known and not change.raw["empty"] and _everybody(change.after) > _everybody(change.before):
             yield Hazard(
                 change.address,
                 "everybody on the gateway would get access to data that only some may see",

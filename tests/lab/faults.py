@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
@@ -23,6 +24,21 @@ class Fault:
 
     def __post_init__(self) -> None:
         self.wanted = self.name(encode(self.step.do))
+
+    def strike(self, request: Callable[..., list[Any]], arguments: dict[str, Any]) -> list[Any]:
+        """The answers to a batch of operations; with the fault in the place of one, if it is among them."""
+        ops = arguments["ops"]
+        hit = next((number for number, op in enumerate(ops) if self.name(op) == self.wanted), None)
+        if hit is None or self.struck:
+            return request(**arguments)
+        self.struck = True
+        if self.kind == "before":
+            answers = request(**{**arguments, "ops": ops[:hit] + ops[hit + 1 :]})
+            return [*answers[:hit], ERROR, *answers[hit:]]
+        answers = request(**arguments)
+        if self.kind == "lost":
+            raise ChannelError("seeded: the answer was lost")
+        return [*answers[:hit], ERROR, *answers[hit + 1 :]]
 
     @staticmethod
     def name(op: dict[str, Any]) -> dict[str, Any]:
@@ -58,20 +74,10 @@ class FaultyChannel(Channel):
         super().close()
 
     def request(self, verb: str, timeout: float = 900.0, **arguments: Any) -> Any:
-        fault = self.fault
-        if verb != "perform" or fault.struck or self.endpoint.name != fault.step.target:
+        if verb != "perform" or self.endpoint.name != self.fault.step.target:
             return super().request(verb, timeout, **arguments)
-        ops = arguments["ops"]
-        hit = next((number for number, op in enumerate(ops) if fault.name(op) == fault.wanted), None)
-        if hit is None:
-            return super().request(verb, timeout, **arguments)
-        fault.struck = True
-        if fault.kind == "before":
-            arguments["ops"] = ops[:hit] + ops[hit + 1 :]
-            answers = super().request(verb, timeout, **arguments)
-            return [*answers[:hit], ERROR, *answers[hit:]]
-        answers = super().request(verb, timeout, **arguments)
-        if fault.kind == "lost":
+        try:
+            return self.fault.strike(partial(super().request, verb, timeout), arguments)
+        except ChannelError:
             self.hang_up()
-            raise ChannelError("seeded: the answer was lost")
-        return [*answers[:hit], ERROR, *answers[hit + 1 :]]
+            raise

@@ -5,6 +5,7 @@ What may differ all the same stands in exceptions.txt, one regular expression a 
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from smbplan.lab import Lab
@@ -20,7 +21,7 @@ found = {}
 def tell(path):
     info = os.lstat(path)
     content = ""
-    if stat.S_ISREG(info.st_mode):
+    if stat.S_ISREG(info.st_mode) and not path.endswith(".raw"):  # disks are containers' own matter
         content = hashlib.sha256(open(path, "rb").read()).hexdigest()[:16]
     elif stat.S_ISLNK(info.st_mode):
         content = os.readlink(path)
@@ -28,7 +29,12 @@ def tell(path):
         names = os.listxattr(path, follow_symlinks=False)
     except OSError:
         names = []  # ZFS by FUSE has none
-    extra = {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in names}
+    extra = {}
+    for name in names:
+        try:
+            extra[name] = os.getxattr(path, name, follow_symlinks=False).hex()
+        except OSError:
+            pass  # a container may not read the node's own
     found["file " + path] = [oct(info.st_mode), info.st_uid, info.st_gid, content, extra]
 for top in ("/etc", "/srv", "/mnt", "/usr/local", "/var/lib", "/home", "/root", "/tank", "/run/lock",
             "/usr/lib/systemd/system"):
@@ -67,8 +73,9 @@ print(json.dumps(found))
 """
 
 
-def take(lab: Lab, node: str) -> dict[str, object]:
-    done = lab.exec(node, ["python3", "-c", SCRIPT])
+def take(lab: Lab, node: str, inside: Sequence[str] = ()) -> dict[str, object]:
+    """Of a node, or of what the command line `inside` leads into from there."""
+    done = lab.exec(node, [*inside, "python3", "-c", SCRIPT])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     return {name: value for name, value in found.items() if not any(re.search(rule, name) for rule in EXCEPTIONS)}

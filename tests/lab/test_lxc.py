@@ -1,73 +1,22 @@
 """examples/lxc on real containers: three gateways on three nodes of a cluster that behaves like Proxmox VE."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from lab.conftest import EXAMPLES
-from lab.faults import ERROR, FAULTS
+from lab import lxc
+from lab.lxc import smb, vmid
 from lab.site import Site
 
 from smbplan import app
-from smbplan.drivers.channel import ChannelError
-from smbplan.drivers.pve.cluster import Cluster
-from smbplan.kinds.container import CLUSTER
 from smbplan.lab import Lab
-from smbplan.lab.pvenode import SECRET
 
 pytestmark = pytest.mark.lab
-ADDRESSES = {"office": "51", "drawings": "52", "archive": "53"}
 DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
-
-
-@pytest.fixture(scope="module", params=["9.1", "8.4"])
-def cluster(machines: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """8.4 is a dialect made from the published schemas' differences; nothing of it was recorded."""
-    lab = Lab(f"{machines.name}-pve")
-    lab.down()
-    lab.up(nodes=3, pve=True, dialect=request.param)
-    yield lab
-    lab.down()
 
 
 @pytest.fixture
 def site(cluster: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    cluster.reset()
-    return prepared(cluster, tmp_path, monkeypatch)
-
-
-def prepared(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    for name in ("ALICE", "BOB"):
-        monkeypatch.setenv(f"{name}_PASSWORD", f"{name.lower()}-Geheim-1")
-    monkeypatch.setenv("PVE_SECRET", SECRET)
-    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "state"))
-    folder = tmp_path / "lxc"
-    shutil.copytree(EXAMPLES / "lxc", folder)
-    network = str(lab.proxmox["endpoint"]).removeprefix("https://").rpartition(".")[0]
-    text = (folder / "site.yaml").read_text().replace("/lab/default/", f"/lab/{lab.name}/")
-    (folder / "site.yaml").write_text(text.replace("198.18.0.", f"{network}."))
-    return Site(lab, folder)
-
-
-def smb(site: Site, gateway: str, user: str, share: str, commands: str) -> str:
-    """What a real client on another machine says."""
-    network = (
-        site.folder.joinpath("site.yaml").read_text().partition("https://")[2].partition(":")[0].rpartition(".")[0]
-    )
-    address = f"//{network}.{ADDRESSES[gateway]}/{share}"
-    done = site.lab.exec("client", ["smbclient", "-U", f"{user}%{user}-Geheim-1", address, "-c", commands])
-    return (done.stdout + done.stderr).decode()
-
-
-def vmid(site: Site, gateway: str, node: str) -> str:
-    row = next(row for row in site.shell(node, "pct list").splitlines() if row.split()[-1] == gateway)
-    return row.split()[0]
-
-
-def volumes(site: Site) -> str:
-    return site.shell("pve1", "cat /etc/pve/nodes/*/lxc/*.conf 2>/dev/null | grep -c '^mp' || true").strip()
+    return lxc.prepared(cluster, tmp_path, monkeypatch)
 
 
 def test_three_gateways_come_serve_drift_and_go(site: Site) -> None:
@@ -137,43 +86,6 @@ def test_what_fails_takes_its_container_back(site: Site) -> None:
     assert site.shell("pve2", "pct list").strip() == ""
     assert site.shell("pve2", "ls /var/lib/vz/images") == ""
     assert "NT_STATUS" not in smb(site, "office", "alice", "letters", "ls")
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_at_any_step_of_the_cluster_leaves_the_nodes_as_before(
-    site: Site, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
-    """Before the effect, after it, and with the answer lost; and a proof that fails takes all of it back."""
-    targets = ("lxc.container.drawings", "samba.share.plans")
-    before = nodes(site)
-    planned = site.plan(atomic=True, targets=targets)
-    real = Cluster.request
-    for step in [step for step in planned.plan.steps if step.target == CLUSTER]:
-        struck: list[str] = []
-
-        def request(self: Cluster, verb: str, timeout: float = 0.0, **given: Any) -> Any:
-            mine = [number for number, op in enumerate(given.get("ops", ())) if op["address"] == step.address]  # noqa: B023
-            if not mine or struck:  # noqa: B023
-                return real(self, verb, timeout, **given)
-            struck.append(step.id)  # noqa: B023
-            rest = [op for number, op in enumerate(given["ops"]) if number not in mine or fault != "before"]
-            answers = real(self, verb, timeout, **{**given, "ops": rest})
-            if fault == "lost":
-                raise ChannelError("seeded: the answer was lost")
-            return [*answers[: mine[0]], ERROR, *answers[mine[0] + (fault == "after") :]]
-
-        monkeypatch.setattr(Cluster, "request", request)
-        done = app.apply(planned)
-        assert struck == [step.id]
-        assert done.outcome.name == "rolled_back", (step.id, done.outcome.problems)
-        assert nodes(site) == before, step.id
-
-
-def nodes(site: Site) -> list[str]:
-    """Guests, volumes and what runs on the nodes; that a storage has its folder now is no trace."""
-    places = "/var/lib/vz/images/* /mnt/btrfs/images/* /var/lib/lxc/*"
-    script = f"pct list; cat /etc/pve/lxc/*.conf; find {places}; ip -br link | wc -l"
-    return [site.shell(node, f"({script.replace(';', ' || true;')}) 2>/dev/null") for node in ("pve1", "pve2", "pve3")]
 
 
 def test_growth_is_in_place_and_shrinking_refused(site: Site) -> None:

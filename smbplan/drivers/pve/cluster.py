@@ -24,9 +24,9 @@ class Asleep(ChannelError):
 
 
 class Cluster:
-    """The channel to a cluster. See drivers.channel.Channel. `connect` makes one to the node at an address."""
+    """The channel to a cluster. See drivers.channel.Channel. `connect` makes one to a node at an address."""
 
-    def __init__(self, client: Client, site: str, connect: Callable[[str], Channel]) -> None:
+    def __init__(self, client: Client, site: str, connect: Callable[[str, str], Channel]) -> None:
         self.guests = Guests(client, site)
         self._nodes = Nodes(client, connect)
         self.counts: Counts = client.counts
@@ -142,7 +142,7 @@ class Cluster:
         setter.set(op, now)
 
 
-def cluster(api: Mapping[str, Any], site: str, counts: Counts, connect: Callable[[str], Channel]) -> Cluster:
+def cluster(api: Mapping[str, Any], site: str, counts: Counts, connect: Callable[[str, str], Channel]) -> Cluster:
     """By spec.proxmox.Proxmox as JSON, with the secret in place of its reference."""
     access = Access(
         endpoint=api["endpoint"],

@@ -11,7 +11,7 @@ from smbplan.drivers.pve.client import Client
 class Nodes:
     """Channels by node, opened when first used. Safe for several threads: each node does one thing at a time."""
 
-    def __init__(self, client: Client, connect: Callable[[str], Channel]) -> None:
+    def __init__(self, client: Client, connect: Callable[[str, str], Channel]) -> None:
         self._client, self._connect = client, connect
         self._addresses: dict[str, str] = {}
         self._channels: dict[str, tuple[Channel, threading.Lock]] = {}
@@ -41,7 +41,7 @@ class Nodes:
         address = self.address(node)
         with self._guard:
             if node not in self._channels:
-                self._channels[node] = self._connect(address), threading.Lock()
+                self._channels[node] = self._connect(node, address), threading.Lock()
             channel, lock = self._channels[node]
         with lock:
             return channel.request(verb, **arguments)

@@ -1,0 +1,44 @@
+"""examples/lxc on a lab's cluster: what the tests of it share."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from lab.conftest import EXAMPLES
+from lab.site import Site
+
+from smbplan.lab import Lab
+from smbplan.lab.pvenode import SECRET
+
+ADDRESSES = {"office": "51", "drawings": "52", "archive": "53"}
+NODES = {"office": "pve1", "drawings": "pve2", "archive": "pve3"}
+
+
+def prepared(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """On a cluster without guests."""
+    lab.reset()
+    for name in ("ALICE", "BOB"):
+        monkeypatch.setenv(f"{name}_PASSWORD", f"{name.lower()}-Geheim-1")
+    monkeypatch.setenv("PVE_SECRET", SECRET)
+    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "state"))
+    folder = tmp_path / "lxc"
+    shutil.copytree(EXAMPLES / "lxc", folder)
+    network = str(lab.proxmox["endpoint"]).removeprefix("https://").rpartition(".")[0]
+    text = (folder / "site.yaml").read_text().replace("/lab/default/", f"/lab/{lab.name}/")
+    (folder / "site.yaml").write_text(text.replace("198.18.0.", f"{network}."))
+    return Site(lab, folder)
+
+
+def smb(site: Site, gateway: str, user: str, share: str, commands: str) -> str:
+    """What a real client on another machine says."""
+    network = (
+        site.folder.joinpath("site.yaml").read_text().partition("https://")[2].partition(":")[0].rpartition(".")[0]
+    )
+    address = f"//{network}.{ADDRESSES[gateway]}/{share}"
+    done = site.lab.exec("client", ["smbclient", "-U", f"{user}%{user}-Geheim-1", address, "-c", commands])
+    return (done.stdout + done.stderr).decode()
+
+
+def vmid(site: Site, gateway: str, node: str) -> str:
+    row = next(row for row in site.shell(node, "pct list").splitlines() if row.split()[-1] == gateway)
+    return row.split()[0]
