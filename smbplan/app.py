@@ -20,7 +20,8 @@ from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import expand, kinds
-from smbplan.observe import check, endpoints, observe, read
+from smbplan.kinds.container import CLUSTER
+from smbplan.observe import check, endpoints, observe, pending, read, templates
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
 from smbplan.spec.problems import SpecError
@@ -86,7 +87,8 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
         raise Refused(Trouble(f"--target {error.args[0]} names nothing", "smbplan graph shows all addresses")) from None
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None
-    hazards += [] if made.refused else check(fleet, site, made, live)
+    hazards += [] if made.refused else [*check(fleet, site, made, live), *templates(fleet, made)]
+    made = replace(made, warnings=(*made.warnings, *pending(fleet, site, live)))
     if asleep:
         hint = "its container does not run; apply again when it does, for what is in it"
         words = (f"gateway.{name}: {hint}" for name in asleep)
@@ -101,7 +103,7 @@ def _placed(item: Resource, loaded: Loaded) -> Resource:
     from smbplan.engine.resource import Location
 
     section, _, name = item.unit.partition(".")
-    gateway = next((each for each in loaded.site.gateways if item.address.endswith(f".{each}")), item.target)
+    gateway = item.key.name.partition(":")[0] if item.target == CLUSTER else item.target
     where = ("shares", name) if section == "share" else ("gateways", gateway)
     where = (SECTIONS[item.kind], item.key.name) if item.kind in SECTIONS else where
     return replace(item, origin=Location(*loaded.source.where(where, key=True)))

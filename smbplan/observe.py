@@ -4,17 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from smbplan.drivers.channel import ChannelError, Endpoint
+from smbplan.drivers.channel import Channel, ChannelError, Endpoint
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.secrets import REFERENCE, MissingSecret
-from smbplan.engine.kind import Hazard, Options
+from smbplan.engine.kind import Action, Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import config, container, ids, kinds
+from smbplan.kinds import config, container, ids, kinds, updates
 from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.container import KIND as CONTAINER
 from smbplan.spec.model import Gateway, Site
+from smbplan.spec.proxmox import Proxmox
 from smbplan.store import runs
 
 
@@ -22,11 +24,16 @@ def endpoints(site: Site) -> dict[str, Endpoint]:
     found = {name: _endpoint(site, name, gateway) for name, gateway in site.gateways.items()}
     if site.proxmox is None or not any(gateway.mode == "lxc" for gateway in site.gateways.values()):
         return found
-    api = site.proxmox.model_dump(exclude_none=True, exclude={"ssh"})
-    api["token"]["secret"] = {REFERENCE: api["token"]["secret"]}
     ssh = site.proxmox.ssh.model_dump()
     nodes = {host: Endpoint(host, node=node, **ssh) for host, node in _nodes(site).items()}
-    return {CLUSTER: Endpoint(CLUSTER, api=api, **ssh), **nodes, **found}
+    return {CLUSTER: cluster(site.proxmox), **nodes, **found}
+
+
+def cluster(proxmox: Proxmox) -> Endpoint:
+    """A cluster's API; the token's secret stays a reference."""
+    api = proxmox.model_dump(exclude_none=True, exclude={"ssh"})
+    api["token"]["secret"] = {REFERENCE: api["token"]["secret"]}
+    return Endpoint(CLUSTER, api=api, **proxmox.ssh.model_dump())
 
 
 def _nodes(site: Site) -> dict[str, str]:
@@ -122,3 +129,44 @@ def check(fleet: Fleet, site: Site, made: Plan, live: Mapping[str, Live]) -> lis
             for line in answer
         ]
     return found
+
+
+def templates(fleet: Fleet, made: Plan) -> list[Hazard]:
+    """The templates of containers that are to be created, as far as they are not there."""
+    new = {
+        change.resource.key.name: change.resource
+        for change in made.changes
+        if change.kind == CONTAINER.name and change.action is Action.CREATE and change.resource
+    }
+    if not new:
+        return []
+    wanted = {name: (item.desired["node"], item.desired["template"]) for name, item in new.items()}
+    answer = fleet.each([CLUSTER], lambda target: fleet.ask(target, "templates", wanted=wanted))[CLUSTER]
+    if isinstance(answer, Exception):
+        raise Refused(Trouble(str(answer), getattr(answer, "hint", ""), address=CLUSTER))
+    return [
+        Hazard(
+            new[gateway].address,
+            summary,
+            f"`smbplan image list` shows what is there; `smbplan image build lxc --node {node} --storage "
+            f"{wanted[gateway][1].partition(':')[0]}` makes one",
+            origin=new[gateway].origin,
+        )
+        for gateway, node, summary in answer or ()
+    ]
+
+
+def pending(fleet: Fleet, site: Site, live: Mapping[str, Live]) -> list[str]:
+    """A warning for each gateway that has security updates to install."""
+    waiting = [name for name in site.gateways if name in live and live[name].facts.get("pending")]
+    at = {name: fleet.channel(name) for name in waiting}
+    return [
+        words
+        for name, channel in at.items()
+        if isinstance(channel, Channel)
+        and (
+            words := updates.warning(
+                name, site.gateways[name], live[name].facts, channel.endpoint.host, channel.endpoint.container
+            )
+        )
+    ]

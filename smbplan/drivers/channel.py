@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import selectors
+import shlex
 import subprocess
 import time
 import zlib
@@ -20,7 +21,10 @@ from typing import IO, Any
 CONNECT_TIMEOUT = 15.0  # seconds, authentication included
 REQUEST_TIMEOUT = 900.0  # seconds; an installation of packages may take minutes
 BOOT = "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.stdin.readline())))"
-CLEAN = ["--clear-env", "-v", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "-v", "HOME=/root"]
+PLAIN = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root")
+# lxc-attach ends with 1 or 127 when it can't enter a container, or isn't there; with 0 when the agent has run, however
+# that ended. `pct exec` takes a second longer: it is only tried where nothing has run.
+ENTER = "lxc-attach -n {id} --clear-env -- {run}; case $? in 1|127) exec pct exec {id} --keep-env 0 -- {run};; esac"
 LOADER = """
 import importlib.abc, importlib.util, sys
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -94,10 +98,14 @@ class Endpoint:
         if self.port:
             options += ["-p", str(self.port)]
         become = ["sudo", "-n"] if self.sudo else []
-        inside = ["lxc-attach", "-n", str(self.container), *CLEAN, "--"] if self.container else []
-        quoted = [*become, *inside, "python3", "-u", "-c", f"'{BOOT}'"]
+        quoted = [*become, "sh", "-c", shlex.quote(self._inside())] if self.container else [*become, shlex.join(python)]
         user = ["-l", self.user] if self.user != "root" or not self.config else []
         return ["ssh", *options, *user, "--", self.host or self.name, *quoted]
+
+    def _inside(self) -> str:
+        """For the node's shell: what starts the agent in the container."""
+        agent = shlex.join(["env", *PLAIN, "python3", "-u", "-c", BOOT])
+        return ENTER.format(id=self.container, run=shlex.join(["sh", "-c", f"{agent}; exit 0"]))
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}

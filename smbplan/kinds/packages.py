@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from smbplan.engine.kind import Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
+from smbplan.kinds import updates
 from smbplan.kinds.names import address
 from smbplan.spec.model import Site
 
 SAMBA = ["acl", "samba", "samba-vfs-modules"]
 CONTAINER = "lxc.power."  # what everything in a container waits for
 DISCOVERY = ["avahi-daemon", "wsdd"]
+UPDATES = ["unattended-upgrades"]
 
 
 class Packages(Kind):
@@ -35,7 +37,9 @@ KIND = Packages()
 
 def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
-        wanted = sorted(SAMBA + (DISCOVERY if gateway.discovery else []))
+        wanted = sorted(
+            SAMBA + (DISCOVERY if gateway.discovery else []) + (UPDATES if updates.unattended(gateway) else [])
+        )
         yield Resource(
             address("packages", name), KIND.name, name, Key(KIND.object, " ".join(wanted)), {"installed": wanted}
         )

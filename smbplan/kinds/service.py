@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource, State
-from smbplan.kinds import schedule
+from smbplan.kinds import schedule, updates
 from smbplan.kinds.names import address, unit
 from smbplan.spec.model import Site
 
@@ -25,7 +25,11 @@ KIND = Service()
 def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
         packages, config = address("packages", name), address("config", name)
-        yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), RUNNING, (packages, config))
+        for daily in updates.timers(gateway):
+            key, needed = Key("service", f"{daily}.timer"), (updates.file(name),)
+            yield Resource(updates.timer(name, daily), KIND.name, name, key, RUNNING, needed)
+        after = (packages, config, *(updates.timer(name, daily) for daily in updates.timers(gateway)))
+        yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), RUNNING, after)
         if gateway.discovery:
             yield Resource(
                 f"service.{name}.wsdd",

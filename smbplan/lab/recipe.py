@@ -42,7 +42,17 @@ PVE = ("lxc", "openssl", "uidmap")
 TEMPLATE = ("dbus", "ifupdown", "iproute2", "iputils-ping", "libnss-systemd", "procps", "python3", "systemd-sysv")
 """Packages of the container template, on top of a minimal Debian."""
 
-TEMPLATE_SAMBA = ("acl", "attr", "avahi-daemon", "python3-samba", "samba", "samba-vfs-modules", "smbclient", "wsdd")
+TEMPLATE_SAMBA = (
+    "acl",
+    "attr",
+    "avahi-daemon",
+    "python3-samba",
+    "samba",
+    "samba-vfs-modules",
+    "smbclient",
+    "unattended-upgrades",
+    "wsdd",
+)
 """What the second template has in addition; containers without it install it from the local repository."""
 
 MASKED = (

@@ -17,14 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from smbplan.lab import recipe, sources
+from smbplan import debian
+from smbplan.debian import CONTAINED
+from smbplan.lab import recipe
 from smbplan.lab.tools import TO_BUILD, LabError, require, run
 
 Progress = Callable[[str], None]
 
 REPO = "var/cache/smbplan-debs"
-# A killed build must not leave mounts or a half-dead mmdebstrap: its namespaces die with us.
-CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,11 @@ def cache_dir() -> Path:
 
 
 def prepare(progress: Progress) -> Rootfs:
-    """Return the layers, building them first if this recipe was never built (about three minutes)."""
-    release = sources.codename()
+    """Return the layers, building them first if this recipe was never built (about three minutes).
+
+    Raises LabError, and Refused on a machine that isn't Debian.
+    """
+    release = debian.codename()
     target = cache_dir() / recipe.key(release)
     layers = Rootfs(target / "base", target / "samba", target / "pve")
     if target.is_dir():
@@ -78,7 +81,7 @@ def _build(target: Path, release: str, progress: Progress) -> None:
         "TMPDIR": str(building),
         "LAB_MASKED": " ".join(recipe.MASKED),
         "LAB_TEMPLATE_SAMBA": " ".join(recipe.TEMPLATE_SAMBA),
-        "LAB_DEBIAN": sources.version(),
+        "LAB_DEBIAN": debian.version(),
         "LAB_ARCH": run(["dpkg", "--print-architecture"]).strip(),
     } | {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     log = target.with_suffix(".log")
@@ -116,27 +119,8 @@ def _build(target: Path, release: str, progress: Progress) -> None:
 
 
 def _mmdebstrap(root: Path, release: str, include: Sequence[str], repo: Sequence[str]) -> list[str]:
-    proxies = [line for line in run(["apt-config", "dump"]).splitlines() if _is_proxy(line)]
-    return [
-        *CONTAINED,
-        "mmdebstrap",
-        "--mode=root",
-        "--variant=minbase",
-        f"--include={','.join(include)}",
-        *(f"--aptopt={line}" for line in proxies),
-        "--dpkgopt=path-exclude=/usr/share/man/*",
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-        f'--customize-hook=LAB_REPO="{" ".join(repo)}" sh {recipe.SCRIPT} fetch "$1"',
-        release,
-        str(root),
-        *sources.debian_sources(release),
-    ]
-
-
-def _is_proxy(line: str) -> bool:
-    name = line.partition(" ")[0].lower()
-    return name.startswith("acquire::http") and "proxy" in name and '""' not in line
+    fetch = f'LAB_REPO="{" ".join(repo)}" sh {recipe.SCRIPT} fetch "$1"'
+    return [*CONTAINED, *debian.mmdebstrap(root, release, include, [fetch])]
 
 
 def write_index(repo: Path) -> None:

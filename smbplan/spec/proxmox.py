@@ -90,3 +90,6 @@ class Container(Definition):
     startup: Annotated[Text, Field(pattern=r"^(order=\d+)?(,?up=\d+)?(,?down=\d+)?$")] | None = None
     tags: list[Annotated[Text, Field(pattern=GUEST_TAG)]] = []
     protection: bool = False
+    updates: Literal["unattended", "manual"] = Field(
+        "unattended", description="security updates inside: installed every day, or only shown as pending"
+    )

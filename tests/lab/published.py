@@ -37,7 +37,8 @@ def violations(method: str, path: str, params: Mapping[str, Any], dialect: str =
     """What the schema does not allow about a request."""
     for template, methods in schema().items():
         names = re.findall(r"\{(\w+)\}", template)
-        match = re.fullmatch(re.sub(r"\{\w+\}", "([^/]+)", template), f"/{path}")
+        pattern = re.sub(r"\{\w+\}", "([^/]+)", template.replace("{volume}", "(.+)"))  # a volume's id has slashes
+        match = re.fullmatch(pattern, f"/{path}")
         if match and method in methods:
             given = {**dict(zip(names, match.groups(), strict=True)), **params}
             known = methods[method]["parameters"].get("properties", {})

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "examples/quickstart")
 COMMANDS = (
     *("init", "validate", "plan", "apply", "drift", "destroy", "recover"),
-    *("runs", "import", "graph", "schema", "doctor", "lab"),
+    *("runs", "import", "graph", "schema", "doctor", "image", "lab"),
 )
 
 

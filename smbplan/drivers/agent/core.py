@@ -44,6 +44,10 @@ class Object:
         """Bring it from `before`, which it is in, to `after`."""
         raise NotImplementedError
 
+    def vacant(self, state: Any) -> bool:
+        """Whether a state is as good as none: nothing that anybody has chosen."""
+        return state is None
+
     def torn(self, name: str, state: Any, after: Any) -> bool:
         """Whether a `set` of ours was cut short, so that the object is in neither state and another `set` mends it."""
         return False
@@ -64,9 +68,20 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
     except Refused as refused:
         raise Untouched(refused.summary, refused.detail, refused.hint) from None
     torn = kind.torn(name, now, after)
-    if matches(now, after) and not torn:
+
+    def agrees(wanted: Any) -> bool:
+        return kind.vacant(now) if wanted is None else matches(now, wanted)
+
+    if agrees(after) and not torn:
         return
-    if not matches(now, before) and not torn:
+    if not agrees(before) and not torn:
+        if before is None:
+            raise Untouched(
+                f"{name} is there already, and was not known when the plan was made",
+                f"it is {json.dumps(now, sort_keys=True)[:400]}",
+                "make a new plan; if the container's template brings it, choose another name, or write external: true "
+                "at a user or group that is to be used as it is",
+            )
         raise Untouched(
             f"{name} was changed by somebody else since the plan was made",
             f"it is now {json.dumps(now, sort_keys=True)[:400]}",
@@ -165,6 +180,9 @@ class Images:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write(path, make())
+
+    def has(self, name: str) -> bool:
+        return self._path(name).exists()
 
     def recall(self, name: str) -> str:
         """Raises Refused when there is none."""

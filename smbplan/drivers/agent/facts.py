@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import updates
 from .core import machine, read_text
 from .system import installed
 
@@ -28,5 +29,6 @@ def facts() -> dict[str, Any]:
         "apt": shutil.which("apt-get") is not None,
         "btrfs": shutil.which("btrfs") is not None,
         "zfs": shutil.which("zfs") is not None,
+        "pending": updates.pending() if updates.SETTINGS.exists() else None,
         "time": time.time(),
     }

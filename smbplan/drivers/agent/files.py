@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import registry, sections
-from .core import Object, Refused, read_text, seal, unseal, write
+from .core import IMAGES, Object, Refused, read_text, seal, unseal, write
 
 PACKAGED = "/usr/share/samba/smb.conf"
 BLOCK_BEGIN = "# smbplan include, begin: made by smbplan, removed by `smbplan destroy`"
@@ -84,10 +84,17 @@ class SmbConf(Object):
             "dormant": [] if include else registry.unmarked(),
         }
 
+    def vacant(self, state: Any) -> bool:
+        """Debian's own file, as its package brings it, is nobody's wish."""
+        return state is None or (state["mark"] is None and not state["foreign"])
+
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-        path = Path(name)
+        path, image = Path(name), f"smbconf:{name}"
+        if after is not None and self.vacant(before):
+            IMAGES.keep(image, lambda: "" if before is None else before["content"])
         if after is None:
-            path.unlink()
+            stock = IMAGES.recall(image) if IMAGES.has(image) else ""
+            write(path, stock, 0o644) if stock else path.unlink()
         elif after["foreign"]:
             text = _without_block(sections.read(name) or "")
             sections.save(name, _with_block(name, text, after["include"]) if after["include"] else text)

@@ -43,16 +43,16 @@ class Client:
         self._own = threading.local()  # the last error's body
         self._guard = threading.Lock()
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, /, **params: Any) -> Any:
         return self._request("GET", path, params)
 
-    def post(self, path: str, **params: Any) -> Any:
+    def post(self, path: str, /, **params: Any) -> Any:
         return self._request("POST", path, params)
 
-    def put(self, path: str, **params: Any) -> Any:
+    def put(self, path: str, /, **params: Any) -> Any:
         return self._request("PUT", path, params)
 
-    def delete(self, path: str, **params: Any) -> Any:
+    def delete(self, path: str, /, **params: Any) -> Any:
         return self._request("DELETE", path, params)
 
     def _request(self, method: str, path: str, params: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.channel import Channel, ChannelError, Counts
+from smbplan.drivers.pve import templates
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import Unreachable
 from smbplan.drivers.pve.guests import Guest, Guests, Setter, agrees, state
@@ -79,7 +80,11 @@ class Cluster:
 
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
         """Raises ApiError."""
-        verbs: dict[str, Callable[[Mapping[str, Any]], Any]] = {"read": self._read, "perform": self._perform}
+        verbs: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "read": self._read,
+            "perform": self._perform,
+            "templates": lambda request: list(templates.missing(self.guests.client, request["wanted"])),
+        }
         return verbs[verb](arguments) if verb in verbs else None
 
     def _read(self, request: Mapping[str, Any]) -> Any:

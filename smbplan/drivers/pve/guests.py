@@ -10,6 +10,7 @@ from smbplan.drivers.pve import config, tasks
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import ApiError, Denied
 from smbplan.drivers.pve.nodes import Nodes
+from smbplan.drivers.pve.templates import roomiest
 
 SHUTDOWN = 60  # seconds that a container has to end by itself
 RACES = 20  # ids that others may take before us
@@ -155,7 +156,7 @@ class Setter:
             self._change(now, after)
 
     def _create(self, wanted: Mapping[str, Any], template: str) -> None:
-        node = wanted["node"] or self._node()
+        node = wanted["node"] or roomiest(self.client)
         params = {
             "ostemplate": template,
             "rootfs": f"{wanted['storage']}:{config.gibibytes(wanted['disk'])}",
@@ -188,13 +189,6 @@ class Setter:
                 raise
             params.pop("tags")  # the mark is enough
             tasks.wait(self.client, self.client.post(f"nodes/{node}/lxc", **params))
-
-    def _node(self) -> str:
-        """The node with the most free memory."""
-        nodes = [row for row in self.client.get("nodes") if row.get("status") == "online"]
-        if not nodes:
-            raise Untouched("no node of the cluster is online", "", "look at `pvecm status`")
-        return str(max(nodes, key=lambda row: row.get("maxmem", 0) - row.get("mem", 0))["node"])
 
     def _change(self, now: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         guest, changed, gone = self._there(), {}, []

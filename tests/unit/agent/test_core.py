@@ -51,7 +51,8 @@ def test_a_move_sets_what_it_found_as_expected_and_nothing_else(now: Any, before
         move(box, "x", before, after, {})
     except Refused as refused:
         assert not known
-        assert "changed by somebody else" in refused.summary
+        words = "is there already" if before is None else "was changed by somebody else"
+        assert words in refused.summary
         assert box.get("x", {}) == now
         return
     assert known
@@ -68,6 +69,19 @@ def test_an_object_cut_short_by_ourselves_is_mended(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(box, "torn", lambda name, state, after: state == {"a": "half"})
     move(box, "x", {"a": 1}, {"a": 2}, {})
     assert box.states["x"] == {"a": 2}
+
+
+def test_what_is_as_good_as_absent_is_overwritten_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = Box("thing")
+    box.states["x"] = {"a": "stock"}
+    with pytest.raises(Refused, match="is there already"):
+        move(box, "x", None, {"a": 1}, {})
+    monkeypatch.setattr(box, "vacant", lambda state: state in (None, {"a": "stock"}))
+    move(box, "x", None, {"a": 1}, {})
+    assert box.states["x"] == {"a": 1}
+    box.states["x"] = {"a": "stock"}
+    move(box, "x", {"a": 1}, None, {})
+    assert box.states["x"] == {"a": "stock"}, "undone before"
 
 
 MARKS = st.from_regex(r"[a-z0-9-]{1,8}/[a-z.0-9_-]{1,12}", fullmatch=True)

@@ -1,10 +1,12 @@
 """smb.conf as text: parsing, commenting sections out and in again, and the one line that is ours."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smbplan.drivers.agent import files, sections
+from smbplan.drivers.agent import core, files, sections
 from smbplan.drivers.agent.core import SMB_CONF
 from smbplan.drivers.agent.files import BLOCK_BEGIN, BLOCK_END, parse
 from smbplan.drivers.agent.sections import PARKED
@@ -149,3 +151,38 @@ def test_the_workgroup_makes_no_difference_to_a_packaged_file() -> None:
 )
 def test_the_mark_is_a_comment_of_its_file(path: str, expected: tuple[str, str]) -> None:
     assert files.header(path) == expected
+
+
+STOCK = "[global]\n   workgroup = WORKGROUP\n[homes]\n   browseable = no\n"
+
+
+@pytest.mark.parametrize("there", [STOCK.replace("WORKGROUP", "OFFICE"), None])
+def test_debians_own_file_is_no_obstacle_and_comes_back(
+    there: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf, stock = tmp_path / "smb.conf", tmp_path / "stock"
+    stock.write_text(STOCK)
+    monkeypatch.setattr(files, "PACKAGED", str(stock))
+    monkeypatch.setattr(files.registry, "globals_", dict)
+    monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "images")
+    if there:
+        conf.write_text(there)
+    ours = {"mark": "s/x", "content": "[global]\n", "foreign": False, "include": "", "registry": {}}
+    kind = files.SmbConf()
+    for _ in range(2):  # again, after a lost answer
+        core.move(kind, str(conf), None, ours, {})
+        assert conf.read_text().startswith("# smbplan s/x")
+    for _ in range(2):
+        core.move(kind, str(conf), ours, None, {})
+        assert (conf.read_text() if conf.exists() else None) == there
+
+
+def test_somebodys_file_is_no_stock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf, stock = tmp_path / "smb.conf", tmp_path / "stock"
+    stock.write_text(STOCK)
+    conf.write_text(STOCK + "[theirs]\n   path = /srv\n")
+    monkeypatch.setattr(files, "PACKAGED", str(stock))
+    monkeypatch.setattr(files.registry, "unmarked", list)
+    with pytest.raises(core.Untouched, match="is there already"):
+        core.move(files.SmbConf(), str(conf), None, {"mark": "s/x", "content": "", "foreign": False}, {})
+    assert "[theirs]" in conf.read_text()

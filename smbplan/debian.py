@@ -1,19 +1,27 @@
-"""The host's own Debian package sources, read from one-line and deb822 files."""
+"""Debian root filesystems by mmdebstrap(1), from the package sources that this machine itself uses.
 
-from collections.abc import Iterator
+Those are read from one-line and deb822 files, sources.list(5).
+"""
+
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from smbplan.lab.tools import LabError
+from smbplan.errors import Refused, Trouble
 
 APT = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")
+# A killed build must not leave mounts or a half-dead mmdebstrap: its namespaces die with us.
+CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
+SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale"))
 
 
 def codename(os_release: Path = OS_RELEASE) -> str:
-    """Code name of the host's Debian release; LabError on any other system."""
+    """Code name of the host's Debian release. Raises Refused on any other system."""
     facts = _facts(os_release)
     if facts.get("ID") != "debian" or not facts.get("VERSION_CODENAME"):
-        raise LabError(f"the lab builds its machines on Debian; this is {facts.get('PRETTY_NAME', 'unknown')}")
+        words = f"root filesystems are built on Debian; this is {facts.get('PRETTY_NAME', 'an unknown system')}"
+        raise Refused(Trouble(words, "do it on a machine, or in a container, with Debian"))
     return facts["VERSION_CODENAME"]
 
 
@@ -30,7 +38,7 @@ def _facts(os_release: Path) -> dict[str, str]:
 def debian_sources(release: str, apt: Path = APT) -> list[str]:
     """One-line sources of the release's main archive, its updates and security, as the host has them.
 
-    Other vendors' sources don't carry these suite names, so they fall out. LabError if none is left.
+    Other vendors' sources don't carry these suite names, so they fall out. Raises Refused if none is left.
     """
     wanted = {release, f"{release}-updates", f"{release}-security"}
     found = [
@@ -39,8 +47,33 @@ def debian_sources(release: str, apt: Path = APT) -> list[str]:
         if suite in wanted and "main" in components
     ]
     if not found:
-        raise LabError(f"no package source for Debian {release} under {apt}", "add the host's mirror there")
+        raise Refused(Trouble(f"no package source for Debian {release} under {apt}", "add the host's mirror there"))
     return list(dict.fromkeys(found))
+
+
+def mmdebstrap(target: Path, release: str, include: Sequence[str], hooks: Sequence[str]) -> list[str]:
+    """The command line that makes a root filesystem, a folder or a tar file by its name; without documentation."""
+    return [
+        "mmdebstrap",
+        "--variant=minbase",
+        f"--include={','.join(include)}",
+        *(f"--aptopt={line}" for line in _proxies()),
+        *SLIM,
+        *(f"--customize-hook={hook}" for hook in hooks),
+        release,
+        str(target),
+        *debian_sources(release),
+    ]
+
+
+def _proxies() -> list[str]:
+    done = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
+    return [line for line in done.stdout.splitlines() if _is_proxy(line)]
+
+
+def _is_proxy(line: str) -> bool:
+    name = line.partition(" ")[0].lower()
+    return name.startswith("acquire::http") and "proxy" in name and '""' not in line
 
 
 Entry = tuple[str, str, str, list[str]]
