@@ -1,17 +1,20 @@
-"""Whether everything that a site needs is there: every gateway is asked once, all at the same time."""
+"""Whether everything that a site needs is there: every gateway, and node, is asked once, all at the same time."""
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 from shutil import which
 from typing import Any
 
-from smbplan.drivers.channel import Channel, Endpoint, Unreachable
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
 from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep, Cluster
+from smbplan.drivers.pve.errors import Denied
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
+from smbplan.kinds import privileges
 from smbplan.kinds.container import CLUSTER
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Share, Site
@@ -36,20 +39,36 @@ class Finding:
     state: State
     summary: str
     fix: str = ""
+    commands: tuple[str, ...] = ()  # for a shell of any node of the cluster, as root
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """What a cluster tells of itself and of the token in use."""
+
+    token: str
+    version: str
+    held: privileges.Held
+    roles: Mapping[str, list[str]]
+    nodes: list[Finding]
 
 
 def examine(site: Site, endpoints: Mapping[str, Endpoint], connect: Connect = Channel) -> list[Finding]:
     """This machine first, then the gateways as they are defined."""
     found = list(_here(site))
     with Fleet(site.site, endpoints, connect) as fleet:
-        answers = fleet.each(list(endpoints), lambda target: _ask(fleet, target, site))
+        hosts = [name for name, at in endpoints.items() if not at.node]  # of nodes, the cluster tells
+        answers = fleet.each(hosts, lambda target: _ask(fleet, target, site, connect))
     for target, answer in answers.items():
         if isinstance(answer, Absent | Asleep):
             found.append(Finding(target, "container", State.OK, str(answer)))
         elif isinstance(answer, Exception):
             found.append(_unreached(target, answer))
-        elif target == CLUSTER:
-            found.append(Finding(target, "API", State.OK, f"Proxmox VE {answer}"))
+            if target == CLUSTER and (isinstance(answer, MissingSecret) or getattr(answer, "status", 0) == 401):
+                found[-1] = replace(found[-1], commands=_all_commands(site, endpoints[target]))
+        elif isinstance(answer, _Cluster):
+            found.append(Finding(target, "API", State.OK, f"Proxmox VE {answer.version}"))
+            found += [*_privileges(site, answer), *answer.nodes]
         else:
             found += _gateway(site, target, *answer)
     return found
@@ -70,21 +89,73 @@ def _here(site: Site) -> Iterator[Finding]:
             yield Finding(HERE, f"secret of {name}", State.MISSING, error.summary, error.hint)
 
 
-def _ask(fleet: Fleet, target: str, site: Site) -> Any:
-    """Of a cluster its version. Of a host its facts, the directories that exist, and the seconds its clock is ahead.
+def _ask(fleet: Fleet, target: str, site: Site, connect: Connect) -> Any:
+    """Of a host its facts, the directories that exist, and the seconds its clock is ahead.
 
     Raises ChannelError.
     """
     channel = fleet.channel(target)
     channel.open()
     if isinstance(channel, Cluster):
-        return channel.version
+        return _cluster(channel, fleet.endpoints[target], site, connect)
     keys = [["directory", path, {}] for path in _roots(site, target)]
     start = time.time()
     answer = fleet.ask(target, "read", site=site.site, keys=keys)
     middle = (start + time.time()) / 2
     there = {name for type_, name, found in answer["states"] if type_ == "directory" and found.get("state")}
     return answer["facts"], there, answer["facts"]["time"] - middle
+
+
+def _cluster(channel: Cluster, endpoint: Endpoint, site: Site, connect: Connect) -> _Cluster:
+    """Raises ApiError."""
+    client = channel.guests.client
+    held = client.get("access/permissions")
+    roles = {row["roleid"]: str(row.get("privs", "")).split(",") for row in client.get("access/roles")}
+    try:
+        rows = [row for row in client.get("cluster/status") if row["type"] == "node"]
+    except Denied:
+        rows = [{"name": row["node"], "online": row["status"] == "online"} for row in client.get("nodes")]
+
+    def look(row: Mapping[str, Any]) -> Finding:
+        name = row["name"]
+        if not row.get("online"):
+            return Finding(CLUSTER, f"node {name}", State.WARNING, "offline", "look at `pvecm status`")
+        node = connect(replace(endpoint, name=name, host=row.get("ip") or name, api=None), Counts())
+        try:
+            facts = node.request("read", site=site.site, keys=[])["facts"]
+        except ChannelError as error:
+            summary = str(error).removeprefix(f"{name}: ")
+            return Finding(CLUSTER, f"node {name}", State.MISSING, summary, error.hint.replace("ssh.", "proxmox.ssh."))
+        finally:
+            node.close()
+        words = f"root by SSH, {'with' if facts['pct'] else 'without'} pct"
+        return _finding(CLUSTER, f"node {name}", facts["pct"], words, f"is {name} a node of Proxmox VE? write its ssh")
+
+    with ThreadPoolExecutor(max(1, min(32, len(rows)))) as pool:
+        return _Cluster(client.access.token, channel.version, held, roles, list(pool.map(look, rows)))
+
+
+def _privileges(site: Site, cluster: _Cluster) -> Iterator[Finding]:
+    """What the token in use lacks, and what grants it; for an administrator's token, how to make one that is less."""
+    token, wanted = cluster.token, privileges.grants(site)
+    lacking = {grant: names for grant in wanted if (names := privileges.missing(grant, cluster.held))}
+    lines = privileges.commands(token, list(lacking), cluster.roles, there=True) if lacking else []
+    for grant, names in lacking.items():
+        words = f"{token} lacks {', '.join(names)} on {grant.path}"
+        yield Finding(CLUSTER, "privileges", State.MISSING, words, "run the commands below", tuple(lines))
+        lines = []  # they are told once, for all
+    if not lacking:
+        words = f"{token} may do all that the site needs"
+        if token.startswith("root@pam!"):
+            words += ", and far more; the commands below make one that may do no more"
+            lines = privileges.commands(privileges.OWN, wanted, cluster.roles, there=False)
+        yield Finding(CLUSTER, "privileges", State.OK, words, "", tuple(lines))
+
+
+def _all_commands(site: Site, endpoint: Endpoint) -> tuple[str, ...]:
+    """Those that make the token of the site, which may not be there yet."""
+    token = endpoint.api["token"]["id"] if endpoint.api else ""
+    return tuple(privileges.commands(token, privileges.grants(site), {}, there=False))
 
 
 def _unreached(target: str, error: Exception) -> Finding:

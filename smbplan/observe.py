@@ -1,8 +1,9 @@
 """What is there: where the targets of a site are, their live states, and testparm's opinion of a plan."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from smbplan.drivers.channel import Channel, ChannelError, Endpoint
 from smbplan.drivers.fleet import Fleet
@@ -15,25 +16,39 @@ from smbplan.errors import Refused, Trouble
 from smbplan.kinds import config, container, ids, kinds, updates
 from smbplan.kinds.container import CLUSTER
 from smbplan.kinds.container import KIND as CONTAINER
+from smbplan.lab import Lab, LabError
 from smbplan.spec.model import Gateway, Site
 from smbplan.spec.proxmox import Proxmox
 from smbplan.store import runs
 
 
 def endpoints(site: Site) -> dict[str, Endpoint]:
-    found = {name: _endpoint(site, name, gateway) for name, gateway in site.gateways.items()}
-    if site.proxmox is None or not any(gateway.mode == "lxc" for gateway in site.gateways.values()):
-        return found
-    ssh = site.proxmox.ssh.model_dump()
-    nodes = {host: Endpoint(host, node=node, **ssh) for host, node in _nodes(site).items()}
-    return {CLUSTER: cluster(site.proxmox), **nodes, **found}
+    """Raises Refused for a lab that is not up."""
+    contained = any(gateway.mode == "lxc" for gateway in site.gateways.values())
+    if site.proxmox is None or not contained:
+        return {name: _endpoint(name, gateway, None) for name, gateway in site.gateways.items()}
+    proxmox = _written_out(site.proxmox)
+    found = {name: _endpoint(name, gateway, proxmox) for name, gateway in site.gateways.items()}
+    nodes = {host: Endpoint(host, node=node, **proxmox.ssh.model_dump()) for host, node in _nodes(site).items()}
+    return {CLUSTER: cluster(proxmox), **nodes, **found}
 
 
-def cluster(proxmox: Proxmox) -> Endpoint:
-    """A cluster's API; the token's secret stays a reference."""
+def cluster(written: Proxmox | Literal["lab"]) -> Endpoint:
+    """A cluster's API, and the way to its nodes; the token's secret stays a reference. Raises Refused."""
+    proxmox = _written_out(written)
     api = proxmox.model_dump(exclude_none=True, exclude={"ssh"})
     api["token"]["secret"] = {REFERENCE: api["token"]["secret"]}
     return Endpoint(CLUSTER, api=api, **proxmox.ssh.model_dump())
+
+
+def _written_out(written: Proxmox | Literal["lab"]) -> Proxmox:
+    """For `lab` the cluster of the lab that SMBPLAN_LAB names in place of `default`."""
+    if written != "lab":
+        return written
+    try:
+        return Proxmox.model_validate(Lab(os.environ.get("SMBPLAN_LAB") or "default").proxmox)
+    except LabError as error:
+        raise Refused(Trouble(error.summary, error.hint)) from None
 
 
 def _nodes(site: Site) -> dict[str, str]:
@@ -46,9 +61,9 @@ def _nodes(site: Site) -> dict[str, str]:
     }
 
 
-def _endpoint(site: Site, name: str, gateway: Gateway) -> Endpoint:
-    if gateway.mode == "lxc" and site.proxmox:
-        return Endpoint(name, guest=name, **site.proxmox.ssh.model_dump())
+def _endpoint(name: str, gateway: Gateway, proxmox: Proxmox | None) -> Endpoint:
+    if gateway.mode == "lxc" and proxmox:
+        return Endpoint(name, guest=name, **proxmox.ssh.model_dump())
     here = gateway.connection == "local"
     return Endpoint(name, local=here, host=gateway.host or name, **gateway.ssh.model_dump())
 

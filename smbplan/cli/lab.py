@@ -17,6 +17,8 @@ app = typer.Typer(
     help="Throw-away Debian machines with sshd and Samba on this host, to try things on (root).",
 )
 
+CLUSTER = 3  # nodes that have a quorum: from so many on a lab is a cluster, unless told otherwise
+
 
 class Format(StrEnum):
     """How a command answers on stdout."""
@@ -37,7 +39,10 @@ def up(
     btrfs: Annotated[bool, typer.Option(help="A btrfs with quotas at /mnt/btrfs.")] = True,
     zfs: Annotated[bool, typer.Option(help="A ZFS pool `tank` at /tank.")] = False,
     client: Annotated[bool, typer.Option(help="Add the machine `client` with smbclient.")] = True,
-    pve: Annotated[bool, typer.Option(help="Nodes of a Proxmox VE cluster, running LXC containers.")] = False,
+    pve: Annotated[
+        bool | None,
+        typer.Option("--pve/--no-pve", help="Nodes of a Proxmox VE cluster, running LXC containers; from 3 nodes on."),
+    ] = None,
     dialect: Annotated[str, typer.Option(help="The version that the cluster plays: 9.1 or 8.4.")] = "9.1",
     format: Output = Format.text,
 ) -> None:
@@ -48,7 +53,14 @@ def up(
     _show(
         format,
         lambda: Lab(name).up(
-            nodes, samba=samba, btrfs=btrfs, zfs=zfs, client=client, pve=pve, dialect=dialect, progress=_progress
+            nodes,
+            samba=samba,
+            btrfs=btrfs,
+            zfs=zfs,
+            client=client,
+            pve=nodes >= CLUSTER if pve is None else pve,
+            dialect=dialect,
+            progress=_progress,
         ),
     )
 

@@ -13,6 +13,7 @@ from smbplan.cli.output import coloured, emit, note
 if TYPE_CHECKING:
     from smbplan.doctor import Finding
 
+ON_NODE = "In a shell of any node of the cluster, as root:"
 CHECKED = ("", "place", "check", "finding", "what to do")
 
 
@@ -155,14 +156,17 @@ def _findings(found: "list[Finding]", missing: int, form: Format) -> str:
     signs = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "missing": ("✗", "red")}
     table = [[signs[item.state][0], item.place, item.check, item.summary, item.fix] for item in found]
     ended = f"{terminal.plural(missing, 'thing')} missing." if missing else "Nothing is missing."
+    commands = [line for item in found for line in item.commands]
     if form is Format.markdown:
-        return f"{markdown.table(CHECKED, table)}\n\n**{ended}**"
+        block = "\n".join(["", "", ON_NODE, "", "```", *commands, "```"]) if commands else ""
+        return f"{markdown.table(CHECKED, table)}{block}\n\n**{ended}**"
     head, *lines = terminal.columns(CHECKED, table)
     colour = coloured(sys.stdout)
     lines = [
         terminal.paint(line[0], signs[item.state][1], colour) + line[1:]
         for line, item in zip(lines, found, strict=True)
     ]
+    lines += ["", ON_NODE, *(f"  {line}" for line in commands)] if commands else []
     return "\n".join([head, *lines, "", ended])
 
 
@@ -173,6 +177,7 @@ def _as_data(item: "Finding") -> dict[str, Any]:
         "state": str(item.state),
         "summary": item.summary,
         "fix": item.fix,
+        "commands": list(item.commands),
     }
 
 

@@ -53,11 +53,15 @@ class Lab:
 
     @property
     def proxmox(self) -> dict[str, object]:
-        """The `proxmox:` block that reaches this lab's cluster, for a lab that was brought up with `pve`."""
-        address = network.machine_address(self.state.number() or 0, MACHINES[0])
+        """The `proxmox:` block that reaches this lab's cluster. Raises LabError when it has none."""
+        number = self.state.number()
+        if number is None or not any(machine.pve for machine in self.state.machines().values()):
+            named = "" if self.name == "default" else f" --name {self.name}"
+            raise LabError(f"lab `{self.name}` has no cluster", f"as root: smbplan lab up --nodes 3{named}")
+        address = network.machine_address(number, MACHINES[0])
         return {
             "endpoint": f"https://{address}:8006",
-            "token": {"id": pvenode.TOKEN, "secret": {"command": ["echo", pvenode.SECRET]}},
+            "token": {"id": pvenode.TOKEN, "secret": {"file": str(pvenode.secret(self.state))}},
             "ca_file": str(pvenode.share(self.state) / "pve-root-ca.pem"),
             "ssh": {"config": str(self.ssh_config)},
         }

@@ -66,6 +66,11 @@ def share(state: State) -> Path:
     return state.dir / "etc-pve"
 
 
+def secret(state: State) -> Path:
+    """The file with that of TOKEN."""
+    return state.dir / "pve-token"
+
+
 def password(state: State) -> str:
     """Of root@pam; the same for the lab's life."""
     path = state.dir / "pve-password"
@@ -98,6 +103,7 @@ def make_share(state: State, nodes: dict[str, str], zfs: bool, dialect: str) -> 
     with usercfg.changing(top) as config:
         config.tokens[TOKEN] = usercfg.Token(privsep=0, comment="made by smbplan lab")
     auth.set_token(top, TOKEN, SECRET)
+    write(secret(state), f"{SECRET}\n")
 
 
 def empty_share(state: State, nodes: Iterable[str]) -> None:

@@ -227,7 +227,9 @@ class Site(Definition):
 
     version: Literal[1]
     site: Name
-    proxmox: Proxmox | None = None
+    proxmox: Proxmox | Literal["lab"] | None = Field(
+        None, description="the cluster of gateways in containers; lab: the one that `smbplan lab up --nodes 3` makes"
+    )
     defaults: Defaults = Defaults()
     gateways: dict[Name, Gateway] = {}
     users: dict[Account, User] = {}

@@ -28,7 +28,7 @@ class Token(Definition):
 
 
 class Proxmox(Definition):
-    """A cluster, by the API of one of its nodes and by SSH to all of them."""
+    """A cluster, by the API of one of its nodes and by SSH to all of them. `proxmox: lab` is that of the lab here."""
 
     endpoint: Annotated[Text, Field(pattern=ENDPOINT)] = Field(description="https://host:8006 of any node")
     token: Token

@@ -8,7 +8,6 @@ from lab.conftest import EXAMPLES
 from lab.site import Site
 
 from smbplan.lab import Lab
-from smbplan.lab.pvenode import SECRET
 
 ADDRESSES = {"office": "51", "drawings": "52", "archive": "53"}
 NODES = {"office": "pve1", "drawings": "pve2", "archive": "pve3"}
@@ -19,22 +18,23 @@ def prepared(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     lab.reset()
     for name in ("ALICE", "BOB"):
         monkeypatch.setenv(f"{name}_PASSWORD", f"{name.lower()}-Geheim-1")
-    monkeypatch.setenv("PVE_SECRET", SECRET)
+    monkeypatch.setenv("SMBPLAN_LAB", lab.name)
     monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "state"))
     folder = tmp_path / "lxc"
     shutil.copytree(EXAMPLES / "lxc", folder)
-    network = str(lab.proxmox["endpoint"]).removeprefix("https://").rpartition(".")[0]
-    text = (folder / "site.yaml").read_text().replace("/lab/default/", f"/lab/{lab.name}/")
-    (folder / "site.yaml").write_text(text.replace("198.18.0.", f"{network}."))
+    text = (folder / "site.yaml").read_text()
+    (folder / "site.yaml").write_text(text.replace("198.18.0", network(lab)))
     return Site(lab, folder)
+
+
+def network(lab: Lab) -> str:
+    """The first three parts of its addresses."""
+    return str(lab.proxmox["endpoint"]).removeprefix("https://").rpartition(".")[0]
 
 
 def smb(site: Site, gateway: str, user: str, share: str, commands: str) -> str:
     """What a real client on another machine says."""
-    network = (
-        site.folder.joinpath("site.yaml").read_text().partition("https://")[2].partition(":")[0].rpartition(".")[0]
-    )
-    address = f"//{network}.{ADDRESSES[gateway]}/{share}"
+    address = f"//{network(site.lab)}.{ADDRESSES[gateway]}/{share}"
     done = site.lab.exec("client", ["smbclient", "-U", f"{user}%{user}-Geheim-1", address, "-c", commands])
     return (done.stdout + done.stderr).decode()
 

@@ -35,15 +35,31 @@ def schema() -> dict[str, Any]:
 
 def violations(method: str, path: str, params: Mapping[str, Any], dialect: str = "9.1") -> list[str]:
     """What the schema does not allow about a request."""
+    found = _function(method, path)
+    if found is None:
+        return [f"{method} {path}: there is no such function"]
+    function, names = found
+    known = function["parameters"].get("properties", {})
+    return [f"{method} {path}: {words}" for words in _wrong(known, {**names, **params}, dialect)]
+
+
+def privileges(method: str, path: str) -> tuple[str, list[str]] | None:
+    """Where which privileges are needed for a request (any of them is enough), as far as the schema declares it."""
+    found = _function(method, path)
+    assert found, f"{method} {path}"
+    function, names = found
+    check = function.get("permissions", {}).get("check")
+    return (check[1].format(**names), check[2]) if check else None
+
+
+def _function(method: str, path: str) -> tuple[dict[str, Any], dict[str, str]] | None:
+    """The schema's description of a request, and the parameters in its path."""
     for template, methods in schema().items():
-        names = re.findall(r"\{(\w+)\}", template)
         pattern = re.sub(r"\{\w+\}", "([^/]+)", template.replace("{volume}", "(.+)"))  # a volume's id has slashes
         match = re.fullmatch(pattern, f"/{path}")
         if match and method in methods:
-            given = {**dict(zip(names, match.groups(), strict=True)), **params}
-            known = methods[method]["parameters"].get("properties", {})
-            return [f"{method} {path}: {words}" for words in _wrong(known, given, dialect)]
-    return [f"{method} {path}: there is no such function"]
+            return methods[method], dict(zip(re.findall(r"\{(\w+)\}", template), match.groups(), strict=True))
+    return None
 
 
 def _wrong(known: Mapping[str, Any], given: Mapping[str, Any], dialect: str) -> Iterator[str]:

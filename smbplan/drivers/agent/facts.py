@@ -30,5 +30,6 @@ def facts() -> dict[str, Any]:
         "btrfs": shutil.which("btrfs") is not None,
         "zfs": shutil.which("zfs") is not None,
         "pending": updates.pending() if updates.SETTINGS.exists() else None,
+        "pct": shutil.which("pct") is not None,
         "time": time.time(),
     }

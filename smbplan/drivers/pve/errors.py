@@ -16,6 +16,7 @@ from smbplan.drivers.channel import ChannelError
 DOCTOR = "smbplan doctor lists what is missing, with the pveum commands that grant it"
 PERMISSION = re.compile(r"Permission check failed \((?P<path>/[^,)]*), (?P<privileges>[^)]*)\)")
 ROOT_ONLY = re.compile(r"only allowed for root@pam|user != root@pam|only root can")
+CREATING = re.compile(r"POST nodes/[^/]+/lxc: 403 Permission check failed$")  # all that it says
 # Answers of the HTTP server itself, and of the node that it passed the request on to.
 DIED = ("the API's worker on {node} ended without an answer", "its effect is unknown; look at the node's task list")
 GATEWAY = {
@@ -83,6 +84,8 @@ def _denied(who: str, words: str, asked: str) -> Denied:
     if ROOT_ONLY.search(words):
         hint = "smbplan does it by SSH: write proxmox.ssh with a user who is root on the nodes"
         return Denied(f"only root@pam itself may do this, and no token of his: {words}", asked, hint, 403)
+    if CREATING.match(asked):
+        return Denied(f"{who} lacks VM.Allocate on /vms", asked, DOCTOR, 403)
     return Denied(f"{who} may not do this: {words}", asked, DOCTOR, 403)
 
 

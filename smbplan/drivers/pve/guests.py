@@ -1,5 +1,6 @@
 """Containers of a cluster as objects that are read and set. What they say of themselves is in their description."""
 
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 from smbplan.drivers.agent.core import Refused, Untouched, matches
 from smbplan.drivers.pve import config, tasks
 from smbplan.drivers.pve.client import Client
-from smbplan.drivers.pve.errors import ApiError, Denied
+from smbplan.drivers.pve.errors import DOCTOR, ApiError, Denied
 from smbplan.drivers.pve.nodes import Nodes
 from smbplan.drivers.pve.templates import roomiest
 
@@ -42,9 +43,18 @@ class Guests:
 
     def __init__(self, client: Client, site: str) -> None:
         self.client, self.site = client, site
+        self._sees = False
 
     def find(self) -> dict[str, Guest]:
-        """{gateway: its container}; one request, and one for each container of the cluster."""
+        """{gateway: its container}; one request, and one for each container of the cluster.
+
+        Raises ApiError; Denied for a token that is shown no container at all, whatever there is.
+        """
+        if not self._sees:
+            held = self.client.get("access/permissions")
+            if not any("VM.Audit" in held[path] for path in held if re.match("/(vms|pool)(/|$)", path)):
+                raise Denied(f"{self.client.access.token} lacks VM.Audit on /vms", "", DOCTOR, 403)
+            self._sees = True
         rows = [row for row in self.client.get("cluster/resources", type="vm") if row["type"] == "lxc"]
         with ThreadPoolExecutor(READERS) as pool:
             guests = [guest for guest in pool.map(self._read, rows) if guest]

@@ -129,4 +129,6 @@ def roomiest(client: Client) -> str:
     nodes = [row for row in client.get("nodes") if row.get("status") == "online"]
     if not nodes:
         raise ApiError("no node of the cluster is online", "", "look at `pvecm status`")
+    if not any("maxmem" in row for row in nodes):
+        raise Denied(f"{client.access.token} lacks Sys.Audit on /nodes", "it is told no free memory", DOCTOR, 403)
     return str(max(nodes, key=lambda row: row.get("maxmem", 0) - row.get("mem", 0))["node"])

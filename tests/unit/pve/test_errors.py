@@ -51,6 +51,11 @@ def test_sentences(path: str, status: int, reason: str, summary: str) -> None:
     assert error.hint or status == 500
 
 
+def test_who_may_not_create_containers_is_told_no_privilege_by_proxmox() -> None:
+    error = told("POST", "nodes/pve1/lxc", 403, "Permission check failed")
+    assert error.summary == "ops@pve!smbplan lacks VM.Allocate on /vms"
+
+
 def test_wrong_parameters_are_all_named() -> None:
     wrong = {"memory": "type check ('integer') failed - got 'abc'", "hostname": "invalid format - no DNS name\n"}
     error = told("POST", "nodes/pve1/lxc", 400, FAILED, message=f"{FAILED}\n", errors=wrong)
