@@ -140,4 +140,4 @@ def _result(answer: Mapping[str, Any]) -> Result:
     if "error" in answer:
         words = answer["error"]
         return Result(False, words["summary"], words["detail"], words["hint"], untouched="untouched" in answer)
-    return Result(True, output=answer["ok"])
+    return Result(True, output=answer["ok"], warnings=answer.get("warnings", ()))

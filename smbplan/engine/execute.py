@@ -37,6 +37,7 @@ class Result:
     output: Any = None
     untouched: bool = False  # not ok, but known to have had no effect
     lost: bool = False  # not ok, because no answer came
+    warnings: Sequence[str] = ()  # what a person should know although it went well
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,14 @@ class Problem:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """What a step that went well wants a person to know."""
+
+    address: str
+    text: str
+
+
 class Runner(Protocol):
     """Performs operations on targets."""
 
@@ -76,6 +85,7 @@ class Journal(Protocol):
 class Outcome:
     statuses: dict[str, Status]
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
     stranded: list[Step] = field(default_factory=list)  # in the order in which a person undoes them
     interrupted: bool = False
     brackets: frozenset[str] = frozenset()  # the steps that leave nothing behind by themselves
@@ -285,6 +295,7 @@ class Execution:
         notes = []
         for (step, forward), result in zip(batch, results, strict=True):
             problem = Problem(step.id, step.address, result.summary, result.detail, result.hint)
+            self._outcome.warnings += [Warned(step.address, text) for text in result.warnings]
             probed, earlier = step.id in self._unsure, self._unsure.pop(step.id, None)
             status = self._verdict_of(step, forward, result, probed)
             if status is None:

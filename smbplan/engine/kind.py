@@ -115,6 +115,10 @@ class Kind:
         """Reasons to refuse this change."""
         return ()
 
+    def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        """What a person should know of this change besides its fields; `changes` are all of the plan, by address."""
+        return ()
+
     def options(self, resource: Resource) -> Mapping[str, Any]:
         """What the agent needs to know besides the state, such as references to secrets."""
         return {}

@@ -65,7 +65,7 @@ def build(
                 renamed = (target, record.key) in taken
                 changes += _removal(site, target, record, live[target], kinds, options, renamed)
     changes = solve.selected(changes, options.targets)
-    changed = [change for change in changes if change.action is not Action.NOOP]
+    changed = _explained([change for change in changes if change.action is not Action.NOOP], live, kinds)
     for change in changed:
         hazards += kinds[change.kind].hazards(change, live.get(change.target, Live()).facts)
     managed = 0 if options.destroy else sum(change.record is not None for change in changes)
@@ -82,6 +82,17 @@ def build(
         spec_digest=digest([[item.address, item.target, item.key, item.desired, item.after] for item in wanted]),
         live_digest=live_digest(live),
     )
+
+
+def _explained(changed: Sequence[Change], live: Mapping[str, Live], kinds: Kinds) -> list[Change]:
+    """The changes with what their kinds have to say of them."""
+    by_address = {change.address: change for change in changed}
+    found = []
+    for change in changed:
+        facts = live.get(change.target, Live()).facts
+        more = kinds[change.kind].reasons(change, by_address, facts)
+        found.append(replace(change, reasons=(*change.reasons, *more)))
+    return found
 
 
 def live_digest(live: Mapping[str, Live]) -> str:

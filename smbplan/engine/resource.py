@@ -39,7 +39,7 @@ class Resource:
     prevent_destroy: bool = False
     on_destroy: str = "keep"
     origin: Location | None = None
-    behind: tuple[str, ...] = ()  # order only: what comes first if it comes, and goes later if both go
+    ahead: tuple[str, ...] = ()  # order only: what it comes ahead of, and goes behind if both go
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Record:
     prevent_destroy: bool = False
     on_destroy: str = "keep"
     parked: str = ""  # the run that parked it
-    behind: tuple[str, ...] = ()
+    ahead: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -68,7 +68,7 @@ class Record:
             "prevent_destroy": self.prevent_destroy,
             "on_destroy": self.on_destroy,
             "parked": self.parked,
-            **({"behind": list(self.behind)} if self.behind else {}),
+            **({"ahead": list(self.ahead)} if self.ahead else {}),
         }
 
     @classmethod
@@ -83,7 +83,7 @@ class Record:
             original,
             item.prevent_destroy,
             item.on_destroy,
-            behind=item.behind,
+            ahead=item.ahead,
         )
 
     @classmethod
@@ -91,7 +91,7 @@ class Record:
         """Raises KeyError, TypeError or ValueError for data that is no record."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         type_, name = data["key"]
-        known.update(key=Key(type_, name), after=tuple(data.get("after", ())), behind=tuple(data.get("behind", ())))
+        known.update(key=Key(type_, name), after=tuple(data.get("after", ())), ahead=tuple(data.get("ahead", ())))
         return cls(**known)
 
 

@@ -71,7 +71,7 @@ def _unit(change: Change) -> str:
 
 def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Mapping[str, tuple[str, ...]]) -> Step:
     """The step that brings the resource where it belongs."""
-    kind, item = kinds[change.kind], change.resource
+    kind, item, old = kinds[change.kind], change.resource, change.record
     step = Step(
         id=change.address,
         address=change.address,
@@ -83,9 +83,8 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
     )
     if item is None:
         users = sorted(user for user in changed if change.address in _before(changed[user]))
-        followers = sorted(user for user, other in changed.items() if _came_behind(other, change.address))
-        return _remove(change, replace(step, after=tuple(users), behind=tuple(followers)), kind)
-    old = change.record
+        first = (name for name in old.ahead if name in changed and changed[name].resource is None) if old else ()
+        return _remove(change, replace(step, after=tuple(users), behind=tuple(sorted(first))), kind)
     record = Record.of(item, change.original)
     move = Move(item.address, item.key, kind.guard(change.raw), change.after, record, kind.options(item))
     return replace(
@@ -95,13 +94,12 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         nature=kind.nature,
         why=kind.why,
         after=tuple(sorted(name for name in item.after if name in changed)),
-        behind=tuple(sorted(name for name in item.behind if name in changed)),
+        behind=tuple(sorted(name for name, other in changed.items() if _comes_ahead(other, item.address))),
     )
 
 
-def _came_behind(change: Change, address: str) -> bool:
-    """Whether a resource that goes came behind another one, which then goes behind it."""
-    return change.resource is None and change.record is not None and address in change.record.behind
+def _comes_ahead(change: Change, address: str) -> bool:
+    return change.resource is not None and address in change.resource.ahead
 
 
 def _before(change: Change) -> tuple[str, ...]:

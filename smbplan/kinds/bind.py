@@ -28,6 +28,10 @@ class Bind(Kind):
                 change.resource.origin,
             )
 
+    def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        if change.before is not None and container.waits(change, changes, facts):
+            yield "stays mounted as it is until its container is restarted"
+
 
 KIND = Bind()
 
@@ -50,4 +54,5 @@ def expand(site: Site) -> Iterator[Resource]:
                 unit(name),
                 share.prevent_destroy,
                 share.storage.on_destroy,
+                ahead=(container.power(gateway),),
             )

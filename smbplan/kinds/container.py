@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
+from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
 from smbplan.kinds.names import shares_of
@@ -13,6 +13,7 @@ CLUSTER = "@proxmox"  # the target; no gateway can have this name
 TAG = "smbplan"
 PLACED = ("vmid", "node", "storage")  # chosen when it is created
 FIXED = ("unprivileged", "nesting")
+AT_START = ("hostname", "nameserver", "searchdomain")  # what a running container gets only when it starts again
 
 
 class Container(Kind):
@@ -46,8 +47,9 @@ class Container(Kind):
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if record.original is not None:
             return Removal({**record.original, "mark": None}, reason="was there before")
-        mortal = options.delete_data and record.on_destroy == "delete"
-        if not options.purge or (live.get("volumes") and not mortal):
+        volumes = live.get("volumes") or []
+        mortal = options.delete_data and record.on_destroy == "delete" and all(path[:1] == "/" for path in volumes)
+        if not options.purge or (volumes and not mortal):
             parked = {**self.canonical(live), "onboot": False, "networks": {}}
             words = "has volumes, which stay" if options.purge else "is stopped and kept; --purge removes it"
             return Removal(parked, Nature.PARKED, reason=words, parked=True, open=frozenset({"volumes"}))
@@ -60,6 +62,8 @@ class Container(Kind):
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource
+        if change.removal and change.removal.after is None and change.before["protection"]:
+            yield protected(change, f"container {change.before['vmid']}", "removes it")
         if item is None or change.before is None:
             return
         yield from shrinking(change, "its root disk", item.desired["disk"], change.before["disk"])
@@ -71,6 +75,37 @@ class Container(Kind):
                     "change it with pct on its node, or remove the container first (its volumes can be kept)",
                     origin=item.origin,
                 )
+
+    def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        name = change.address.removeprefix(f"{self.name}.")
+        if change.removal and change.removal.after is None:
+            yield from (f"goes with it: {each}" for each in guest(facts, name).get("drops", ()))
+        late = [key for key in AT_START if change.before and change.after and change.before[key] != change.after[key]]
+        if late and guest(facts, name).get("running"):
+            yield f"{' and '.join(late)} {'takes' if len(late) == 1 else 'take'} effect at its next start"
+
+
+def guest(facts: Mapping[str, Any], gateway: str) -> Mapping[str, Any]:
+    """What the cluster tells of a gateway's container besides its state: running, protected, drops."""
+    found: Mapping[str, Any] = facts.get("guests", {}).get(gateway, {})
+    return found
+
+
+def waits(change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> bool:
+    """Whether a change of what `GATEWAY:PATH` names meets a container that runs and goes on running."""
+    key = change.resource.key if change.resource else change.record.key if change.record else Key("", "")
+    gateway = key.name.partition(":")[0]
+    state = changes.get(power(gateway))
+    return bool(guest(facts, gateway).get("running")) and (state is None or state.action is not Action.DELETE)
+
+
+def protected(change: Change, what: str, does: str) -> Hazard:
+    """A removal that Proxmox would refuse when all else is gone."""
+    return Hazard(
+        change.address,
+        f"{what} is protected, so that Proxmox never {does}",
+        "write protection: false at the gateway and apply that first (or `pct set ID --protection 0` on its node)",
+    )
 
 
 def shrinking(change: Change, what: str, asked: int, has: int) -> Iterator[Hazard]:
@@ -95,6 +130,10 @@ def host(site: Site, gateway: str) -> str:
     """The target on which the storage of a gateway's shares lies: itself, or the node below a container."""
     found = site.gateways[gateway]
     return f"{CLUSTER}:{found.node}" if found.mode == "lxc" else gateway
+
+
+def power(gateway: str) -> str:
+    return f"lxc.power.{gateway}"
 
 
 def mount(name: str, share: Share) -> str:
@@ -152,6 +191,7 @@ def _desired(name: str, gateway: Gateway) -> dict[str, Any]:
         "startup": gateway.startup or "",
         "tags": sorted({*gateway.tags, TAG}),
         "protection": gateway.protection,
+        "pool": gateway.pool or "",
         "unprivileged": True,
         "nesting": True,
     }

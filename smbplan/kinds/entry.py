@@ -1,8 +1,9 @@
 """Mount entries of a container: folders of the node with whatever is mounted in them. lxc.container.conf(5)"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from smbplan.engine.kind import Kind
+from smbplan.engine.kind import Change, Kind
 from smbplan.engine.resource import Key, Resource
 from smbplan.kinds import container, view
 from smbplan.kinds.names import unit
@@ -13,6 +14,10 @@ class Entry(Kind):
     """State: {source}; it is read when the container starts."""
 
     name, title, object = "lxc.entry", "mount entry", "entry"
+
+    def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        if container.waits(change, changes, facts):
+            yield "takes effect when its container is restarted"
 
 
 KIND = Entry()

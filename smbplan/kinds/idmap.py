@@ -41,6 +41,10 @@ class IdMap(Kind):
                 origin,
             )
 
+    def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        if container.waits(change, changes, facts) and not (change.removal and change.removal.parked):
+            yield "restarts the container, which ends its sessions"
+
 
 KIND = IdMap()
 

@@ -23,16 +23,15 @@ KIND = Power()
 
 
 def address(gateway: str) -> str:
-    return f"{KIND.name}.{gateway}"
+    return container.power(gateway)
 
 
 def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
         if gateway.mode == "lxc":
             shares = shares_of(site, name)
-            mounts = tuple(container.mount(key, share) for key, share in shares.items())
             entries = (entry.address(key) for key, share in shares.items() if view.folder(site, share))
             map_ = (idmap.address(name),) if ids.own(site, name) else ()
             after = (container.address(name), *map_, *entries)
             key = Key(KIND.object, name)
-            yield Resource(address(name), KIND.name, container.CLUSTER, key, {"running": True}, after, behind=mounts)
+            yield Resource(address(name), KIND.name, container.CLUSTER, key, {"running": True}, after)

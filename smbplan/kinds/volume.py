@@ -10,6 +10,9 @@ from smbplan.kinds import container
 from smbplan.kinds.names import unit
 from smbplan.spec.model import Site
 
+AT_START = ("backup", "readonly")  # what a running container gets only when it starts again
+LOST = "deleted data can't be brought back"
+
 
 class Volume(Kind):
     name, title, object = "lxc.volume", "volume", "volume"
@@ -21,12 +24,18 @@ class Volume(Kind):
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if record.original is not None:
             return Removal(self.canonical(record.original), reason="was there before")
+        if not _mounted(live):  # see drivers.pve.config.doomed
+            reason = "was to be deleted as soon as its container had been stopped"
+            return Removal(None, Nature.IRREVERSIBLE, LOST, reason=reason, options={"delete_data": True})
         if record.on_destroy != "delete" or not options.delete_data or not options.purge:
             return Removal(live, Nature.PARKED, reason="holds data, which stays", parked=True)
-        return Removal(None, Nature.IRREVERSIBLE, "deleted data can't be brought back", options={"delete_data": True})
+        return Removal(None, Nature.IRREVERSIBLE, LOST, options={"delete_data": True})
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource
+        gateway = _gateway(change)
+        if _lost(change) and container.guest(facts, gateway).get("protected"):
+            yield container.protected(change, f"the container of {gateway}", "deletes a volume of it")
         if item is None or change.before is None:
             return
         yield from container.shrinking(change, "the volume", item.desired["size"], change.before["size"] or 0)
@@ -37,6 +46,28 @@ class Volume(Kind):
                 "move it with `pct move-volume` on the node first",
                 origin=item.origin,
             )
+
+    def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        if change.before is None or not container.waits(change, changes, facts):
+            return
+        if _lost(change) and _mounted(change.raw):
+            yield "stays mounted until its container is restarted, and the next apply after that deletes it"
+        late = [key for key in AT_START if change.after and change.before[key] != change.after[key]]
+        if late and _mounted(change.raw):
+            yield f"{' and '.join(late)} {'takes' if len(late) == 1 else 'take'} effect at its container's next start"
+
+
+def _mounted(raw: Mapping[str, Any]) -> bool:
+    return not str(raw.get("key", "")).startswith("unused")
+
+
+def _gateway(change: Change) -> str:
+    key = change.resource.key if change.resource else change.record.key if change.record else Key("", "")
+    return key.name.partition(":")[0]
+
+
+def _lost(change: Change) -> bool:
+    return change.removal is not None and change.removal.after is None
 
 
 KIND = Volume()
@@ -66,4 +97,5 @@ def expand(site: Site) -> Iterator[Resource]:
                 unit(name),
                 share.prevent_destroy,
                 storage.on_destroy,
+                ahead=(container.power(share.gateway),),
             )

@@ -59,6 +59,17 @@ ExecStart=/usr/bin/python3 -m smbplan.lab.pve serve
 KillMode=process
 Restart=on-failure
 """
+# One for the whole lab, and for containers alone: nobody else on the bridge, this host included, gets an answer.
+DHCP = """[Unit]
+Description=Addresses for containers
+ConditionHost=pve1
+[Service]
+ExecStart=/bin/sh -c 'net=$$(ip -4 -br address show vmbr0 | grep -o "198[.]18[.][0-9]*"); exec dnsmasq \\
+    --keep-in-foreground --user=root --conf-file=/dev/null --pid-file --port=0 --interface=vmbr0 --bind-dynamic \\
+    --dhcp-authoritative --no-ping --dhcp-leasefile=/run/lab-dhcp.leases --dhcp-option=3 --dhcp-option=6 \\
+    --dhcp-mac=set:ct,BC:24:11:*:*:* --dhcp-ignore=tag:!ct --dhcp-range=tag:ct,$$net.222,$$net.254,1h'
+Restart=on-failure
+"""
 
 
 def share(state: State) -> Path:
@@ -124,11 +135,12 @@ def write_seed(seed: Path) -> None:
     """Files of a node beyond those of any machine."""
     for name in ("etc/subuid", "etc/subgid"):
         write(seed / name, "root:100000:65536\n", 0o644)
-    write(seed / "etc/systemd/system/pveproxy.service", PROXY, 0o644)
     wants = seed / "etc/systemd/system/multi-user.target.wants"
-    wants.mkdir(exist_ok=True)
-    (wants / "pveproxy.service").unlink(missing_ok=True)
-    (wants / "pveproxy.service").symlink_to("../pveproxy.service")
+    wants.mkdir(parents=True, exist_ok=True)
+    for name, unit in (("pveproxy.service", PROXY), ("lab-dhcp.service", DHCP)):
+        write(seed / "etc/systemd/system" / name, unit, 0o644)
+        (wants / name).unlink(missing_ok=True)
+        (wants / name).symlink_to(f"../{name}")
     for name in COMMANDS:
         write(seed / "usr/sbin" / name, WRAPPER, 0o755)
     write(seed / "usr/sbin/mount.zfs", MOUNT_SNAPSHOT, 0o755)

@@ -36,10 +36,20 @@ SAMBA = ("samba", "samba-vfs-modules", "smbclient", "wsdd", "avahi-daemon")
 ON_REQUEST = ("ctdb", "krb5-user", "libnss-winbind", "libpam-winbind", "winbind")
 """Packages that only the local repository holds: installing them changes PAM, NSS or the network."""
 
-PVE = ("lxc", "openssl", "uidmap")
+PVE = ("dnsmasq-base", "lxc", "openssl", "uidmap")
 """Packages of the third layer: what a node needs to run containers and the PVE API."""
 
-TEMPLATE = ("dbus", "ifupdown", "iproute2", "iputils-ping", "libnss-systemd", "procps", "python3", "systemd-sysv")
+TEMPLATE = (
+    "dbus",
+    "ifupdown",
+    "iproute2",
+    "iputils-ping",
+    "isc-dhcp-client",
+    "libnss-systemd",
+    "procps",
+    "python3",
+    "systemd-sysv",
+)
 """Packages of the container template, on top of a minimal Debian."""
 
 TEMPLATE_SAMBA = (

@@ -73,6 +73,7 @@ def applied(run: str, steps: Sequence[Step], outcome: Outcome) -> dict[str, Any]
             {"address": item.address, "summary": item.summary, "detail": item.detail, "hint": item.hint}
             for item in outcome.problems
         ],
+        "warnings": [{"address": item.address, "text": item.text} for item in outcome.warnings],
         "manual": manual.commands(outcome.stranded),
     }
 

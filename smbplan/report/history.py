@@ -30,7 +30,7 @@ def details(run: Run) -> dict[str, Any]:
     return {
         **entry(run),
         "summary": run.plan().get("summary", {}),
-        **{key: ended.get(key, []) for key in ("steps", "errors", "manual")},
+        **{key: ended.get(key, []) for key in ("steps", "warnings", "errors", "manual")},
     }
 
 
@@ -48,6 +48,8 @@ def text(entries: Sequence[Mapping[str, Any]]) -> str:
 def text_details(one: Mapping[str, Any]) -> str:
     lines = [f"Run {one['id']} of site {one['site']}, {one['time']}: {_words(one['outcome'])} ({_counts(one)})", ""]
     lines += columns(("status", "step"), [[step["status"], step["id"]] for step in one["steps"]])
+    for warning in one["warnings"]:
+        lines += ["", f"Warning: {safe(warning['address'])}: {safe(warning['text'])}"]
     for error in one["errors"]:
         lines += ["", f"Error: {safe(error['address'])}: {safe(error['summary'])}"]
         lines += [f"  Hint: {safe(error['hint'])}"] if error.get("hint") else []

@@ -131,12 +131,18 @@ def _guest(gateway: str) -> str:
 
 def _container(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"pct stop {_guest(name)}; pct destroy {_guest(name)}"]
+        loosen = [f"pct set {_guest(name)} --protection 0"] if before.get("protection") else []
+        return [*loosen, f"pct stop {_guest(name)}; pct destroy {_guest(name)}"]
     if before is None:
         return [f"# container {name} was removed; smbplan apply makes it anew, without its volumes"]
     plain = ("hostname", "cores", "memory", "swap", "onboot", "protection")
     changed = [f"--{key} {shlex.quote(str(_number(after[key])))}" for key in plain if after[key] != before.get(key)]
-    return [f"pct set {_guest(name)} {' '.join(changed)}"] if changed else []
+    lines = [f"pct set {_guest(name)} {' '.join(changed)}"] if changed else []
+    old, new = before.get("pool") or "", after.get("pool") or ""
+    if new != old:
+        how = f"--poolid {new} --allow-move 1" if new else f"--poolid {old} --delete 1"
+        lines.append(f"pvesh set /pools {how} --vms {_guest(name)}")
+    return lines
 
 
 def _number(value: Any) -> Any:

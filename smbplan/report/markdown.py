@@ -39,6 +39,7 @@ def applied(run: str, steps: Sequence[Step], outcome: Outcome) -> str:
     parts = [f"### smbplan: {outcome.name.replace('_', ' ')}", f"**{plural(len(steps), 'step')}: {told}.**"]
     if run:
         parts.append(f"Run {code(run)}.")
+    parts += [_item(f"⚠️ {code(item.address)}", item.text, "") for item in outcome.warnings]
     parts += [_item(f"❌ {code(item.address)}", item.summary, item.hint) for item in outcome.problems]
     commands = manual.commands(outcome.stranded)
     if commands:

@@ -119,7 +119,8 @@ def applied(run: str, steps: Sequence[Step], outcome: Outcome, colour: bool = Fa
     if not steps:
         return "Nothing was to be done."
     at = {status: [step for step in steps if outcome.statuses.get(step.id) is status] for status in Status}
-    parts = [_problem(problem, colour) for problem in outcome.problems]
+    parts = [paint(f"Warning: {safe(item.address)}: {safe(item.text)}", "yellow", colour) for item in outcome.warnings]
+    parts += [_problem(problem, colour) for problem in outcome.problems]
     if outcome.name != "applied":
         parts.append(_addresses("Rolled back", at[Status.UNDONE]))
         parts.append(_addresses("Never started", at[Status.CANCELLED]))

@@ -12,6 +12,7 @@ from smbplan.spec.types import (
     FINGERPRINT,
     GUEST_TAG,
     NAME,
+    POOL,
     STORAGE,
     TEMPLATE,
     TOKEN,
@@ -89,7 +90,10 @@ class Container(Definition):
     onboot: bool = True
     startup: Annotated[Text, Field(pattern=r"^(order=\d+)?(,?up=\d+)?(,?down=\d+)?$")] | None = None
     tags: list[Annotated[Text, Field(pattern=GUEST_TAG)]] = []
-    protection: bool = False
+    pool: Annotated[Text, Field(pattern=POOL)] | None = Field(
+        None, description="the pool that it is in; it must exist, and without this key it is in none"
+    )
+    protection: bool = Field(False, description="Proxmox then refuses to remove it or its volumes")
     updates: Literal["unattended", "manual"] = Field(
         "unattended", description="security updates inside: installed every day, or only shown as pending"
     )

@@ -86,6 +86,7 @@ HOST, NETBIOS = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$", r"^[A-Za-z0-9_-]{1,15}$"
 DATASET, FULL_NAME = r"^[A-Za-z][\w.:-]*(/[\w.:-]+)+$", r"^[^:,/]*$"
 STORAGE, TEMPLATE = r"^[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]$", r"^[A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+$"
 TOKEN, ENDPOINT = r"^[^\s:/!@]+@[A-Za-z0-9.-]+![A-Za-z][A-Za-z0-9._-]+$", r"^https://[A-Za-z0-9.:\[\]-]+/?$"
+POOL = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}$"
 FINGERPRINT, GUEST_TAG = r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$", r"^[a-z0-9_][a-z0-9_+.-]*$"
 ADDRESS, DOMAIN = r"^[0-9A-Fa-f.:]+(/\d{1,3})?$", r"^[A-Za-z0-9.-]+$"
 # The patterns in words, for a person whose text doesn't match.
@@ -102,6 +103,7 @@ RULES = {
     TOKEN: "write the token as user@realm!name",
     ENDPOINT: "write https://host:8006",
     FINGERPRINT: "write 32 pairs of hex digits, as `pvenode cert info` shows them",
+    POOL: "write the pool's name, such as gateways or site/gateways",
     GUEST_TAG: "use small letters, digits and _ + . -",
     ADDRESS: "write an address, with its prefix where it is the container's own",
     DOMAIN: "write a DNS name",

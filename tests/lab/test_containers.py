@@ -152,7 +152,8 @@ def test_volumes_as_mount_points_are_plugged_in_and_grow_while_it_runs(lab: Lab)
     assert int(inside(lab, 706, size.format("/data"))) > 400
     assert int(inside(lab, 706, size.format("/"))) > 2800
     second = call(lab, "out = c.allocate(storages['local'], 706, given['size'])", size=64 * 2**20)
-    after = before | {"mp0": f"{first},mp=/data,size=512M", "mp1": f"{second},mp=/new/data,size=64M"}
+    before |= {"mp0": f"{first},mp=/data,size=512M"}  # as growing it notes
+    after = before | {"mp1": f"{second},mp=/new/data,size=64M"}
     assert call(lab, "out = c.changed(706, given['a'], given['b'])", a=before, b=after) == []
     assert inside(lab, 706, "touch /new/data/x; stat -c %u /new /new/data/x").split() == ["0", "0"]
     # Unplugging waits for a restart, as on PVE, and so does another place.

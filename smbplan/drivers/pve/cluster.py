@@ -10,8 +10,10 @@ from smbplan.drivers.channel import Channel, ChannelError, Counts
 from smbplan.drivers.pve import templates
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import Unreachable
-from smbplan.drivers.pve.guests import Guest, Guests, Setter, agrees, state
+from smbplan.drivers.pve.guests import Guest, Guests, agrees, state
 from smbplan.drivers.pve.nodes import Nodes
+from smbplan.drivers.pve.related import drops
+from smbplan.drivers.pve.setter import Setter
 
 WORKERS = 30  # containers that change at a time; the nodes queue what is too much for them
 
@@ -93,25 +95,33 @@ class Cluster:
         keys = {(type_, name) for type_, name, _ in request["keys"]}
         records: dict[str, Any] = {}
         for guest in found.values():
-            records |= guest.told.get("records", {})
+            records |= guest.records
         keys |= {tuple(record["key"]) for record in records.values()}
         states = []
         for type_, name in sorted(keys):
             states.append([type_, name, {"state": state(found.get(name.partition(":")[0]), type_, name)}])
-        return {"facts": {"guests": sorted(found)}, "states": states, "records": records, "peers": {}}
+        return {"facts": {"guests": self._facts(found)}, "states": states, "records": records, "peers": {}}
+
+    def _facts(self, found: Mapping[str, Guest]) -> dict[str, Any]:
+        """What no state says, by gateway."""
+        gone = drops(self.guests.client, {guest.vmid: guest.path for guest in found.values()})
+        return {
+            name: {"running": guest.running, "protected": guest.protected, "drops": gone[guest.vmid]}
+            for name, guest in found.items()
+        }
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
         """Containers change at the same time, what is in one of them in order."""
         ops: Sequence[Mapping[str, Any]] = request["ops"]
-        lanes: dict[str, list[int]] = {}
-        for number, op in enumerate(ops):
-            lanes.setdefault(str(op.get("name", "")).partition(":")[0], []).append(number)
         answers: list[Any] = [None] * len(ops)
         try:
             with self._guard:
                 found = self._search()
         except ChannelError as error:
             return [_failed(error)] * len(ops)
+        lanes: dict[str, list[int]] = {}
+        for number, op in enumerate(ops):
+            lanes.setdefault(_gateway(op, found), []).append(number)
 
         def work(gateway: str) -> None:
             first, *others = lanes[gateway]
@@ -129,22 +139,25 @@ class Cluster:
 
     def _answer(self, gateway: str, op: Mapping[str, Any], look: Callable[[], Guest | None]) -> Any:
         try:
-            self._move(gateway, op, look())
-            return {"ok": None}
+            return {"ok": None, "warnings": self._move(gateway, op, look())}
         except (Refused, ChannelError) as error:
             return _failed(error)
 
-    def _move(self, gateway: str, op: Mapping[str, Any], guest: Guest | None) -> None:
-        """Compare and set, as the agent does on its host."""
+    def _move(self, gateway: str, op: Mapping[str, Any], guest: Guest | None) -> list[str]:
+        """Compare and set, as the agent does on its host. The warnings."""
+        if op.get("call") in ("forget", "remember"):
+            Setter(self.guests, self._nodes, gateway, guest).remember(**op["arguments"])
+            return []
         if "type" not in op:
             raise Untouched(f"a cluster can't {op['call']}")
         now, setter = state(guest, op["type"], op["name"]), Setter(self.guests, self._nodes, gateway, guest)
         if agrees(now, op["after"]):
             setter.note(op)
-            return
+            return []
         if not agrees(now, op["before"]):
             raise Untouched(f"{op['name']} was changed by somebody else since the plan was made", "", "make a new plan")
         setter.set(op, now)
+        return setter.warnings
 
 
 def cluster(api: Mapping[str, Any], site: str, counts: Counts, connect: Callable[[str, str], Channel]) -> Cluster:
@@ -158,6 +171,17 @@ def cluster(api: Mapping[str, Any], site: str, counts: Counts, connect: Callable
         verify=api.get("verify", True),
     )
     return Cluster(Client(access, counts), site, connect)
+
+
+def _gateway(op: Mapping[str, Any], found: Mapping[str, Guest]) -> str:
+    """The gateway whose container the operation is for."""
+    if "type" in op:
+        return str(op["name"]).partition(":")[0]
+    record = op["arguments"].get("record")
+    if record:
+        return str(record["key"][1]).partition(":")[0]
+    address = op["arguments"].get("address")
+    return next((name for name, guest in found.items() if address in guest.records), "")
 
 
 def _failed(error: Refused | ChannelError) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 State of a container: {mark, vmid, node, hostname, cores, memory, swap, storage, disk, networks, nameserver,
 searchdomain, onboot, startup, tags, protection, unprivileged, nesting, volumes}; memory and swap in MiB, disk in bytes.
+`tags` has those too that Proxmox refused (see `told`); `volumes` are paths, and keys of volumes that are not mounted.
 State of a mount point: {volume, path, size, backup, readonly}; `volume` is a storage, or a path of the node.
 """
 
@@ -63,10 +64,33 @@ def container(config: Mapping[str, Any], node: str, vmid: int) -> dict[str, Any]
         "storage": rootfs.get("volume", "").partition(":")[0],
         "disk": size(rootfs.get("size", "0")),
         "networks": networks(config),
-        "volumes": sorted(path for path, mount in mounts(config).items() if not mount["volume"].startswith("/")),
-        "tags": sorted(re.split(r"[;, ]+", str(config["tags"]).strip())) if str(config.get("tags", "")).strip() else [],
+        "volumes": sorted([path for path, it in mounts(config).items() if it["volume"][:1] != "/"] + spare(config)),
+        "tags": sorted({*tags(config), *told(config).get("untagged", ())}),
         "nesting": properties(str(config.get("features", ""))).get("nesting") == "1",
     }
+
+
+def tags(config: Mapping[str, Any]) -> list[str]:
+    """Those that it really has."""
+    return [tag for tag in re.split(r"[;, ]+", str(config.get("tags", ""))) if tag]
+
+
+def spare(config: Mapping[str, Any]) -> list[str]:
+    """Keys of volumes that are not mounted, without those that are to be deleted."""
+    gone = {volume["id"] for volume in told(config).get("doomed", {}).values()}
+    return [key for key, value in config.items() if re.fullmatch(r"unused\d+", key) and value not in gone]
+
+
+def doomed(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{path: volume} of those that are to be deleted and no longer mounted: Proxmox has them as `unusedN`."""
+    found = {}
+    for path, volume in told(config).get("doomed", {}).items():
+        keys = [key for key, value in config.items() if re.fullmatch(r"unused\d+", key) and value == volume["id"]]
+        if keys:
+            storage = volume["id"].partition(":")[0]
+            state = {"volume": storage, "path": path, "size": None, "backup": False, "readonly": False}
+            found[path] = {**volume, "state": {**state, "key": keys[0], "id": volume["id"]}}
+    return found
 
 
 def networks(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -129,7 +153,11 @@ def _entry(source: str, target: str) -> str:
 
 
 def told(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What smbplan wrote into the description; {} for a guest that isn't ours, or whose comment was damaged."""
+    """What smbplan wrote into the description; {} for a guest that isn't ours, or whose comment was damaged.
+
+    mark; records: the inventory, by address; volumes: {path: {id, found}} that were mounted last; untagged: tags that
+    were refused; doomed: {path: {id, record}} of volumes that can't be deleted before the container has stopped.
+    """
     found = COMMENT.search(str(config.get("description", "")))
     try:
         data = json.loads(found[1]) if found else {}

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from smbplan.drivers.channel import ChannelError
 
+POOL = re.compile(r"pool '(?P<name>[^']*)' does not exist")
 DOCTOR = "smbplan doctor lists what is missing, with the pveum commands that grant it"
 PERMISSION = re.compile(r"Permission check failed \((?P<path>/[^,)]*), (?P<privileges>[^)]*)\)")
 ROOT_ONLY = re.compile(r"only allowed for root@pam|user != root@pam|only root can")
@@ -62,6 +63,10 @@ def refusal(
     if status == 401:
         hint = "check the token's name and secret, and that it has not expired"
         return Denied(f"{where} does not accept the credentials of {who}", asked, hint, status)
+    pool = POOL.search(words)
+    if pool:
+        hint = f"make it with `pvesh create /pools --poolid {pool['name']}`, or correct pool: at the gateway"
+        return ApiError(f"Proxmox has no pool {pool['name']}", asked, hint, status)
     if status == 403:
         return _denied(who, words, asked)
     if status in GATEWAY:
@@ -92,11 +97,11 @@ def _denied(who: str, words: str, asked: str) -> Denied:
 def unreached(where: str, error: Exception) -> Unreachable:
     """The error for a connection that was not made."""
     words = str(error)
-    got = re.search(r"Fingerprints did not match\. Expected [^,]*, got \"?(?P<got>[0-9a-f]{64})", words)
+    got = re.search(r'Fingerprints did not match\. Expected "?(?P<asked>[^",]*)"?, got "?(?P<got>[0-9a-f]{64})', words)
     if got:
         return Unreachable(
             f"{where} shows another certificate than the one that is written",
-            f"its fingerprint is {colons(got['got'])}",
+            f"its fingerprint is {colons(got['got'])}, and {colons(got['asked'].replace(':', ''))} is written",
             "if its certificate was renewed, write that at proxmox.fingerprint; else somebody is in between",
         )
     for sign, summary, hint in EXPLANATIONS:

@@ -119,7 +119,9 @@ class Dry:
         return {"running": True, "pid": state["pid"], "uptime": int(time.time() - state["since"]), "mem": 6434816}
 
     def changed(self, vmid: int, before: Config, after: Config) -> list[str]:
-        return [key for key in before if key not in after and key.startswith("mp")]
+        """As PVE::LXC::Config has it: mount points stay as they are until a start, and so does the resolver."""
+        late = [key for key in before if key.startswith("mp") and before[key] != after.get(key)]
+        return late + [key for key in ("nameserver", "searchdomain") if before.get(key) != after.get(key)]
 
     def allocate(self, storage: dict[str, str], vmid: int, size: int | None) -> str:
         folder = Path(storage["path"]) / "images" / str(vmid)

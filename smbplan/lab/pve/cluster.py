@@ -194,3 +194,9 @@ def storage_resources(call: Call) -> list[dict[str, Any]]:
 def ha_resources(call: Call) -> list[dict[str, Any]]:
     """The lab has no high availability."""
     return []
+
+
+@route("GET", "/cluster/replication")
+def replication(call: Call) -> list[dict[str, Any]]:
+    """Nor has it replication."""
+    return []

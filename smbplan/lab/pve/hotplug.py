@@ -36,15 +36,11 @@ def apply(storages: Volumes, pid: int, before: Guest, after: Guest) -> list[str]
             _network(after.vmid, pid, int(match[2]), old, new)
         elif match and old is None and new is not None:
             plug_mount(storages, pid, after, key)
-        elif not (old and new and _without_size(old) == _without_size(new)):
+        else:
             waiting.append(key)
     if before.raw != after.raw:
         waiting.append("lxc")
     return waiting
-
-
-def _without_size(text: str) -> dict[str, str]:
-    return {key: value for key, value in properties(text, "volume").items() if key not in ("size", "backup")}
 
 
 def _network(vmid: int, pid: int, number: int, old: str | None, new: str | None) -> None:

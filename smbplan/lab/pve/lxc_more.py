@@ -4,7 +4,7 @@ import json
 import subprocess
 from typing import Any
 
-from smbplan.lab.pve import formats, guests, schema, status, storages, tasks
+from smbplan.lab.pve import files, formats, guests, schema, status, storages, tasks
 from smbplan.lab.pve.errors import fail
 from smbplan.lab.pve.lxc_config import AUDIT
 from smbplan.lab.pve.lxc_destroy import volumes
@@ -68,6 +68,14 @@ def _interface(found: dict[str, Any]) -> dict[str, Any]:
         shown["ip-addresses"].append(entry)
         shown.setdefault(kind, f"{address['local']}/{prefix}")
     return shown
+
+
+@route("GET", "/nodes/{node}/lxc/{vmid}/firewall/rules", None, AUDIT)
+def firewall_rules(call: Call) -> list[dict[str, Any]]:
+    """The rules of ID.fw, which only shows here: `IN ACCEPT -p tcp`. The lab filters nothing."""
+    text = files.read(call.site.root / "firewall" / f"{call.params['vmid']}.fw").partition("[RULES]\n")[2]
+    rules = [line.split() for line in text.partition("[")[0].splitlines() if line.strip()]
+    return [{"pos": at, "type": rule[0].lower(), "action": rule[1], "enable": 1} for at, rule in enumerate(rules)]
 
 
 @route("PUT", "/nodes/{node}/lxc/{vmid}/resize", RESIZE, Need("/vms/{vmid}", ("VM.Config.Disk",)))

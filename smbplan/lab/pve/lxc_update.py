@@ -157,8 +157,12 @@ def update(
             raise fail(f"unable to delete required option '{key}'")
     if "unprivileged" in [*values, *deleted]:
         raise fail("unable to modify read-only option: 'unprivileged'")
-    if any(is_volume_key(key) or sort_of(key) == "unused" for key in deleted):
-        guests.check_protection(config, vmid, f"can't remove CT {vmid} drive")
+    for key in deleted:
+        if is_volume_key(key) or sort_of(key) == "unused":
+            guests.check_protection(config, vmid, f"can't remove CT {vmid} drive '{key}'")
+    for key in sorted(values):
+        if is_volume_key(key):
+            guests.check_protection(config, vmid, f"can't update CT {vmid} drive '{key}'")
     stored = {key: normalise(site, key, value) for key, value in values.items()}
     check_storages(site, stored)
     doomed = [key for key in config.doomed if key not in reverted and key not in stored]

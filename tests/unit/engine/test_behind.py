@@ -9,8 +9,8 @@ from smbplan.engine.execute import Outcome
 from smbplan.engine.step import Step
 
 # As a container's power comes behind its mounts: each mount is a share's, and what is inside needs both.
-MOUNTS = [resource(f"thing.mount-{name}", unit=name) for name in "ab"]
-POWER = resource("thing.power", behind=("thing.mount-a", "thing.mount-b"))
+MOUNTS = [resource(f"thing.mount-{name}", unit=name, ahead=("thing.power",)) for name in "ab"]
+POWER = resource("thing.power")
 INSIDE = [resource(f"thing.share-{name}", 1, f"thing.mount-{name}", "thing.power", unit=name) for name in "ab"]
 SITE = [*MOUNTS, POWER, *INSIDE]
 

@@ -119,5 +119,7 @@ def test_what_is_stranded_is_told_as_commands_for_the_node(world: World) -> None
     assert sum("--delete" in line for line in told) == 2
     grow = commands(made(world, changed(memory="1GiB")).steps[:1])
     assert grow == [f"@proxmox# pct set {guest} --memory 512"]
+    moved = commands(made(world, changed(pool="b")).steps[:1])
+    assert moved == [f"@proxmox# pvesh set /pools --poolid b --delete 1 --vms {guest}"]
     gone = made(world, destroy=True, purge=True, delete_data=True).steps
     assert all("pct" in line for line in commands([step for step in gone if step.target == CLUSTER]))

@@ -69,6 +69,16 @@ def test_the_body_says_more_than_the_reason() -> None:
     assert error.summary == "Proxmox: pool 'x' is not empty"
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(403, "Permission check failed (pool 'nopool' does not exist)"), (500, "pool 'nopool' does not exist")],
+)
+def test_an_unknown_pool_is_told_with_the_way_out(status: int, reason: str) -> None:
+    error = told("PUT", "pools", status, reason)
+    assert error.summary == "Proxmox has no pool nopool"
+    assert "pvesh create /pools --poolid nopool" in error.hint and "pool:" in error.hint
+
+
 def test_a_lock_is_explained() -> None:
     error = told("PUT", "nodes/pve1/lxc/100/config", 500, "CT is locked (backup)")
     assert "backup has ended" in error.hint and "pct unlock" in error.hint
@@ -99,4 +109,5 @@ def test_connections_that_are_not_made(words: str, part: str) -> None:
 def test_another_certificate_is_shown_with_its_fingerprint() -> None:
     words = f'Fingerprints did not match. Expected "{"ab" * 32}", got "{"cd" * 32}"'
     error = errors.unreached(WHERE, OSError(words))
-    assert error.detail == "its fingerprint is " + ":".join(["CD"] * 32)
+    shown, written = (":".join([pair] * 32) for pair in ("CD", "AB"))
+    assert error.detail == f"its fingerprint is {shown}, and {written} is written"

@@ -1,0 +1,51 @@
+"""What Proxmox drops along with a container: a person should know of it before the container goes.
+
+ACLs and firewall rules always go; backup jobs, replication jobs and HA resources with `purge`. pct(1)
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from smbplan.drivers.pve.client import Client
+from smbplan.drivers.pve.errors import ApiError
+
+LISTS = ("cluster/backup", "access/acl", "cluster/ha/resources", "cluster/replication")  # once for all containers
+READERS = 8  # requests at a time
+
+
+def drops(client: Client, paths: Mapping[int, str]) -> dict[int, list[str]]:
+    """{vmid: names}, for containers at these paths of the API. What we may not read is left out. Raises ApiError."""
+    rules = {vmid: f"{path}/firewall/rules" for vmid, path in paths.items()}
+    asked = [*LISTS, *rules.values()] if paths else []
+    with ThreadPoolExecutor(READERS) as pool:
+        told = dict(zip(asked, pool.map(lambda path: _list(client, path), asked), strict=True))
+    return {vmid: list(_names(vmid, told, told[path])) for vmid, path in rules.items()}
+
+
+def _list(client: Client, path: str) -> list[Mapping[str, Any]]:
+    try:
+        return list(client.get(path))
+    except ApiError as error:
+        if error.status == 403 or error.missing:  # a container that was removed meanwhile
+            return []
+        raise
+
+
+def _names(vmid: int, told: Mapping[str, list[Mapping[str, Any]]], rules: list[Mapping[str, Any]]) -> Iterator[str]:
+    jobs, acl, services, copies = (told[path] for path in LISTS)
+    for job in jobs:
+        guests = str(job.get("vmid", "")).split(",")
+        if str(vmid) in guests:
+            yield f"{'' if len(guests) == 1 else 'its place in '}backup job {job['id']}"
+    who = sorted(f"{entry['ugid']} ({entry['roleid']})" for entry in acl if entry.get("path") == f"/vms/{vmid}")
+    if who:
+        yield f"the rights on /vms/{vmid} of {', '.join(who)}"
+    for service in services:
+        if service.get("sid") in (f"ct:{vmid}", str(vmid)):
+            yield f"HA resource ct:{vmid}"
+    for copy in copies:
+        if int(copy.get("guest", 0)) == vmid:
+            yield f"replication job {copy['id']} to {copy.get('target', 'another node')}"
+    if rules:
+        yield f"{len(rules)} firewall rule{'s' if len(rules) > 1 else ''}"
