@@ -48,7 +48,24 @@ class Site:
 
     def smb(self, user: str, share: str, commands: str, node: str = "pve1") -> str:
         """What a real client on another machine says. `user` "" is a guest."""
-        address = next(each.address for each in self.lab.status().nodes if each.name == node)
+        address = self.address(node)
         login = ["-U", f"{user}%{user}-Geheim-1"] if user else ["-N"]
         done = self.lab.exec("client", ["smbclient", *login, f"//{address}/{share}", "-c", commands])
         return re.sub(r"^Can't load.*\n", "", (done.stdout + done.stderr).decode(), flags=re.M)
+
+    def address(self, node: str = "pve1") -> str:
+        return next(each.address for each in self.lab.status().nodes if each.name == node)
+
+
+def guest_share(path: str) -> str:
+    """An smb.conf with the share `probe`, where guests write as root."""
+    return f"""[global]
+  server role = standalone server
+  map to guest = bad user
+  disable netbios = yes
+[probe]
+  path = {path}
+  guest ok = yes
+  read only = no
+  force user = root
+"""

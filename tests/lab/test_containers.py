@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab.containers import NOTHING, G, address, attach, call, create, eventually, inside, left, sh, start, state
+from lab.site import guest_share
 
 from smbplan.lab import Lab
 
@@ -271,18 +272,6 @@ def host(vmids: tuple[int, ...]) -> dict[str, list[str]]:
     }
 
 
-SMB_CONF = """[global]
-  server role = standalone server
-  map to guest = bad user
-  disable netbios = yes
-[probe]
-  path = /srv/probe
-  guest ok = yes
-  read only = no
-  force user = root
-"""
-
-
 @pytest.mark.parametrize("template", ["samba", "standard"])
 def test_samba_in_a_container_serves_the_client(lab: Lab, template: str) -> None:
     create(lab, 714, template=template)
@@ -290,7 +279,8 @@ def test_samba_in_a_container_serves_the_client(lab: Lab, template: str) -> None
     if template == "standard":
         assert attach(lab, 714, "which smbd").returncode == 1
         inside(lab, 714, "DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install samba")
-    done = attach(lab, 714, "mkdir -p /srv/probe; cat > /etc/samba/smb.conf; systemctl restart smbd", SMB_CONF)
+    begin = "mkdir -p /srv/probe; cat > /etc/samba/smb.conf; systemctl restart smbd"
+    done = attach(lab, 714, begin, guest_share("/srv/probe"))
     assert done.returncode == 0, done.stderr.decode()
     put = ["smbclient", f"//{address(lab, 714)}/probe", "-N", "-c", "put /etc/hostname it; ls"]
     eventually(lambda: lab.exec("client", put).returncode == 0)

@@ -68,13 +68,22 @@ def test_deleting_data_stops_at_a_mount(nested: Site) -> None:
     assert "No such file" in nested.shell("pve1", "ls /srv/outer 2>&1 || true")
 
 
-def test_deleting_a_subvolume_spares_what_lies_in_it(nested: Site) -> None:
-    first, _, _ = (nested.folder / "shares.yaml").read_text().partition("  outer:\n")
-    books = "  books:\n    gateway: files\n    storage: {btrfs: /mnt/btrfs/books, on_destroy: delete}\n"
-    rest = "    access: {write: [alice]}\n    previous_versions: true\n"
-    (nested.folder / "shares.yaml").write_text(first + books + rest)
+def on_a_subvolume(nested: Site, extra: str = "") -> None:
+    """One share, `books`, in place of all others, with a file in it."""
+    text = f"""shares:
+  books:
+    gateway: files
+    storage: {{btrfs: /mnt/btrfs/books, on_destroy: delete}}
+    access: {{write: [alice]}}
+    {extra}
+"""
+    (nested.folder / "shares.yaml").write_text(text)
     nested.applied(allow=frozenset({"many-deletes"}))
     nested.smb("alice", "books", "put /tmp/f f")
+
+
+def test_deleting_a_subvolume_spares_what_lies_in_it(nested: Site) -> None:
+    on_a_subvolume(nested, "previous_versions: true")
     nested.shell("pve1", "btrfs subvolume create /mnt/btrfs/books/other; echo far >/mnt/btrfs/books/other/f")
     nested.shell("pve1", f"{script('snapshot')} btrfs /mnt/btrfs/books 3")
     (nested.folder / "shares.yaml").write_text("shares: {}\n")
@@ -129,11 +138,7 @@ def test_a_deletion_that_was_cut_short_is_finished(nested: Site) -> None:
 
 
 def test_a_subvolume_that_cant_be_deleted_is_told_and_finished_by_hand(nested: Site) -> None:
-    first, _, _ = (nested.folder / "shares.yaml").read_text().partition("  outer:\n")
-    books = "  books:\n    gateway: files\n    storage: {btrfs: /mnt/btrfs/books, on_destroy: delete}\n"
-    (nested.folder / "shares.yaml").write_text(first + books + "    access: {write: [alice]}\n")
-    nested.applied(allow=frozenset({"many-deletes"}))
-    nested.smb("alice", "books", "put /tmp/f f")
+    on_a_subvolume(nested)
     nested.shell("pve1", "btrfs subvolume set-default /mnt/btrfs/books")
     (nested.folder / "shares.yaml").write_text("shares: {}\n")
     done = nested.apply(**PURGE)

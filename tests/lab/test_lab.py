@@ -11,22 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lab.site import guest_share
 
 from smbplan.lab import Lab, LabError, LabStatus
 
 pytestmark = pytest.mark.lab
 
 NAME = "-".join(filter(None, ["t9", os.environ.get("PYTEST_XDIST_WORKER")]))  # one lab for each worker
-SMB_CONF = """[global]
-  server role = standalone server
-  map to guest = bad user
-  disable netbios = yes
-[probe]
-  path = /mnt/btrfs
-  guest ok = yes
-  read only = no
-  force user = root
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -126,7 +117,7 @@ def test_a_wrong_host_key_is_refused(lab: Lab) -> None:
 def test_real_samba_serves_the_client(lab: Lab) -> None:
     assert not lab.exec("pve1", ["ls", "/etc/samba/smb.conf"]).stdout
     assert said(lab, "pve1", "systemctl", "is-system-running", "--wait").strip() == "running"
-    said(lab, "pve1", "tee", "/etc/samba/smb.conf", stdin=SMB_CONF)
+    said(lab, "pve1", "tee", "/etc/samba/smb.conf", stdin=guest_share("/mnt/btrfs"))
     said(lab, "pve1", "systemctl", "enable", "--now", "smbd")
     address = lab.status().nodes[0].address
     put = ["smbclient", f"//{address}/probe", "-N", "-c", "put /etc/hostname it; ls"]

@@ -1,23 +1,10 @@
 """Bad definitions, and the exact line that a person gets to read for each."""
 
 import pytest
+from unit.checked import problems, share
 
 from smbplan.spec.check import DANGEROUS, MANAGED
-from smbplan.spec.load import load_source
-from smbplan.spec.problems import SpecError
-from smbplan.spec.source import parse
 
-HEAD = """version: 1
-site: office
-gateways:
-  g: {permit: [guest, options]}
-users:
-  alice: {password: {env: A}}
-groups:
-  staff: {members: [alice]}
-shares:
-"""
-PLACE, WHO = "storage: {directory: /srv/s}", "access: {write: [alice]}"
 ROOTS = "use a folder below /srv, /mnt, /tank, /data, /export, or add its parent to gateways.g.roots"
 LINE_BREAK = "a line break in a text (every text is one line; '>-' folds a long one)"
 NO_NAME = "is no option name (write the name as in smb.conf(5), without =)"
@@ -42,20 +29,6 @@ KEYS = (
     "previous_versions, time_machine, max_size, homes, audit, windows_acls, multi_protocol, hidden, max_connections, "
     "allow_overlap, prevent_destroy, options"
 )
-
-
-def problems(text: str) -> list[str]:
-    try:
-        load_source(parse(text, "site.yaml"))
-    except SpecError as error:
-        return [str(problem).removeprefix("site.yaml:") for problem in error.problems]
-    return []
-
-
-def share(extra: str, place: str = PLACE, who: str = WHO, key: str = "s") -> str:
-    """Every key on a line of its own; `extra` stands in line 14."""
-    rows = [f"  {key}:", "    gateway: g", f"    {place}", f"    {who}", f"    {extra}"]
-    return HEAD + "".join(f"{row}\n" for row in rows if row.strip())
 
 
 def test_the_good_site_is_good() -> None:
@@ -350,79 +323,6 @@ def test_secrets_are_references(user: str, expected: str) -> None:
 )
 def test_the_site_itself(text: str, expected: list[str]) -> None:
     assert problems(text) == expected
-
-
-def test_all_problems_are_told_at_once_in_order() -> None:
-    found = problems(share("guest: read", who="access: {write: [bob, '@sales']}").replace("guest, ", ""))
-    assert [line.split(": ")[0] for line in found] == ["13:22", "13:27", "14:12"]
-
-
-def test_wrong_types_and_wrong_references_are_told_together() -> None:
-    text = """\
-version: 1
-site: office
-gateways:
-  files: {host: pve1, discovry: true}
-users:
-  alice: {password: {env: A}, uid: 3}
-groups:
-  staff: {members: [alice, bobb]}
-shares:
-  global: {gateway: files, storage: {directory: /srv/g}, access: {write: [alice]}}
-  a: {gateway: fils, storage: {directory: /srv/a}, access: {write: ["@stafff"]}}
-  b: {gateway: files, storage: {directory: /srv/b}, acces: {}}
-  c: {gateway: files, storage: {directory: /opt/c}, access: {write: [alice, carol]}, guest: read}
-"""
-    assert [problem.partition(" (")[0] for problem in problems(text)] == [
-        "4:23: unknown key 'discovry'",
-        "6:36: must be at least 1000",
-        "8:28: unknown user 'bobb'",
-        "10:3: 'global' is reserved by Samba",
-        "11:16: unknown gateway 'fils'",
-        "11:69: unknown group '@stafff'",
-        "12:53: unknown key 'acces'",
-        "13:77: unknown user 'carol'",
-    ]
-
-
-def test_a_wrong_head_hides_no_reference_but_a_section_of_another_shape_does() -> None:
-    rest = "shares:\n  s: {gateway: g, storage: {directory: /srv/s}, access: {write: [alice]}}\n"
-    told = problems(f"version: 7\nsite: x\n{rest}")
-    assert [each.partition(" (")[0] for each in told] == [
-        "1:10: unknown value 7",
-        "4:16: unknown gateway 'g'",
-        "4:66: unknown user 'alice'",
-    ]
-    assert len(problems(f"version: 1\nsite: x\nusers: [alice]\n{rest}")) == 1
-
-
-def test_what_is_wrong_in_a_definition_or_its_defaults_hides_nothing_else() -> None:
-    text = """\
-version: 1
-site: office
-gatewayz: {}
-defaults: {share: {acces: {}, encryption: desired}}
-gateways:
-  files: {host: pve1, discovry: true}
-users:
-  alice: {password: {env: A}, uid: 3}
-shares:
-  c: {gateway: h, storage: {directory: /srv/c}, access: {write: [alise]}, max_connections: many}
-  d: {gateway: files, storage: {directory: /srv/d}, access: {write: [alice, 3]}}
-  e: {gateway: files, storage: {directory: /srv/d/x}, access: {write: [alice]}, recycle: {expire: x}}
-"""
-    assert [problem.partition(" (")[0] for problem in problems(text)] == [
-        "3:1: unknown key 'gatewayz'",
-        "4:20: unknown key 'acces'",
-        "6:23: unknown key 'discovry'",
-        "8:36: must be at least 1000",
-        "10:16: unknown gateway 'h'",
-        "10:66: unknown user 'alise'",
-        "10:92: expected a whole number, got a text",
-        "11:77: expected a text, got a number",
-        "12:32: share 'e' lies inside share 'd'",
-        "12:99: 'x' is no number of days",
-    ]
 
 
 def test_a_share_inside_one_that_allows_it_still_lies_in_the_one_around_both() -> None:
