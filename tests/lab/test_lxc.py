@@ -1,9 +1,10 @@
 """examples/lxc on real containers: three gateways on three nodes of a cluster that behaves like Proxmox VE."""
 
+import re
 from pathlib import Path
 
 import pytest
-from lab import lxc
+from lab import lxc, snapshot
 from lab.lxc import smb, vmid
 from lab.site import Site
 
@@ -19,20 +20,23 @@ def site(cluster: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return lxc.prepared(cluster, tmp_path, monkeypatch)
 
 
+SHARES = ("letters", "minutes", "plans", "exports", "old", "exchange")
+
+
 def test_three_gateways_come_serve_drift_and_go(site: Site) -> None:
     foreign = "pct create 200 local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst --rootfs local:1 --hostname theirs"
     site.shell("pve2", foreign)
-    before = site.shell("pve2", "cat /etc/pve/lxc/200.conf; ls -R /var/lib/vz/images/200")
+    before = {node: snapshot.take(site.lab, node) for node in lxc.NODES.values()}
     made = site.applied()
-    assert {step.id for step in made.steps if step.id.endswith("#proof")} == {
-        f"samba.share.{name}#proof" for name in ("letters", "minutes", "plans", "old")
-    }
+    proofs = {step.id for step in made.steps if step.id.endswith("#proof")}
+    assert proofs == {f"samba.share.{name}#proof" for name in SHARES}
     assert site.differences() == []
     site.shell("client", "echo news >/tmp/news")
     assert "NT_STATUS" not in smb(site, "office", "alice", "letters", "put /tmp/news n")
     assert "news" in smb(site, "office", "bob", "letters", "get n -")
     assert "DENIED" in smb(site, "office", "bob", "letters", "put /tmp/news m")
-    assert "NT_STATUS" not in smb(site, "drawings", "bob", "plans", "put /tmp/news n; ls")
+    for gateway, share in (("drawings", "plans"), ("drawings", "exports"), ("office", "exchange")):
+        assert "NT_STATUS" not in smb(site, gateway, "bob", share, "put /tmp/news n; ls")
 
     number = vmid(site, "office", "pve1")
     site.shell("pve1", f"pct set {number} --memory 300")
@@ -47,11 +51,14 @@ def test_three_gateways_come_serve_drift_and_go(site: Site) -> None:
     assert site.differences() == []
     assert "news" in smb(site, "office", "bob", "letters", "get n -")
 
-    site.shell("pve1", f"pct stop {number}; pct set {number} --delete mp0; pct start {number}")
-    assert {"create lxc.volume.letters", "create lxc.volume.minutes"} & set(site.differences())
+    mounts = site.shell("pve1", f"pct config {number} | grep -oE '^mp[0-9]+' | paste -sd,").strip()
+    site.shell("pve1", f"pct stop {number}; pct set {number} --delete {mounts}; pct start {number}")
+    assert {f"create lxc.volume.{name}" for name in ("letters", "minutes")} < set(site.differences())
+    assert "create lxc.bind.exchange" in site.differences()
     site.applied()
     assert site.differences() == []
     assert "news" in smb(site, "office", "bob", "letters", "get n -"), "its volume is mounted again, and no new one"
+    assert "news" in smb(site, "office", "bob", "exchange", "get n -")
 
     number = vmid(site, "archive", "pve3")
     site.shell("pve3", f"pct stop {number}; pct migrate {number} pve1")
@@ -63,29 +70,94 @@ def test_three_gateways_come_serve_drift_and_go(site: Site) -> None:
     number = vmid(site, "drawings", "pve2")
     site.shell("pve2", f"pct stop {number}; pct destroy {number}")
     gone = site.differences()
-    assert {"create lxc.container.drawings", "create lxc.volume.plans", "create lxc.power.drawings"} <= set(gone)
-    assert all("drawings" in change or "plans" in change for change in gone)
+    assert {f"create lxc.{kind}.drawings" for kind in ("container", "idmap", "power")} < set(gone)
+    assert all(any(word in change for word in ("drawings", "plans", "exports")) for change in gone)
     site.applied()
     assert site.differences() == []
+    assert "news" in smb(site, "drawings", "bob", "plans", "get n -"), "what lies on the node stays"
 
     site.applied(**DESTROY)
-    listed = "".join(site.shell(node, "pct list") for node in ("pve1", "pve2", "pve3"))
+    listed = "".join(site.shell(node, "pct list") for node in lxc.NODES.values())
     assert listed.count("stopped") == 4 and "running" not in listed
     site.applied(purge=True, delete_data=True, **DESTROY)
-    left = "".join(site.shell(node, "pct list") for node in ("pve1", "pve2", "pve3"))
+    left = "".join(site.shell(node, "pct list") for node in lxc.NODES.values())
     assert "office" in left, "its shares' data stays"
     assert "drawings" not in left and "archive" not in left
-    assert site.shell("pve2", "cat /etc/pve/lxc/200.conf; ls -R /var/lib/vz/images/200") == before
+    number = vmid(site, "office", "pve1")
+    site.shell("pve1", f"pct destroy {number}; rm -r /srv/exports /var/lib/smbplan 2>/dev/null || true")
+    site.shell("pve2", "rm -r /srv/exports")
+    for node, state in before.items():
+        assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node
 
 
-def test_what_fails_takes_its_container_back(site: Site) -> None:
-    site.edit("site.yaml", "volume: local-btrfs, size: 512MiB", "volume: nosuch, size: 512MiB")
+def test_folders_of_the_node_have_the_containers_ids_and_shared_ones_their_own(site: Site) -> None:
+    site.shell("pve2", "mkdir /srv/exports && chown 2001:3001 /srv/exports && touch /srv/exports/old")
+    site.shell("pve2", "chown 2002:3001 /srv/exports/old")
+    site.applied(targets=("share.exports", "share.plans"))
+    site.shell("client", "echo news >/tmp/news")
+    for share in ("exports", "plans"):
+        assert "NT_STATUS" not in smb(site, "drawings", "alice", share, "put /tmp/news n")
+    assert "NT_STATUS" not in smb(site, "drawings", "bob", "exports", "put /tmp/news old")
+    shown = site.shell("pve2", "stat -c '%u %g %n' /srv/exports /srv/exports/* /mnt/btrfs/plans /mnt/btrfs/plans/n")
+    assert shown.splitlines() == [
+        "100000 3001 /srv/exports",
+        "2001 3001 /srv/exports/n",
+        "2002 3001 /srv/exports/old",
+        "100000 3001 /mnt/btrfs/plans",
+        "2001 3001 /mnt/btrfs/plans/n",
+    ]
+
+
+def test_what_a_container_could_not_see_is_refused_before_anything_is_made(site: Site) -> None:
+    site.shell("pve2", "mkdir /srv/exports && touch /srv/exports/theirs && chown 1234:5678 /srv/exports/theirs")
+    (refused,) = site.plan(targets=("share.exports",)).plan.refused
+    assert "uid 1234, gid 5678" in refused.summary and refused.guardrail == "unmapped-ids"
+    site.shell("pve2", "rm -r /srv/exports; echo mallory:2000:100 >>/etc/subuid")
+    (refused,) = site.plan(targets=("share.exports",)).plan.refused
+    assert "mallory" in refused.summary
+    assert site.shell("pve2", "pct list").strip() == ""
+
+
+def test_previous_versions_of_a_nodes_storage_are_seen_inside_also_after_a_restart(site: Site) -> None:
+    names = {"plans": ("drawings", "pve2"), "exchange": ("office", "pve1")}
+    site.applied(targets=tuple(f"share.{name}" for name in names))
+    site.shell("client", "echo first >/tmp/news")
+    for name, (gateway, node) in names.items():
+        assert "NT_STATUS" not in smb(site, gateway, "alice", name, "put /tmp/news n")
+        site.shell(node, f"systemctl start smbplan-snapshot-{name}.service")
+        found = smb(site, gateway, "alice", name, "allinfo n")
+        assert found.count("@GMT-") == 1, found
+        number = vmid(site, gateway, node)
+        site.shell(node, f"pct stop {number}; pct start {number}")
+        site.shell(node, f"until lxc-attach -n {number} -- smbcontrol smbd ping; do sleep 0.2; done")
+        stamp = re.search(r"@GMT-[0-9.-]+", smb(site, gateway, "alice", name, "allinfo n"))
+        assert stamp, "it is there after a restart, too"
+        assert "first" in smb(site, gateway, "bob", name, f"get {stamp[0]}\\n -")
+
+
+def test_windows_acls_stand_where_a_container_may_write_them(site: Site) -> None:
+    site.edit("site.yaml", "    recycle: true\n", "    recycle: true\n    windows_acls: true\n")
+    site.applied(targets=("share.plans",))
+    site.shell("client", "echo news >/tmp/news")
+    assert "NT_STATUS" not in smb(
+        site, "drawings", "alice", "plans", "put /tmp/news n; setea n plain 1; setea n NTACL 1"
+    )
+    address = f"//{lxc.network(site.lab)}.52/plans"
+    allow = "ACL:bob:ALLOWED/0x0/READ"
+    site.shell("client", f"smbcacls -U alice%alice-Geheim-1 {address} n --add {allow}")
+    assert "bob:ALLOWED" in site.shell("client", f"smbcacls -U alice%alice-Geheim-1 {address} n")
+    stored = site.shell("pve2", "getfattr -m - --only-values -n user.NTACL /mnt/btrfs/plans/n | wc -c")
+    assert int(stored) > 50, "the list, and not what the client set as an attribute"
+
+
+def test_what_fails_takes_its_share_back_and_leaves_its_gateway(site: Site) -> None:
+    site.edit("site.yaml", "volume: local, size: 256MiB", "volume: nosuch, size: 256MiB")
     done = site.apply()
     assert done.outcome.name == "partial"
     assert "nosuch" in done.outcome.problems[0].summary
-    assert site.shell("pve2", "pct list").strip() == ""
-    assert site.shell("pve2", "ls /var/lib/vz/images") == ""
+    assert "minutes" not in site.shell("pve1", f"pct config {vmid(site, 'office', 'pve1')} | grep ^mp")
     assert "NT_STATUS" not in smb(site, "office", "alice", "letters", "ls")
+    assert "BAD_NETWORK_NAME" in smb(site, "office", "alice", "minutes", "ls")
 
 
 def test_growth_is_in_place_and_shrinking_refused(site: Site) -> None:
