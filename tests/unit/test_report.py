@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smbplan.engine import plan as planning
-from smbplan.engine.execute import Outcome, Problem
+from smbplan.engine.execute import Outcome, Problem, Warned
 from smbplan.engine.kind import Action, Change, Hazard, Removal
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Location, Record, Resource
@@ -211,6 +211,7 @@ def test_applied() -> None:
 def test_partial() -> None:
     ended = outcome(a=Status.UNDONE, b=Status.DONE, c=Status.FAILED, d=Status.CANCELLED)
     ended.problems.append(Problem("c", "c", "mkdir failed", "mkdir: no\nspace", "make room"))
+    ended.warnings.append(Warned("b", "a tag was refused"))
     golden("partial.txt", text.applied("20250101-000000-abcd", STEPS, ended))
     golden("partial.md", markdown.applied("20250101-000000-abcd", STEPS, ended))
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,17 @@ class Images:
 
 
 IMAGES = Images()
+
+
+def wait_for_boot(longest: float = 60.0) -> None:
+    """While a host that was just started is booting, its services are not what they will be. systemctl(1)"""
+    with open("/proc/1/stat", encoding="ascii", errors="replace") as file:
+        started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    if time.clock_gettime(time.CLOCK_BOOTTIME) - started > longest or not shutil.which("systemctl"):
+        return
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        wait = ["systemctl", "is-system-running", "--wait"]
+        subprocess.run(wait, capture_output=True, timeout=longest, check=False)
 
 
 def read_text(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import IO, Any, Callable, Iterable, Iterator
 
 from . import samba
 from .accounts import Group, Password, User
-from .core import IMAGES, Object, Refused, Untouched, machine, move
+from .core import IMAGES, Object, Refused, Untouched, machine, move, wait_for_boot
 from .facts import facts
 from .files import File, SmbConf
 from .inventory import Inventory
@@ -194,8 +194,10 @@ def main() -> None:
         print(json.dumps({"error": {"summary": "not root", "detail": "", "hint": ""}}), file=answers, flush=True)
         return
     print(json.dumps({"ready": machine()}), file=answers, flush=True)
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         request = json.loads(line)
+        if not number:
+            wait_for_boot()
         try:
             answer = {"ok": VERBS[request["verb"]](request)}
         except Refused as refused:

@@ -6,14 +6,17 @@ searchdomain, onboot, startup, tags, protection, unprivileged, nesting, volumes}
 State of a mount point: {volume, path, size, backup, readonly}; `volume` is a storage, or a path of the node.
 """
 
+import base64
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-COMMENT = re.compile(r"\n*<!-- smbplan (\{.*?\}) -->\n*", re.DOTALL)
+COMMENT = re.compile(r"\n*<!-- smbplan (\{.*?\}|[A-Za-z0-9+/=]+) -->\n*", re.DOTALL)
+LONG = 2000  # characters that a person may look at; Proxmox takes 8192 with everybody's
 # Ours on the left; a key that is absent from a network has PVE's default.
 NETWORK = {
     "bridge": "bridge", "vlan": "tag", "address": "ip", "gateway": "gw", "address6": "ip6", "gateway6": "gw6",
@@ -160,10 +163,14 @@ def told(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = COMMENT.search(str(config.get("description", "")))
     try:
-        data = json.loads(found[1]) if found else {}
-    except ValueError:
+        data = json.loads(_unpacked(found[1])) if found else {}
+    except (ValueError, zlib.error):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _unpacked(text_: str) -> str:
+    return text_ if text_.startswith("{") else zlib.decompress(base64.b64decode(text_)).decode()
 
 
 def described(config: Mapping[str, Any], data: Mapping[str, Any] | None) -> str:
@@ -171,7 +178,9 @@ def described(config: Mapping[str, Any], data: Mapping[str, Any] | None) -> str:
     rest = COMMENT.sub("\n", str(config.get("description", ""))).strip("\n")
     if not data:
         return rest
-    comment = f"<!-- smbplan {json.dumps(data, sort_keys=True, separators=(',', ':'))} -->"
+    told = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    packed = base64.b64encode(zlib.compress(told.encode(), 9)).decode() if len(told) > LONG else told
+    comment = f"<!-- smbplan {packed} -->"
     return f"{rest}\n\n{comment}" if rest else comment
 
 

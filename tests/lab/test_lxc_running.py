@@ -1,9 +1,8 @@
-"""Containers whose addresses are leased, or of IPv6 alone, serve shares; nobody but containers is given an address."""
+"""Containers that run: addresses that are leased, or of IPv6 alone; and what has to wait until they start again."""
 
 import json
 from collections.abc import Iterator
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 from lab.site import Site
@@ -30,6 +29,7 @@ users:
   alice: {password: {env: ALICE_PASSWORD}}
 shares:
   docs: {gateway: leased, storage: {volume: local, size: 64MiB}, access: {write: [alice]}}
+  gone: {gateway: leased, storage: {volume: local, size: 64MiB, on_destroy: delete}, access: {write: [alice]}}
   more: {gateway: sixth, storage: {volume: local, size: 64MiB}, access: {write: [alice]}}
 """
 # Asks for an address with a hardware address of its own, and prints the one that is offered.
@@ -50,26 +50,32 @@ except TimeoutError:
 """
 
 
-@pytest.fixture
-def site(machines: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setenv("ALICE_PASSWORD", "alice-Geheim-1")
-    monkeypatch.setenv("PVE_SECRET", SECRET)
-    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "state"))
+@pytest.fixture(scope="module")
+def site(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Applied once for all tests."""
+    folder = tmp_path_factory.mktemp("site")
     lab = Lab(f"{machines.name}-dhcp")
     lab.down()
     lab.up(nodes=1, pve=True)
     block = {**lab.proxmox, "token": {"id": "root@pam!smbplan", "secret": {"env": "PVE_SECRET"}}}
-    folder = tmp_path / "site"
-    folder.mkdir()
     (folder / "site.yaml").write_text(SITE.replace("PROXMOX", json.dumps(block)))
-    yield Site(lab, folder)
+    site = Site(lab, folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ALICE_PASSWORD", "alice-Geheim-1")
+        patched.setenv("PVE_SECRET", SECRET)
+        patched.setenv("SMBPLAN_STATE", str(folder / "state"))
+        site.applied()
+        yield site
     lab.down()
 
 
+def ids(site: Site) -> dict[str, str]:
+    return {row.split()[-1]: row.split()[0] for row in site.shell("pve1", "pct list").splitlines()[1:]}
+
+
 def test_addresses_that_are_leased_and_of_ipv6(site: Site) -> None:
-    site.applied()
     assert site.differences() == []
-    rows = {row.split()[-1]: row.split()[0] for row in site.shell("pve1", "pct list").splitlines()[1:]}
+    rows = ids(site)
     told = site.shell("pve1", f"lxc-attach -n {rows['leased']} -- ip -4 -j address show eth0")
     (leased,) = [entry["local"] for entry in json.loads(told)[0]["addr_info"]]
     assert 222 <= int(ip_address(leased)) % 256 <= 254
@@ -84,3 +90,30 @@ def test_addresses_that_are_leased_and_of_ipv6(site: Site) -> None:
 
     assert site.run("client", "python3", "-c", DISCOVER, "020000000001").strip() == "none", "it is no container"
     assert site.run("client", "python3", "-c", DISCOVER, "bc2411000001").startswith("198.18.")
+
+
+def test_what_waits_for_a_restart_is_said_and_nothing_is_left_after_it(site: Site) -> None:
+    number, text = ids(site)["leased"], (site.folder / "site.yaml").read_text()
+    text = text.replace("address: dhcp}", "address: dhcp}, nameserver: 198.18.0.7")
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("  gone:"))
+    (site.folder / "site.yaml").write_text(text)
+    options = {"purge": True, "delete_data": True}
+    told = {change.address: change.reasons for change in site.plan(**options).plan.changes}
+    assert told["lxc.container.leased"] == ("nameserver takes effect at its next start",)
+    assert "stays mounted until its container is restarted" in told["lxc.volume.gone"][0]
+    done = site.applied(**options)
+    assert "stays mounted until the container is restarted" in done.outcome.warnings[0].text
+    assert site.differences() == []
+    inside = f"lxc-attach -n {number} -- "
+    assert "198.18.0.7" not in site.shell("pve1", f"{inside} cat /etc/resolv.conf")
+    site.shell("pve1", f"{inside} mountpoint -q /srv/gone")
+
+    site.shell("pve1", f"pct stop {number}; pct start {number}")
+    site.shell("pve1", f"until {inside} smbcontrol smbd ping; do sleep 0.2; done")
+    assert "198.18.0.7" in site.shell("pve1", f"{inside} cat /etc/resolv.conf")
+    assert site.lab.exec("pve1", ["lxc-attach", "-n", number, "--", "mountpoint", "-q", "/srv/gone"]).returncode != 0
+    assert site.differences() == ["delete lxc.volume.gone"]
+    site.applied()
+    assert "unused" not in site.shell("pve1", f"pct config {number}")
+    assert len(site.shell("pve1", f"ls /var/lib/vz/images/{number}").split()) == 2
+    assert site.differences() == []
