@@ -1,10 +1,16 @@
 """A container's configuration, as a PVE 9.1 tells it."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.kinds.sites import BOUND, site
 
 from smbplan.drivers.pve import config
+from smbplan.engine.resource import Record
+from smbplan.kinds import expand
+from smbplan.kinds.container import CLUSTER
 
 TOLD = {
     "arch": "amd64",
@@ -108,3 +114,19 @@ def test_a_clone_with_our_description_is_foreign() -> None:
 @pytest.mark.parametrize("damaged", ["<!-- smbplan {oops} -->", "<!-- smbplan [] -->", "smbplan {}", ""])
 def test_a_damaged_comment_is_none(damaged: str) -> None:
     assert config.told({"description": damaged}) == {}
+
+
+def test_a_container_may_have_many_shares() -> None:
+    """Proxmox takes 8192 characters; each share has a record of its storage in the description."""
+    contained = json.loads(json.dumps(BOUND))
+    shares = {f"share{n}": {**contained["shares"]["plain"], "storage": {"directory": f"/srv/s{n}"}} for n in range(100)}
+    records = {
+        item.address: Record.of(item, None).as_json()
+        for item in expand(site({**contained, "shares": shares}))
+        if item.target == CLUSTER
+    }
+    data = {"mark": config.sealed("bound/lxc.container.box", 100), "records": records}
+    text = config.described({"description": "Notes of a person"}, data)
+    assert len(text) < 8192
+    assert config.told({"description": text}) == data
+    assert config.described({"description": text}, None) == "Notes of a person"

@@ -1,0 +1,39 @@
+"""What the API hides from a token without an error is not taken for what is there."""
+
+from typing import Any
+
+import pytest
+
+from smbplan.drivers.pve.client import Access, Client
+from smbplan.drivers.pve.errors import Denied
+from smbplan.drivers.pve.guests import Guests, Setter
+
+
+class Answers(Client):
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(Access("https://pve1:8006", "a@pve!plan", "secret"))
+        self.answers = answers
+
+    def _request(self, method: str, path: str, params: dict[str, Any]) -> Any:
+        return self.answers[path.rpartition("/")[2]]
+
+
+@pytest.mark.parametrize(
+    "held", [{}, {"/": {"Sys.Audit": 1}}, {"/vms": {"VM.Allocate": 1}}, {"/vmsx": {"VM.Audit": 1}}]
+)
+def test_who_may_see_no_container_is_not_told_that_there_is_none(held: dict[str, Any]) -> None:
+    with pytest.raises(Denied, match=r"^a@pve!plan lacks VM.Audit on /vms$"):
+        Guests(Answers(permissions=held, resources=[]), "x").find()
+
+
+@pytest.mark.parametrize("path", ["/vms", "/vms/100", "/pool/files"])
+def test_who_may_see_some_is_told_what_there_is(path: str) -> None:
+    assert Guests(Answers(permissions={path: {"VM.Audit": 0}}, resources=[]), "x").find() == {}
+
+
+def test_the_node_with_most_memory_needs_to_be_seen() -> None:
+    rows = [{"node": "pve1", "status": "online"}, {"node": "pve2", "status": "online"}]
+    with pytest.raises(Denied, match=r"^a@pve!plan lacks Sys.Audit on /nodes$"):
+        Setter(Guests(Answers(nodes=rows), "x"), "g", None)._node()
+    seen = [{**row, "maxmem": 8, "mem": used} for row, used in zip(rows, (5, 2), strict=True)]
+    assert Setter(Guests(Answers(nodes=seen), "x"), "g", None)._node() == "pve2"
