@@ -6,7 +6,8 @@ import pytest
 
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import Denied
-from smbplan.drivers.pve.guests import Guests, Setter
+from smbplan.drivers.pve.guests import Guests
+from smbplan.drivers.pve.templates import roomiest
 
 
 class Answers(Client):
@@ -34,6 +35,6 @@ def test_who_may_see_some_is_told_what_there_is(path: str) -> None:
 def test_the_node_with_most_memory_needs_to_be_seen() -> None:
     rows = [{"node": "pve1", "status": "online"}, {"node": "pve2", "status": "online"}]
     with pytest.raises(Denied, match=r"^a@pve!plan lacks Sys.Audit on /nodes$"):
-        Setter(Guests(Answers(nodes=rows), "x"), "g", None)._node()
+        roomiest(Answers(nodes=rows))
     seen = [{**row, "maxmem": 8, "mem": used} for row, used in zip(rows, (5, 2), strict=True)]
-    assert Setter(Guests(Answers(nodes=seen), "x"), "g", None)._node() == "pve2"
+    assert roomiest(Answers(nodes=seen)) == "pve2"
