@@ -20,16 +20,17 @@ class Directory(Kind):
     name, title, object = "directory", "directory", "directory"
     marked = True
     uses = True
-    asked = frozenset({"deviating", "unmapped"})
+    asked = frozenset({"deviating", "mapped", "unmapped"})
 
     def canonical(self, state: State) -> State:
         if state is None:
             return None
-        return {name: value for name, value in state.items() if name not in ("path", "empty", "unmapped")}
+        hidden = {"path", "empty", "unmapped", *(permissions.OPEN if "mapped" in state else ())}
+        return {name: value for name, value in state.items() if name not in hidden}
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         wanted = super().complete({name: value for name, value in desired.items() if name not in NO_STATE}, live)
-        return {**wanted, **(ids.owned(desired["ids"], live) if "ids" in desired else {})}
+        return {**wanted, **({"mapped": True} if "ids" in desired else {})}
 
     def blank(self, resource: Resource) -> State:
         """The root of a new volume is there, and belongs to root."""
@@ -45,8 +46,10 @@ class Directory(Kind):
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         live = {name: value for name, value in live.items() if name not in self.asked}
         if record.original is not None:
-            kept = {**self.canonical(record.original), "mark": None}
-            return Removal(kept, reason="was there before; gets its permissions back")
+            former = {name: value for name, value in record.original.items() if name != "mapped"}
+            inside = frozenset(permissions.OPEN) if "@" in record.address else frozenset()  # the container's own matter
+            reason = "was there before; gets its permissions back"
+            return Removal({**self.canonical(former), "mark": None}, reason=reason, open=inside)
         if live["empty"]:
             return Removal(None)
         if record.on_destroy != "delete" or not options.delete_data:
@@ -67,7 +70,9 @@ class Directory(Kind):
         )
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
-        known = change.action is Action.UPDATE and change.before["acl"] is not None  # of a new container, nothing is
+        known = (
+            change.action is Action.UPDATE and change.before.get("acl") is not None
+        )  # of a new container, nothing is
         if known and not change.raw["empty"] and _everybody(change.after) > _everybody(change.before):
             yield Hazard(
                 change.address,
@@ -111,7 +116,7 @@ def data(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mappi
         kind.name,
         container.host(site, share.gateway),
         Key(kind.object, key),
-        {**extra, **permissions.OPEN, "ids": ids.mapped(site, share.gateway)},
+        {**extra, "ids": ids.mapped(site, share.gateway)},
         tuple(below(site, other, outer) for other, outer in _outer(site, share)),
         unit(name),
         share.prevent_destroy,

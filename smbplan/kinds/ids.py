@@ -4,9 +4,8 @@ Every id of a container is 100000 higher on its node, in blocks of 65536; all co
 moves between them. Ids of data that is also used on the node (`ids: same`) are the same there: holes in the blocks.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from smbplan.engine.resource import State
 from smbplan.kinds.names import groups_on, members, principals, shares_of, users_on
 from smbplan.spec.model import Site
 
@@ -86,17 +85,6 @@ def mapped(site: Site, gateway: str) -> dict[str, list[list[int]]]:
         kind: [[outside, outside + count - 1] for _, outside, count in found]
         for kind, found in (("users", users), ("groups", groups))
     }
-
-
-def owned(ranges: Mapping[str, Sequence[Sequence[int]]], live: State) -> dict[str, str]:
-    """Owner and group of a folder of the node that the container's root can set: what they are, or that root."""
-
-    def known(what: str, kind: str) -> str:
-        name = live[what] if live else ""
-        inside = name.isdigit() and any(low <= int(name) <= high for low, high in ranges[kind])
-        return name if inside else str(SHIFT)
-
-    return {"owner": known("owner", "users"), "group": known("group", "groups")}
 
 
 def moved(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:

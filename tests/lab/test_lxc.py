@@ -40,7 +40,7 @@ def test_three_gateways_come_serve_drift_and_go(site: Site) -> None:
 
     drifts(site)
     comes_back(site)
-    site.applied(**DESTROY)
+    site.applied(delete_data=True, **DESTROY)
     listed = "".join(site.shell(node, "pct list") for node in lxc.NODES.values())
     assert listed.count("stopped") == 4 and "running" not in listed
     site.applied(purge=True, delete_data=True, **DESTROY)

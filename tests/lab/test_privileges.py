@@ -132,7 +132,7 @@ REFUSED = {
     "Datastore.AllocateSpace": "Datastore.AllocateSpace on /storage/local-btrfs",
     "Datastore.Audit": "Datastore.AllocateSpace or Datastore.Audit on /storage/local",
     "SDN.Use": "SDN.Use on /sdn/zones/localnetwork/vmbr0",
-    "Sys.Audit": "Sys.Audit on /",
+    "Sys.Audit": "Sys.Audit on /nodes",
     "VM.Allocate": "VM.Allocate on /vms",
     "VM.Audit": "VM.Audit on /vms",
     "VM.PowerMgmt": "VM.PowerMgmt on /vms/100",

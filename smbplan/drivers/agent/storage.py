@@ -1,8 +1,8 @@
 """Where data lies: directories, btrfs subvolumes and ZFS datasets. Content is never deleted but on request.
 
-State: {mark, owner, group, special, acl, default, quota, deviating, unmapped}; `deviating` counts the entries below
-whose owner or ACL differ, and is only there where recursion was asked for. `unmapped` names owners that a container
-does not have, for a folder that isn't ours yet.
+State: {mark, owner, group, special, acl, default, quota, deviating, mapped, unmapped}. `deviating` counts the entries
+below whose owner or ACL differ, where recursion was asked for. Of a folder for a container with the ids `mapped`, that
+tells whether its owner and group are among them, and `unmapped` names others below it, until the folder is ours.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Directory(Object):
             os.chmod(name, 0o700)
         self._set_mark(name, seal(after["mark"], name) if after.get("mark") else None)
         self._configure(name, after)
-        _permit(name, after)
+        _permit(name, after, options)
 
     def _is_one(self, name: str) -> bool:
         return True
@@ -236,7 +236,7 @@ class Dataset(Directory):
             run(["zfs", "set", f"{self.PROPERTY}={mark}", name])
         if after.get("quota") is not None and after["quota"] != now["quota"]:
             run(["zfs", "set", f"quota={after['quota'] or 'none'}", name])
-        _permit(now["path"], after)
+        _permit(now["path"], after, options)
 
     def _remove_dataset(self, name: str, path: str, delete_data: bool) -> None:
         children = [child for child in self._inspect(name) if child.startswith(f"{name}/")]
@@ -269,9 +269,23 @@ def _asked(path: str, state: dict[str, Any], options: dict[str, Any]) -> dict[st
     found: dict[str, Any] = {}
     if options.get("recursive"):
         found["deviating"] = sum(1 for _ in _deviating(path, state))
-    if options.get("mapped") and not state["mark"]:
-        found["unmapped"] = _unmapped(path, options["mapped"])
+    if options.get("mapped"):
+        found["mapped"] = _is_mapped(os.stat(path), options["mapped"]) == (True, True)
+        if not state["mark"]:
+            found["unmapped"] = _unmapped(path, options["mapped"])
     return found
+
+
+def _is_mapped(info: os.stat_result, mapped: dict[str, list[list[int]]]) -> tuple[bool, bool]:
+    """Whether owner and group are in the ranges."""
+    user = any(low <= info.st_uid <= high for low, high in mapped["users"])
+    return user, any(low <= info.st_gid <= high for low, high in mapped["groups"])
+
+
+def _let_in(path: str, mapped: dict[str, list[list[int]]]) -> None:
+    """Where it belongs to nobody of the container, it belongs to its root, who has the first ids."""
+    user, group = _is_mapped(os.stat(path), mapped)
+    os.chown(path, -1 if user else mapped["users"][0][0], -1 if group else mapped["groups"][0][0])
 
 
 def _unmapped(root: str, mapped: dict[str, list[list[int]]]) -> str:
@@ -288,12 +302,14 @@ def _unmapped(root: str, mapped: dict[str, list[list[int]]]) -> str:
     return ", ".join(foreign[:8]) + (" …" if len(foreign) > 8 else "")
 
 
-def _permit(path: str, after: dict[str, Any]) -> None:
+def _permit(path: str, after: dict[str, Any], options: dict[str, Any]) -> None:
     """Owner and ACL of the root, and of what is below it where that was asked for."""
     have = acl.read(path)
     wanted = {key: have[key] if after.get(key) is None else after[key] for key in have}
     if wanted != have:
         acl.write(path, wanted)
+    if after.get("mapped"):
+        _let_in(path, options["mapped"])
     _settle(path, wanted, after.get("deviating"))
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.kinds.sites import BOUND, site
@@ -44,17 +43,3 @@ def test_only_ids_that_get_another_place_are_told() -> None:
     assert list(ids.moved(default, far)) == []
     assert list(ids.moved(default, shared)) == ["uid 1500"]
     assert list(ids.moved(far, default)) == ["uid 65536"]
-
-
-@pytest.mark.parametrize(
-    ("live", "expected"),
-    [
-        (None, {"owner": "100000", "group": "100000"}),
-        ({"owner": "root", "group": "root"}, {"owner": "100000", "group": "100000"}),
-        ({"owner": "101000", "group": "100100"}, {"owner": "101000", "group": "100100"}),
-        ({"owner": "99999", "group": "165536"}, {"owner": "100000", "group": "100000"}),
-        ({"owner": "1500", "group": "1600"}, {"owner": "1500", "group": "1600"}),
-    ],
-)
-def test_a_folder_belongs_to_somebody_in_the_container(live: dict[str, str] | None, expected: dict[str, str]) -> None:
-    assert ids.owned(ids.mapped(site(BOUND), "box"), live) == expected
