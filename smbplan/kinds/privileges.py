@@ -48,6 +48,7 @@ GUESTS = Role(
 VOLUMES = Role("smbplan-volumes", ("Datastore.AllocateSpace",))
 TEMPLATES = Role("smbplan-templates", ("Datastore.Audit",))
 NETWORK = Role("smbplan-network", ("SDN.Use",))
+POOL = Role("smbplan-pools", ("Pool.Allocate", "Pool.Audit"))
 NODES = Role("smbplan-nodes", ("Sys.Audit",))
 INSTEAD = {"Datastore.Audit": "Datastore.AllocateSpace"}  # a template may be read with either
 
@@ -66,9 +67,11 @@ def grants(site: Site) -> list[Grant]:
     networks = {(gateway.network.bridge, gateway.network.vlan) for gateway in gateways}
     bridges = {"/".join(str(part) for part in parts if part is not None) for parts in networks}
     placed = all(gateway.node for gateway in gateways)
+    pools = {gateway.pool for gateway in gateways if gateway.pool}
     return [
         Grant("/", NODES),  # the nodes' addresses
         *([] if placed else [Grant("/nodes", NODES, below=True)]),  # their free memory
+        *(Grant(f"/pool/{name}", POOL) for name in sorted(pools)),
         *(Grant(f"/sdn/zones/localnetwork/{bridge}", NETWORK) for bridge in sorted(bridges)),
         *(Grant(f"/storage/{name}", VOLUMES) for name in sorted(storage)),
         *(Grant(f"/storage/{name}", TEMPLATES) for name in sorted(templates)),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from smbplan.kinds.privileges import GUESTS, NETWORK, NODES, TEMPLATES, VOLUMES, Grant, commands, grants, missing
+from smbplan.kinds.privileges import GUESTS, NETWORK, NODES, POOL, TEMPLATES, VOLUMES, Grant, commands, grants, missing
 from smbplan.spec.load import load_source
 from smbplan.spec.source import parse
 
@@ -92,3 +92,7 @@ def test_a_template_may_be_read_by_whoever_may_allocate_there() -> None:
 )
 def test_commands_make_what_is_not_there(given: dict[str, Any], expected: list[str]) -> None:
     assert commands(given.pop("token", "a@pve!plan"), [Grant("/", NODES)], **given) == expected
+
+
+def test_a_pool_has_rights_of_its_own() -> None:
+    assert paths(", node: pve1, pool: files")["/pool/files"] == POOL.name
