@@ -1,4 +1,4 @@
-"""Folders, subvolumes and datasets of a node in containers: ids, previous versions, ACLs. None of it is the API's matter."""
+"""Folders, subvolumes and datasets of a node in containers: ids, previous versions, ACLs. The API has no part in it."""
 
 import re
 from pathlib import Path

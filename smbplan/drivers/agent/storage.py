@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -19,8 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import acl
-from .core import IMAGES, STATE, Object, Refused, Untouched, read_text, run, seal, unseal, write
+from . import acl, mapped
+from .core import IMAGES, Object, Refused, Untouched, run, seal, unseal
+from .marks import MARKS
 
 MARK = "trusted.smbplan"  # unlike user.*, no SMB client can write it
 PARENT = "trusted.smbplan.parent"
@@ -37,35 +37,6 @@ def plain(path: str) -> None:
             raise Refused(f"{path} leads through the symbolic link {here}", "", f"use {here.resolve()} instead")
         if here.exists() and not here.is_dir():
             raise Refused(f"{here} is not a directory")
-
-
-class Marks:
-    """Marks of folders in an unprivileged container, whose root may not set trusted.*: by path and inode."""
-
-    FILE = STATE / "marks.json"
-
-    def get(self, path: str) -> str | None:
-        entry = self._read().get(path)
-        return entry["mark"] if entry and entry["inode"] == os.stat(path).st_ino else None
-
-    def set(self, path: str, mark: str | None) -> None:
-        known = self._read()
-        if mark is None and path not in known:
-            return
-        known.pop(path, None)
-        if mark:
-            known[path] = {"mark": mark, "inode": os.stat(path).st_ino}
-        if known:
-            write(self.FILE, json.dumps(known, sort_keys=True))
-        else:
-            self.FILE.unlink(missing_ok=True)
-
-    def _read(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(read_text(self.FILE) or "{}")
-        return found
-
-
-MARKS = Marks()
 
 
 class Directory(Object):
@@ -270,36 +241,10 @@ def _asked(path: str, state: dict[str, Any], options: dict[str, Any]) -> dict[st
     if options.get("recursive"):
         found["deviating"] = sum(1 for _ in _deviating(path, state))
     if options.get("mapped"):
-        found["mapped"] = _is_mapped(os.stat(path), options["mapped"]) == (True, True)
+        found["mapped"] = mapped.is_mapped(os.stat(path), options["mapped"]) == (True, True)
         if not state["mark"]:
-            found["unmapped"] = _unmapped(path, options["mapped"])
+            found["unmapped"] = mapped.unmapped(path, options["mapped"])
     return found
-
-
-def _is_mapped(info: os.stat_result, mapped: dict[str, list[list[int]]]) -> tuple[bool, bool]:
-    """Whether owner and group are in the ranges."""
-    user = any(low <= info.st_uid <= high for low, high in mapped["users"])
-    return user, any(low <= info.st_gid <= high for low, high in mapped["groups"])
-
-
-def _let_in(path: str, mapped: dict[str, list[list[int]]]) -> None:
-    """Where it belongs to nobody of the container, it belongs to its root, who has the first ids."""
-    user, group = _is_mapped(os.stat(path), mapped)
-    os.chown(path, -1 if user else mapped["users"][0][0], -1 if group else mapped["groups"][0][0])
-
-
-def _unmapped(root: str, mapped: dict[str, list[list[int]]]) -> str:
-    """The owners of what lies below that are in none of the ranges, in words; a few, if there are many."""
-    users, groups = set(), set()
-    for folder, names, files in os.walk(root):
-        for name in (*names, *files):
-            info = os.lstat(os.path.join(folder, name))
-            users.add(info.st_uid)
-            groups.add(info.st_gid)
-    foreign = []
-    for word, found, ranges in (("uid", users, mapped["users"]), ("gid", groups, mapped["groups"])):
-        foreign += [f"{word} {each}" for each in sorted(found) if not any(low <= each <= high for low, high in ranges)]
-    return ", ".join(foreign[:8]) + (" …" if len(foreign) > 8 else "")
 
 
 def _permit(path: str, after: dict[str, Any], options: dict[str, Any]) -> None:
@@ -309,7 +254,7 @@ def _permit(path: str, after: dict[str, Any], options: dict[str, Any]) -> None:
     if wanted != have:
         acl.write(path, wanted)
     if after.get("mapped"):
-        _let_in(path, options["mapped"])
+        mapped.let_in(path, options["mapped"])
     _settle(path, wanted, after.get("deviating"))
 
 
