@@ -12,6 +12,7 @@ from smbplan.spec.model import Gateway, Share, Site
 CLUSTER = "@proxmox"  # the target; no gateway can have this name
 TAG = "smbplan"
 PLACED = ("vmid", "node", "storage")  # chosen when it is created
+PARKED = "-parked"  # after the name of one that is kept; DNS allows 63 characters
 FIXED = ("unprivileged", "nesting")
 AT_START = ("hostname", "nameserver", "searchdomain")  # what a running container gets only when it starts again
 
@@ -50,7 +51,8 @@ class Container(Kind):
         volumes = live.get("volumes") or []
         mortal = options.delete_data and record.on_destroy == "delete" and all(path[:1] == "/" for path in volumes)
         if not options.purge or (volumes and not mortal):
-            parked = {**self.canonical(live), "onboot": False, "networks": {}}
+            name = live["hostname"].removesuffix(PARKED)[: 63 - len(PARKED)] + PARKED
+            parked = {**self.canonical(live), "onboot": False, "networks": {}, "hostname": name}
             words = "has volumes, which stay" if options.purge else "is stopped and kept; --purge removes it"
             return Removal(parked, Nature.PARKED, reason=words, parked=True, open=frozenset({"volumes"}))
         return Removal(
@@ -80,7 +82,8 @@ class Container(Kind):
         name = change.address.removeprefix(f"{self.name}.")
         if change.removal and change.removal.after is None:
             yield from (f"goes with it: {each}" for each in guest(facts, name).get("drops", ()))
-        late = [key for key in AT_START if change.before and change.after and change.before[key] != change.after[key]]
+        stays = change.before and change.after and not change.removal
+        late = [key for key in AT_START if stays and change.before[key] != change.after[key]]
         if late and guest(facts, name).get("running"):
             yield f"{' and '.join(late)} {'takes' if len(late) == 1 else 'take'} effect at its next start"
 

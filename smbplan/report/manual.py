@@ -126,7 +126,7 @@ def _service(name: str, before: Any, after: Any) -> list[str]:
 
 def _guest(gateway: str) -> str:
     """The id of a container, on the node where it is."""
-    return f"$(pct list | awk '$NF == \"{gateway}\" {{print $1}}')"
+    return f"$(pct list | awk '$NF ~ \"^{gateway}(-parked)?$\" {{print $1}}')"
 
 
 def _container(name: str, before: Any, after: Any) -> list[str]:

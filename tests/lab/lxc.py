@@ -40,5 +40,5 @@ def smb(site: Site, gateway: str, user: str, share: str, commands: str) -> str:
 
 
 def vmid(site: Site, gateway: str, node: str) -> str:
-    row = next(row for row in site.shell(node, "pct list").splitlines() if row.split()[-1] == gateway)
-    return row.split()[0]
+    rows = [row.split() for row in site.shell(node, "pct list").splitlines()]
+    return next(row[0] for row in rows if row[-1].removesuffix("-parked") == gateway)

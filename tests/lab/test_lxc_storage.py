@@ -75,3 +75,15 @@ def test_windows_acls_stand_where_a_container_may_write_them(site: Site) -> None
     assert "bob:ALLOWED" in site.shell("client", f"smbcacls -U alice%alice-Geheim-1 {address} n")
     stored = site.shell("pve2", "getfattr -m - --only-values -n user.NTACL /mnt/btrfs/plans/n | wc -c")
     assert int(stored) > 50
+
+
+def test_ids_that_do_not_fit_widen_the_map(site: Site) -> None:
+    site.edit("site.yaml", "uid: 2001", "uid: 70001")
+    site.edit("site.yaml", "directory: /srv/exports, ids: same", "directory: /srv/exports")
+    made = site.applied(targets=("share.exports",))
+    assert {"node.subid.pve2.u165536-231071", "lxc.idmap.drawings"} < {step.id for step in made.steps}
+    site.shell("client", "echo news >/tmp/news")
+    assert "NT_STATUS" not in smb(site, "drawings", "alice", "exports", "put /tmp/news n")
+    assert site.shell("pve2", "stat -c '%u %g' /srv/exports/n").split() == ["170001", "103001"]
+    assert "root:165536:65536" in site.shell("pve2", "cat /etc/subuid")
+    assert site.differences(targets=("share.exports",)) == []

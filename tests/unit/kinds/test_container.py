@@ -112,7 +112,7 @@ def test_data_goes_where_definition_and_command_line_say_so(world: World) -> Non
 
 def test_what_is_stranded_is_told_as_commands_for_the_node(world: World) -> None:
     come = [step for step in made(World()).steps if step.target == CLUSTER]
-    guest = """$(pct list | awk '$NF == "box" {print $1}')"""
+    guest = """$(pct list | awk '$NF ~ "^box(-parked)?$" {print $1}')"""
     told = commands(list(reversed(come)))
     assert told[0] == f"@proxmox# pct stop {guest}"
     assert told[-1] == f"@proxmox# pct stop {guest}; pct destroy {guest}"
