@@ -168,6 +168,9 @@ def _storage(site: Site, here: Path, share: Share, gateway: Gateway) -> Iterator
         if storage.ids == "same":
             yield at, "only a container has other ids than its node", "leave ids out"
         return
+    if re.search(r"[\s,\\]", storage.path):
+        words = f"{storage.path!r} can't be mounted into a container: Proxmox splits its settings at commas and spaces"
+        yield at, words, "use a path without commas, spaces and backslashes"
     if not storage.volume and gateway.node is None:
         yield (
             at,
