@@ -76,7 +76,7 @@ def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
 
         monkeypatch.setattr(Cluster, "request", request)
         done = app.apply(planned, connect=connections.connect(fault))
-        assert fault.struck, f"no case for {step.id}"
+        assert fault.struck, (step.id, kind, done.outcome.problems)
         assert done.outcome.name == "rolled_back", (step.id, kind, done.outcome.problems)
         node = lxc.NODES[gateway]
         found = snapshot.differences(before[node], snapshot.take(site.lab, node))
@@ -98,7 +98,7 @@ def test_a_fault_inside_leaves_the_container_as_before(site: Site, connections: 
     for step, kind in matrix(site, list(planned.plan.steps)):
         fault = Fault(step, kind)
         done = app.apply(planned, connect=connections.connect(fault))
-        assert fault.struck, f"no case for {step.id}"
+        assert fault.struck, (step.id, kind, done.outcome.problems)
         assert done.outcome.name == "rolled_back", (step.id, kind, done.outcome.problems)
         assert snapshot.differences(before, snapshot.take(site.lab, node, inside)) == [], (step.id, kind)
     assert differences(around, nodes(site)) == []
