@@ -82,9 +82,9 @@ class Service(Object):
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         (unit,) = _show([name])
+        # An alias, by which D-Bus would start it again, is known to systemd until it reloads.
+        lazy = [] if len(unit["Names"].split()) > 1 else ["--no-reload"]
         if after["enabled"] != before["enabled"]:
-            # An alias, by which D-Bus would start it again, is known to systemd until it reloads.
-            lazy = [] if len(unit["Names"].split()) > 1 else ["--no-reload"]
             run(["systemctl", "--quiet", *lazy, "enable" if after["enabled"] else "disable", name], env=NATIVE)
         if unit["NeedDaemonReload"] == "yes":
             run(["systemctl", "daemon-reload"])
@@ -94,10 +94,24 @@ class Service(Object):
             triggers = [] if after["active"] else unit["TriggeredBy"].split()
             idle = [name for name, enabled in zip(triggers, _enabled(triggers)) if not enabled]
             try:
-                run(["systemctl", verb, name, *idle])
+                _again_if_limited(verb, name, *idle)
             except Refused as refused:
+                if after["enabled"] != before["enabled"]:  # all of it or nothing
+                    back = "enable" if before["enabled"] else "disable"
+                    run(["systemctl", "--quiet", *lazy, back, name], env=NATIVE)
                 log = run(["journalctl", "-q", "-n", "15", "--no-pager", "-o", "cat", "-u", name])
                 raise Refused(f"{name} does not {verb}", log or refused.detail) from None
+
+
+def _again_if_limited(verb: str, *names: str) -> None:
+    """systemd refuses what was started too often lately, until it is told to forget that. systemd.unit(5)"""
+    try:
+        run(["systemctl", verb, *names])
+    except Refused:
+        if verb != "start" or "start-limit-hit" not in run(["systemctl", "show", "-p", "Result", *names]):
+            raise
+        run(["systemctl", "reset-failed", *names])
+        run(["systemctl", verb, *names])
 
 
 def _enabled(units: Sequence[str]) -> list[bool]:
