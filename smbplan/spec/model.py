@@ -26,6 +26,7 @@ from smbplan.spec.types import (
     ShareName,
     Size,
     Text,
+    Whole,
 )
 
 OF_HOSTS = {"connection", "host", "ssh"}
@@ -54,6 +55,11 @@ class Gateway(Container):
     permit: list[Permit | Text] = Field([], description="weaknesses and smb.conf options that are switched on")
     options: dict[Text, OptionText | bool | int] = Field({}, description="other [global] options")
 
+    @property
+    def guest(self) -> bool:
+        """Whether it is a container or a virtual machine of our own on Proxmox VE."""
+        return self.mode != "native"
+
     @model_validator(mode="after")
     def _keys_of_its_mode(self) -> Self:
         wrong = sorted(self.model_fields_set & (OF_HOSTS if self.mode == "lxc" else Container.model_fields.keys()))
@@ -79,7 +85,9 @@ class Storage(Definition):
         None, description="a storage of Proxmox VE that holds a volume for the container; mounted at /srv/NAME"
     )
     mount: AbsolutePath = Field("/srv", description="where the volume is in the container; /srv/NAME when absent")
-    size: Size | None = Field(None, description="of the volume; it can grow, and never shrinks")
+    size: Whole | None = Field(
+        None, description="of the volume, in whole MiB (rounded up); it can grow, and never shrinks"
+    )
     backup: bool = Field(False, description="the volume is part of the container's backups")
     quota: Size | None = None
     ids: Literal["shifted", "same"] = Field(

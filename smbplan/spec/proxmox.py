@@ -16,8 +16,9 @@ from smbplan.spec.types import (
     STORAGE,
     TEMPLATE,
     TOKEN,
-    Size,
+    Memory,
     Text,
+    Whole,
 )
 
 
@@ -80,9 +81,11 @@ class Container(Definition):
     template: Annotated[Text, Field(pattern=TEMPLATE)] | None = Field(None, description="storage:vztmpl/file")
     vmid: int | None = Field(None, ge=100, le=999999999, description="the next free one when absent")
     cores: int = Field(2, ge=1, le=8192)
-    memory: Size = Field(512 * 2**20, description="the limit; 512MiB when absent")
-    swap: Size | Literal[0] = 0
-    disk: Size = Field(4 * 2**30, description="the root disk; it can grow, and never shrinks")
+    memory: Memory = Field(512 * 2**20, description="the limit, in whole MiB (rounded up); 512MiB when absent")
+    swap: Whole | Literal[0] = Field(0, description="in whole MiB (rounded up)")
+    disk: Whole = Field(
+        4 * 2**30, description="the root disk, in whole MiB (rounded up); it can grow, and never shrinks"
+    )
     storage: Annotated[Text, Field(pattern=STORAGE)] = Field("local", description="where the root disk lies")
     network: Network = Network()
     nameserver: Annotated[Text, Field(pattern=ADDRESS)] | None = None

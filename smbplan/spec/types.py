@@ -20,6 +20,19 @@ def _size(value: Any) -> int:
     return int(float(match[1]) * SIZE_UNITS[match[2] or ""])
 
 
+def _whole(value: Any) -> int:
+    """Proxmox keeps sizes in MiB: with one that isn't whole, no plan would ever be the last."""
+    return max(-(-_size(value) // 2**20), 1) * 2**20
+
+
+def _memory(value: Any) -> int:
+    """pct.conf(5) knows no less."""
+    found = _whole(value)
+    if found < 16 * 2**20:
+        raise ValueError(f"{value!r} is too little for a container — write 16MiB or more, such as 512MiB")
+    return found
+
+
 def _days(value: Any) -> int:
     match = re.fullmatch(r"([1-9]\d{0,4})\s*(d|w)?", str(value))
     if not match or isinstance(value, bool):
@@ -120,6 +133,9 @@ HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 AclEntry = Annotated[str, AfterValidator(_acl_entry)]
 _SIZE_SCHEMA = {"type": ["string", "integer"], "examples": ["500GiB"]}
 Size = Annotated[int, BeforeValidator(_size), Field(json_schema_extra=lambda s: s.update(_SIZE_SCHEMA))]
+# Sizes on Proxmox.
+Whole = Annotated[int, BeforeValidator(_whole), Field(json_schema_extra=lambda s: s.update(_SIZE_SCHEMA))]
+Memory = Annotated[int, BeforeValidator(_memory), Field(json_schema_extra=lambda s: s.update(_SIZE_SCHEMA))]
 _DAYS_SCHEMA = {"type": ["string", "integer"], "examples": ["30d", "4w"]}
 Days = Annotated[int, BeforeValidator(_days), Field(json_schema_extra=lambda s: s.update(_DAYS_SCHEMA))]
 _MODE_SCHEMA = {"type": ["string", "integer"], "examples": ["2770"]}
