@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 from typing import get_args
 
+from smbplan.spec import addresses
 from smbplan.spec.model import Gateway, Permit, Share, Site
 from smbplan.spec.problems import Problem
 
@@ -39,8 +40,10 @@ SPELLED = {"".join(name.split()): name for name in (*DANGEROUS, *MANAGED)}
 
 def check(site: Site, where: Where, damaged: Collection[Path] = ()) -> list[Problem]:
     """Every problem, with its place. Of damaged definitions, from which parts were left out, none about the whole."""
+    cluster = site.proxmox is not None or any(path[0] == "proxmox" for path in damaged)
     findings = [
-        *_gateways(site),
+        *_gateways(site, cluster),
+        *addresses.check(site),
         *_accounts(site),
         *(finding for name, share in site.shares.items() for finding in _share(site, name, share)),
         *_continued(site),
@@ -63,13 +66,13 @@ def nearest(word: str, known: Iterator[str] | list[str]) -> str:
     return f"known: {', '.join(known[:12])}" if known else "none is defined"
 
 
-def _gateways(site: Site) -> Iterator[Finding]:
+def _gateways(site: Site, cluster: bool) -> Iterator[Finding]:
     hosts: dict[str, str] = {}
     for name, gateway in site.gateways.items():
         yield from _permits(("gateways", name), gateway)
         yield from _options(("gateways", name), gateway, gateway.options, globals_=True)
         if gateway.mode == "lxc":
-            yield from _container(site, name, gateway)
+            yield from _container(site, name, gateway, cluster)
             continue
         host = "localhost" if gateway.connection == "local" else f"{gateway.host or name}:{gateway.ssh.port or 22}"
         if host in hosts:
@@ -81,13 +84,16 @@ def _gateways(site: Site) -> Iterator[Finding]:
         hosts[host] = name
 
 
-def _container(site: Site, name: str, gateway: Gateway) -> Iterator[Finding]:
+def _container(site: Site, name: str, gateway: Gateway, cluster: bool) -> Iterator[Finding]:
+    if "_" in name or name.endswith("-"):
+        words = f"{name!r} is the container's host name, too, and none that DNS knows"
+        yield ("gateways", name), words, "use letters, digits and -, and end with a letter or digit"
     far = sorted(user for user, found in site.users.items() if found.uid and found.uid > 65535)
     far += sorted(group for group, found in site.groups.items() if found.gid and found.gid > 65535)
     if far and gateway.node is None:
         words = f"ids above 65535, as {far[0]} has, have to be allowed on the node first"
         yield ("gateways", name), words, "write node: at the gateway"
-    if site.proxmox is None:
+    if not cluster:
         yield ("gateways", name, "mode"), "a container needs Proxmox VE", "write proxmox: with endpoint and token"
     same = [other for other, each in site.gateways.items() if each.vmid and each.vmid == gateway.vmid and other < name]
     if same:

@@ -4,18 +4,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from smbplan.spec.addresses import Address, Address4, Address6, Interface4, Interface6
 from smbplan.spec.base import Definition, Secret, Ssh
 from smbplan.spec.types import (
-    ADDRESS,
     DOMAIN,
-    ENDPOINT,
     FINGERPRINT,
     GUEST_TAG,
     NAME,
     POOL,
+    STARTUP,
     STORAGE,
     TEMPLATE,
     TOKEN,
+    Endpoint,
     Memory,
     Text,
     Whole,
@@ -32,7 +33,7 @@ class Token(Definition):
 class Proxmox(Definition):
     """A cluster, by the API of one of its nodes and by SSH to all of them. `proxmox: lab` is that of the lab here."""
 
-    endpoint: Annotated[Text, Field(pattern=ENDPOINT)] = Field(description="https://host:8006 of any node")
+    endpoint: Endpoint = Field(description="https://host:8006 of any node")
     token: Token
     fingerprint: Annotated[Text, Field(pattern=FINGERPRINT)] | None = Field(
         None, description="SHA-256 of the node's certificate, as `pvenode cert info` shows it"
@@ -53,12 +54,10 @@ class Network(Definition):
 
     bridge: Annotated[Text, Field(pattern=NAME)] = "vmbr0"
     vlan: int | None = Field(None, ge=1, le=4094)
-    address: Literal["dhcp"] | Annotated[Text, Field(pattern=ADDRESS)] | None = Field(
-        "dhcp", description="with its prefix, such as 192.0.2.10/24"
-    )
-    gateway: Annotated[Text, Field(pattern=ADDRESS)] | None = None
-    address6: Literal["dhcp", "auto"] | Annotated[Text, Field(pattern=ADDRESS)] | None = None
-    gateway6: Annotated[Text, Field(pattern=ADDRESS)] | None = None
+    address: Interface4 | None = Field("dhcp", description="`dhcp`, or an address with its prefix")
+    gateway: Address4 | None = Field(None, description="in the subnet of the address")
+    address6: Interface6 | None = Field(None, description="`auto`, `dhcp`, or an address with its prefix")
+    gateway6: Address6 | None = Field(None, description="in the subnet of address6, or link-local")
     mtu: int | None = Field(None, ge=576, le=65535)
     firewall: bool = False
 
@@ -67,8 +66,6 @@ class Network(Definition):
         for gateway, address in ((self.gateway, self.address), (self.gateway6, self.address6)):
             if gateway and (address is None or address in ("dhcp", "auto")):
                 raise ValueError("a gateway goes with a static address — leave it out, or write the address")
-            if gateway and "/" in gateway:
-                raise ValueError(f"{gateway!r} is a network — write the gateway's address alone")
         return self
 
 
@@ -88,10 +85,12 @@ class Container(Definition):
     )
     storage: Annotated[Text, Field(pattern=STORAGE)] = Field("local", description="where the root disk lies")
     network: Network = Network()
-    nameserver: Annotated[Text, Field(pattern=ADDRESS)] | None = None
+    nameserver: Address | None = None
     searchdomain: Annotated[Text, Field(pattern=DOMAIN)] | None = None
     onboot: bool = True
-    startup: Annotated[Text, Field(pattern=r"^(order=\d+)?(,?up=\d+)?(,?down=\d+)?$")] | None = None
+    startup: Annotated[Text, Field(pattern=STARTUP)] | None = Field(
+        None, description="order=1,up=30,down=60: its place among the guests of its node, and seconds to wait then"
+    )
     tags: list[Annotated[Text, Field(pattern=GUEST_TAG)]] = []
     pool: Annotated[Text, Field(pattern=POOL)] | None = Field(
         None, description="the pool that it is in; it must exist, and without this key it is in none"

@@ -1,7 +1,9 @@
 """Value types of the definitions: every one is a single line of text or a number, checked where it is read."""
 
+import ipaddress
 import re
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
@@ -88,6 +90,17 @@ def _host_pattern(value: str) -> str:
     raise ValueError(f"{value!r} is no host or network — write 192.0.2.0/24, 2001:db8::/32 or a name")
 
 
+def _endpoint(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        sound = parts.port != 0 and ("[" not in value or ipaddress.IPv6Address(parts.hostname or ""))
+    except ValueError:
+        sound = False
+    if not sound or any(len(label) > 63 for label in str(parts.hostname).split(".")):
+        raise ValueError(f"{value!r} leads nowhere — {RULES[ENDPOINT]}")
+    return value
+
+
 def _acl_entry(value: str) -> str:
     if re.fullmatch(r"(user|group):[A-Za-z_][A-Za-z0-9_.-]{0,31}:[r-][w-][x-]", value):
         return value
@@ -98,10 +111,12 @@ NAME, ACCOUNT, LINE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", r"^[a-z_][a-z0-9_-]{0
 HOST, NETBIOS = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$", r"^[A-Za-z0-9_-]{1,15}$"
 DATASET, FULL_NAME = r"^[A-Za-z][\w.:-]*(/[\w.:-]+)+$", r"^[^:,/]*$"
 STORAGE, TEMPLATE = r"^[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]$", r"^[A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+$"
-TOKEN, ENDPOINT = r"^[^\s:/!@]+@[A-Za-z0-9.-]+![A-Za-z][A-Za-z0-9._-]+$", r"^https://[A-Za-z0-9.:\[\]-]+/?$"
+TOKEN = r"^[^\s:/!@]+@[A-Za-z0-9.-]+![A-Za-z][A-Za-z0-9._-]+$"
+ENDPOINT = r"^https://([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$"
 POOL = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}$"
 FINGERPRINT, GUEST_TAG = r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$", r"^[a-z0-9_][a-z0-9_+.-]*$"
-ADDRESS, DOMAIN = r"^[0-9A-Fa-f.:]+(/\d{1,3})?$", r"^[A-Za-z0-9.-]+$"
+DOMAIN = r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+STARTUP = r"^(order=[0-9]+(,up=[0-9]+)?(,down=[0-9]+)?|up=[0-9]+(,down=[0-9]+)?|down=[0-9]+)$"
 # The patterns in words, for a person whose text doesn't match.
 RULES = {
     NAME: "use letters, digits, - and _, beginning with a letter or digit, at most 63",
@@ -118,7 +133,7 @@ RULES = {
     FINGERPRINT: "write 32 pairs of hex digits, as `pvenode cert info` shows them",
     POOL: "write the pool's name, such as gateways or site/gateways",
     GUEST_TAG: "use small letters, digits and _ + . -",
-    ADDRESS: "write an address, with its prefix where it is the container's own",
+    STARTUP: "write order=1,up=30,down=60 or less of it, in this order",
     DOMAIN: "write a DNS name",
 }
 Name = Annotated[str, StringConstraints(pattern=NAME)]
@@ -140,3 +155,4 @@ _DAYS_SCHEMA = {"type": ["string", "integer"], "examples": ["30d", "4w"]}
 Days = Annotated[int, BeforeValidator(_days), Field(json_schema_extra=lambda s: s.update(_DAYS_SCHEMA))]
 _MODE_SCHEMA = {"type": ["string", "integer"], "examples": ["2770"]}
 Mode = Annotated[str, BeforeValidator(_mode), Field(json_schema_extra=lambda s: s.update(_MODE_SCHEMA))]
+Endpoint = Annotated[str, StringConstraints(max_length=255, pattern=ENDPOINT), AfterValidator(_endpoint)]
