@@ -199,7 +199,8 @@ def test_requests_of_a_read(gateways: Gateways, ours: int) -> None:
         gateways.lab.guest(200 + number, {"rootfs": f"local:{200 + number}/vm-disk-0.raw,size=1G"})
     data = defined({"vol": None, "spare": None})
     box = data["gateways"].pop("box")
-    data["gateways"] = {f"box{number}": box for number in range(ours)} | {"native": {}}
+    each = ({**box, "network": {"address": f"192.0.2.{10 + number}/24"}} for number in range(ours))
+    data["gateways"] = {f"box{number}": found for number, found in enumerate(each)} | {"native": {}}
     gateways.apply(data)
     there = gateways.cluster
     there.request("read", keys=[])
