@@ -91,6 +91,7 @@ class Client:
 
     def _connect(self) -> Any:
         from proxmoxer import ProxmoxAPI
+        from requests.utils import get_environ_proxies
 
         access, parts = self.access, urlsplit(self.access.endpoint)
         user, _, name = access.token.partition("!")
@@ -107,6 +108,8 @@ class Client:
             timeout=TIMEOUT,
         )
         session = api._store["session"]  # proxmoxer has no other way to a session's adapters and hooks
+        session.trust_env = False  # what is written is trusted, and no bundle or .netrc of the environment
+        session.proxies.update(get_environ_proxies(access.endpoint))
         session.mount("https://", _adapter(access.fingerprint))
         session.hooks["response"].append(self._note)
         return api
@@ -134,10 +137,14 @@ def _adapter(fingerprint: str) -> Any:
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
             super().init_poolmanager(*args, assert_fingerprint=fingerprint or None, **options)
 
+        def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
+            return super().proxy_manager_for(proxy, assert_fingerprint=fingerprint or None, **options)
+
     return Adapter(pool_maxsize=AT_ONCE)
 
 
 def _opened(adapter: Any) -> int:
     """The connections that an adapter has made so far."""
-    pools = adapter.poolmanager.pools
-    return sum(pools[key].num_connections for key in pools.keys())  # noqa: SIM118 - it can't be iterated
+    managers = [adapter.poolmanager, *adapter.proxy_manager.values()]
+    pools = [manager.pools[key] for manager in managers for key in manager.pools.keys()]  # noqa: SIM118 - no iterable
+    return sum(pool.num_connections for pool in pools)

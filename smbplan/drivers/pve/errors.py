@@ -117,6 +117,11 @@ def colons(digest: str) -> str:
 
 EXPLANATIONS = (
     (
+        "Unable to connect to proxy",
+        "the proxy that the environment names doesn't let us through",
+        "check HTTPS_PROXY, or name the host in NO_PROXY",
+    ),
+    (
         "CERTIFICATE_VERIFY_FAILED",
         "its certificate is signed by nobody whom this machine knows",
         "write proxmox.fingerprint, which `pvenode cert info` on the node shows, or its root's certificate at ca_file",
