@@ -1,5 +1,6 @@
 """Requests to the Proxmox VE API. proxmoxer speaks the wire format; here are TLS, counts and all words of an error."""
 
+import json
 import threading
 import time
 from dataclasses import dataclass
@@ -57,11 +58,20 @@ class Client:
 
     def _request(self, method: str, path: str, params: dict[str, Any]) -> Any:
         """The answer's data. Raises ApiError."""
+        sent = {name: int(value) if isinstance(value, bool) else value for name, value in params.items()}
+        try:
+            return self._once(method, path, sent)
+        except errors.Lost:
+            if method != "GET":
+                raise
+            return self._once(method, path, sent)  # pveproxy may close a connection that was idle at any time
+
+    def _once(self, method: str, path: str, sent: dict[str, Any]) -> Any:
         import requests
+        import urllib3
         from proxmoxer import ResourceException
 
-        sent = {name: int(value) if isinstance(value, bool) else value for name, value in params.items()}
-        start = time.monotonic()
+        start, self._own.sent = time.monotonic(), False
         try:
             api = self._api()
             call = {"GET": api.get, "POST": api.post, "PUT": api.put, "DELETE": api.delete}[method]
@@ -72,12 +82,12 @@ class Client:
             raise errors.refusal(
                 self.access.token, self.access.where, method, path, error.status_code, error.content, message, told
             ) from None
-        except requests.exceptions.ReadTimeout:
-            words = f"{self.access.where} did not answer within {TIMEOUT:.0f} s"
-            hint = "its effect is unknown; look at the node's task list"
-            raise errors.ApiError(words, f"{method} {path}", hint) from None
-        except requests.exceptions.ConnectionError as error:
-            raise errors.unreached(self.access.where, error) from None
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests' own are OSErrors
+            if not self._own.sent:
+                raise errors.unreached(self.access.where, error) from None
+            if isinstance(error, requests.exceptions.ReadTimeout):
+                raise errors.late(self.access.where, method, path, TIMEOUT) from None
+            raise errors.lost(self.access.where, method, path, error) from None
         finally:
             with self._guard:
                 self.counts.round_trips += 1
@@ -107,10 +117,11 @@ class Client:
             verify_ssl=trust,
             timeout=TIMEOUT,
         )
-        session = api._store["session"]  # proxmoxer has no other way to a session's adapters and hooks
+        # proxmoxer has no other way to a session's adapters and hooks, and to how bodies are read.
+        session, api._store["serializer"] = api._store["session"], _serializer()
         session.trust_env = False  # what is written is trusted, and no bundle or .netrc of the environment
         session.proxies.update(get_environ_proxies(access.endpoint))
-        session.mount("https://", _adapter(access.fingerprint))
+        session.mount("https://", _adapter(access.fingerprint, self._own))
         session.hooks["response"].append(self._note)
         return api
 
@@ -129,16 +140,49 @@ class Client:
         self._own.answer = body if isinstance(body, dict) else {}
 
 
-def _adapter(fingerprint: str) -> Any:
-    """Keeps a connection for each request that is under way; with a fingerprint it trusts that certificate only."""
+def _serializer() -> Any:
+    """Reads bodies; proxmoxer's own takes what is no JSON for data."""
+    from proxmoxer.backends.https import JsonSerializer
+
+    class Serializer(JsonSerializer):  # type: ignore[misc]
+        def loads(self, response: Any) -> Any:
+            body = json.loads(response.content)
+            if not isinstance(body, dict) or "data" not in body:
+                raise ValueError("the answer has no data")
+            return body["data"]
+
+        def loads_errors(self, response: Any) -> None:
+            """See Client._note."""
+
+    return Serializer()
+
+
+def _adapter(fingerprint: str, own: threading.local) -> Any:
+    """Keeps a connection for each request that is under way; with a fingerprint it trusts that certificate only.
+
+    `own.sent` becomes true when a request begins to go out, behind the handshake: what fails before had no effect.
+    """
     from requests.adapters import HTTPAdapter
+    from urllib3 import HTTPSConnectionPool
+    from urllib3.connection import HTTPSConnection
+
+    class Connection(HTTPSConnection):
+        def request(self, *args: Any, **options: Any) -> None:
+            own.sent = True
+            super().request(*args, **options)
+
+    class Pool(HTTPSConnectionPool):
+        ConnectionCls = Connection
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
             super().init_poolmanager(*args, assert_fingerprint=fingerprint or None, **options)
+            self.poolmanager.pool_classes_by_scheme = {"https": Pool}
 
         def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
-            return super().proxy_manager_for(proxy, assert_fingerprint=fingerprint or None, **options)
+            manager = super().proxy_manager_for(proxy, assert_fingerprint=fingerprint or None, **options)
+            manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": Pool}
+            return manager
 
     return Adapter(pool_maxsize=AT_ONCE)
 

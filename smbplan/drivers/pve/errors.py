@@ -2,6 +2,7 @@
 
 ApiError              an answer that is no success, or none
 ├── Unreachable       no connection: nothing has happened
+├── Lost              the request went out, and no whole answer came back: nobody knows what has happened
 ├── Denied            401 or 403: who may not do what
 └── TaskFailed        the request was accepted, and its task went wrong
 
@@ -19,7 +20,8 @@ PERMISSION = re.compile(r"Permission check failed \((?P<path>/[^,)]*), (?P<privi
 ROOT_ONLY = re.compile(r"only allowed for root@pam|user != root@pam|only root can")
 CREATING = re.compile(r"POST nodes/[^/]+/lxc: 403 Permission check failed$")  # all that it says
 # Answers of the HTTP server itself, and of the node that it passed the request on to.
-DIED = ("the API's worker on {node} ended without an answer", "its effect is unknown; look at the node's task list")
+UNKNOWN = "its effect is unknown; look at the node's task list"
+DIED = ("the API's worker on {node} ended without an answer", UNKNOWN)
 GATEWAY = {
     501: ("{where} has no such function", "smbplan needs Proxmox VE 8.4 or newer"),
     595: ("{where} can't reach node {node}", "check that it is up, and the cluster's network; `pvecm status` tells"),
@@ -44,6 +46,10 @@ class ApiError(ChannelError):
 
 class Unreachable(ApiError):
     """No connection was made, so nothing was changed."""
+
+
+class Lost(ApiError):
+    """The connection broke off, or the answer can't be read."""
 
 
 class Denied(ApiError):
@@ -108,6 +114,21 @@ def unreached(where: str, error: Exception) -> Unreachable:
         if sign in words:
             return Unreachable(f"{where}: {summary}", words, hint)
     return Unreachable(f"{where} can't be reached", words, "check proxmox.endpoint, and that pveproxy runs there")
+
+
+def late(where: str, method: str, path: str, seconds: float) -> ApiError:
+    """The error for an answer that was not waited for any longer."""
+    return ApiError(f"{where} did not answer within {seconds:.0f} s", f"{method} {path}", _after(method))
+
+
+def lost(where: str, method: str, path: str, error: Exception) -> Lost:
+    """The error for a request that went out and has no answer that can be read."""
+    what = "sent what is no answer of Proxmox" if isinstance(error, ValueError) else "broke the connection off"
+    return Lost(f"{where} {what}", f"{method} {path}: {error}", _after(method))
+
+
+def _after(method: str) -> str:
+    return "try again; if it stays so, look at pveproxy's log on the node" if method == "GET" else UNKNOWN
 
 
 def colons(digest: str) -> str:

@@ -1,6 +1,7 @@
 """Whom the client believes, and what it takes for done, undone and unknown: against real TLS servers."""
 
 import hashlib
+import json
 import re
 import socket
 import ssl
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from smbplan.drivers.pve.client import Access, Client
-from smbplan.drivers.pve.errors import Unreachable, colons
+from smbplan.drivers.pve.errors import ApiError, Lost, Unreachable, colons
 
 Files = tuple[Path, Path]
 TOKEN = "ops@pve!smbplan"
@@ -174,3 +175,95 @@ def test_the_environment_changes_nothing_of_what_is_written(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nosuch.pem")
     assert server.client(ca_file=server.ca).get("version")
     assert f"Authorization: PVEAPIToken={TOKEN}=secret".encode() in server.requests[0]
+
+
+CUT = {
+    "cut": None,
+    "reset": "reset",
+    "half a head": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-",
+    "half a body": answer(GOOD[:9], length=len(GOOD), extra="Connection: close\r\n"),
+    "half a chunk": answer(b"9\r\n{", extra="Transfer-Encoding: chunked\r\nConnection: close\r\n"),
+    "no gzip": answer(extra="Content-Encoding: gzip\r\n"),
+    "no JSON": answer(b"<html>login</html>"),
+    "no whole JSON": answer(GOOD[:9]),
+    "no UTF-8": answer(b'{"data": "\xff"}'),
+    "no data": answer(b'{"success": 1}'),
+    "no object": answer(b'["data"]'),
+    "nothing": answer(b""),
+}
+
+
+@pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_a_write_without_a_whole_answer_is_not_untouched(serve: Start, method: str, cut: bytes | str | None) -> None:
+    server = serve(answer(), cut, answer())
+    client = server.client()
+    client.get("version")
+    with pytest.raises(Lost) as lost:
+        getattr(client, method)("pools", poolid="x")
+    assert "its effect is unknown" in lost.value.hint and not isinstance(lost.value, Unreachable)
+    assert lost.value.detail.startswith(f"{method.upper()} pools: ")
+    assert len(server.requests) == 2  # and it was not sent again
+
+
+@pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
+def test_a_read_is_tried_again_once(serve: Start, cut: bytes | str | None) -> None:
+    server = serve(cut, answer(), cut, cut, answer())
+    client = server.client()
+    assert client.get("version") == {"release": "9.1"}
+    with pytest.raises(Lost) as lost:
+        client.get("version")
+    assert "try again" in lost.value.hint and len(server.requests) == 4
+
+
+def test_a_connection_that_was_closed_while_it_was_idle(serve: Start) -> None:
+    server = serve(answer(extra=CLOSES), answer())
+    client = server.client()
+    client.get("version")
+    server.idle.wait(5)
+    assert client.post("pools", poolid="x") == {"release": "9.1"}
+    assert len(server.requests) == 2
+
+
+def test_what_fails_before_anything_was_sent_had_no_effect(serve: Start) -> None:
+    server = serve("greet", answer())
+    client = server.client()
+    with pytest.raises(Unreachable):
+        client.post("pools", poolid="x")
+    assert client.post("pools", poolid="x") and len(server.requests) == 1
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server.port = listening.getsockname()[1]
+    with pytest.raises(Unreachable, match="nothing answers on that port"):
+        server.client().post("pools", poolid="x")
+
+
+def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from smbplan.drivers.pve import client as module
+
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        there = Access(f"https://127.0.0.1:{silent.getsockname()[1]}", TOKEN, "secret", verify=False)
+        with pytest.raises(Unreachable, match="no answer"):
+            Client(there).post("pools", poolid="x")
+
+
+def test_an_answer_that_is_late(serve: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    from smbplan.drivers.pve import client as module
+
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    server = serve(b"", answer())  # nothing is sent, and the connection stays
+    with pytest.raises(ApiError, match="did not answer within") as late:
+        server.client().post("pools", poolid="x")
+    assert "its effect is unknown" in late.value.hint and not isinstance(late.value, Unreachable)
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b'"x"', b"{", b""])
+def test_errors_without_a_body_that_can_be_read(serve: Start, body: bytes) -> None:
+    with pytest.raises(ApiError, match="Proxmox: CT is locked"):
+        serve(answer(body, status="500 CT is locked (backup)")).client().post("pools", poolid="x")
+
+
+def test_errors_with_all_their_words(serve: Start) -> None:
+    body = json.dumps({"data": None, "errors": {"poolid": "too long"}}).encode()
+    with pytest.raises(ApiError, match="Proxmox refuses poolid: too long"):
+        serve(answer(body, status="400 Parameter verification failed.")).client().post("pools", poolid="x")
