@@ -1,6 +1,7 @@
 """Requests to the Proxmox VE API. proxmoxer speaks the wire format; here are TLS, counts and all words of an error."""
 
 import json
+import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -30,8 +31,11 @@ class Access:
     @property
     def where(self) -> str:
         """Host and port, for messages."""
-        parts = urlsplit(self.endpoint)
-        return f"{parts.hostname}:{parts.port or PORT}"
+        try:
+            parts = urlsplit(self.endpoint)
+            return f"{parts.hostname}:{parts.port or PORT}"
+        except ValueError:
+            return self.endpoint
 
 
 class Client:
@@ -107,7 +111,7 @@ class Client:
         user, _, name = access.token.partition("!")
         trust: Any = access.verify and not access.fingerprint
         if trust and access.ca_file:
-            trust = str(Path(access.ca_file).expanduser())
+            trust = _authority(access.ca_file)
         api = ProxmoxAPI(
             parts.hostname,
             port=parts.port or PORT,
@@ -138,6 +142,19 @@ class Client:
             except ValueError:
                 body = {}
         self._own.answer = body if isinstance(body, dict) else {}
+
+
+def _authority(file: str) -> str:
+    """The path of a file of certificates. Raises Unreachable."""
+    path = Path(file).expanduser()
+    try:
+        path.open("rb").close()  # OpenSSL takes folders for empty files
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:  # SSLError is one
+        reason = "holds no certificate" if isinstance(error, ssl.SSLError) else f"can't be read: {error.strerror}"
+        hint = "write the path of a copy of /etc/pve/pve-root-ca.pem, which every node has"
+        raise errors.Unreachable(f"proxmox.ca_file: {path} {reason}", "", hint) from None
+    return str(path)
 
 
 def _serializer() -> Any:

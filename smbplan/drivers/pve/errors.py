@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from smbplan.drivers.channel import ChannelError
 
+NO_NODE = re.compile(r"hostname lookup '(?P<name>[^']*)' failed")  # what a node says of one that it doesn't know
 POOL = re.compile(r"pool '(?P<name>[^']*)' does not exist")
 DOCTOR = "smbplan doctor lists what is missing, with the pveum commands that grant it"
 PERMISSION = re.compile(r"Permission check failed \((?P<path>/[^,)]*), (?P<privileges>[^)]*)\)")
@@ -73,6 +74,10 @@ def refusal(
     if pool:
         hint = f"make it with `pvesh create /pools --poolid {pool['name']}`, or correct pool: at the gateway"
         return ApiError(f"Proxmox has no pool {pool['name']}", asked, hint, status)
+    node = NO_NODE.search(words)
+    if node:
+        hint = "`pvecm nodes` on any node lists them; correct node: at the gateway"
+        return ApiError(f"the cluster has no node {node['name']}", asked, hint, status)
     if status == 403:
         return _denied(who, words, asked)
     if status in GATEWAY:

@@ -267,3 +267,23 @@ def test_errors_with_all_their_words(serve: Start) -> None:
     body = json.dumps({"data": None, "errors": {"poolid": "too long"}}).encode()
     with pytest.raises(ApiError, match="Proxmox refuses poolid: too long"):
         serve(answer(body, status="400 Parameter verification failed.")).client().post("pools", poolid="x")
+
+
+def test_files_that_hold_no_certificate(serve: Start, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    (tmp_path / "key.pem").write_bytes(b"\xff-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    for file, words in (
+        ("nosuch.pem", "can't be read: No such file or directory"),
+        ("", "can't be read: Is a directory"),
+        ("empty.pem", "holds no certificate"),
+        ("key.pem", "holds no certificate"),
+    ):
+        with pytest.raises(Unreachable, match=words) as refused:
+            serve().client(ca_file=str(tmp_path / file)).get("version")
+        assert "proxmox.ca_file" in refused.value.summary and "pve-root-ca.pem" in refused.value.hint
+
+
+@pytest.mark.parametrize("endpoint", ["https://pve1:99999", "https://[::1"])
+def test_endpoints_of_an_older_plan_that_lead_nowhere(endpoint: str) -> None:
+    with pytest.raises(Unreachable, match="can't be reached"):
+        Client(Access(endpoint, TOKEN, "secret")).get("version")

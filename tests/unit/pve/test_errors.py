@@ -79,6 +79,13 @@ def test_an_unknown_pool_is_told_with_the_way_out(status: int, reason: str) -> N
     assert "pvesh create /pools --poolid nopool" in error.hint and "pool:" in error.hint
 
 
+def test_an_unknown_node_is_told_with_the_way_out() -> None:
+    words = "hostname lookup 'pve9' failed - failed to get address info for: pve9: Name or service not known"
+    error = told("POST", "nodes/pve9/lxc", 500, words)
+    assert error.summary == "the cluster has no node pve9" and words in error.detail
+    assert "pvecm nodes" in error.hint and "node:" in error.hint
+
+
 def test_a_lock_is_explained() -> None:
     error = told("PUT", "nodes/pve1/lxc/100/config", 500, "CT is locked (backup)")
     assert "backup has ended" in error.hint and "pct unlock" in error.hint
