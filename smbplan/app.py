@@ -20,8 +20,8 @@ from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import expand, kinds
-from smbplan.kinds.container import CLUSTER
-from smbplan.observe import check, endpoints, observe, pending, read, templates
+from smbplan.kinds.guest import CLUSTER
+from smbplan.observe import check, endpoints, located, observe, pending, read, templates
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
 from smbplan.spec.problems import SpecError
@@ -70,6 +70,7 @@ def plan(path: Path, options: Options, connect: Connect = Channel) -> Planned:
     loaded = validate(path)
     site = loaded.site
     with Fleet(site.site, endpoints(site), connect) as fleet:
+        loaded = replace(loaded, site=located(fleet, site))
         made = _plan(fleet, loaded, options)
         return Planned(made, fleet.endpoints, loaded, fleet.counts)
 
@@ -174,10 +175,17 @@ def _refuse_stale(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint
 
 def _is_stale(step: Step, move: Move, live: Mapping[str, Live], matches: Callable[[Any, Any], bool]) -> bool:
     seen = live[step.target]
+    if seen.facts.get("absent") or _is_open(move.before):
+        return False  # nobody could look when it was planned, either; the step compares
     before = step.undo.record if isinstance(step.undo, Move) else None
     return not matches(seen.states.get(move.key), move.before) or (
         step.undo is not None and seen.records.get(move.address) != before
     )
+
+
+def _is_open(state: Any) -> bool:
+    """Of a state that leaves everything open, see engine.kind.Kind.blank."""
+    return isinstance(state, dict) and all(value is None for value in state.values())
 
 
 def _run(

@@ -15,7 +15,7 @@ from smbplan.drivers.pve.cluster import Absent, Asleep, Cluster
 from smbplan.drivers.pve.errors import Denied
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
 from smbplan.kinds import privileges
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Share, Site
 

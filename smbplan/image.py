@@ -16,7 +16,7 @@ from smbplan.drivers.pve.cluster import Cluster
 from smbplan.drivers.pve.templates import Place, Template
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 from smbplan.spec.model import Site
 
 Progress = Callable[[str], None]

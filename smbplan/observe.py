@@ -13,9 +13,9 @@ from smbplan.engine.kind import Action, Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import config, container, ids, kinds, updates
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds import config, guest, ids, kinds, mounts, updates
 from smbplan.kinds.container import KIND as CONTAINER
+from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab, LabError
 from smbplan.spec.model import Gateway, Site
 from smbplan.spec.proxmox import Proxmox
@@ -24,8 +24,7 @@ from smbplan.store import runs
 
 def endpoints(site: Site) -> dict[str, Endpoint]:
     """Raises Refused for a lab that is not up."""
-    contained = any(gateway.mode == "lxc" for gateway in site.gateways.values())
-    if site.proxmox is None or not contained:
+    if site.proxmox is None or not any(gateway.guest for gateway in site.gateways.values()):
         return {name: _endpoint(name, gateway, None) for name, gateway in site.gateways.items()}
     proxmox = _written_out(site.proxmox)
     found = {name: _endpoint(name, gateway, proxmox) for name, gateway in site.gateways.items()}
@@ -51,18 +50,33 @@ def _written_out(written: Proxmox | Literal["lab"]) -> Proxmox:
         raise Refused(Trouble(error.summary, error.hint)) from None
 
 
+def located(fleet: Fleet, site: Site) -> Site:
+    """The site with every guest's `node` as it is now: what is below a guest follows it, whatever its file says."""
+    if CLUSTER not in fleet.endpoints:
+        return site
+    places = fleet.each([CLUSTER], lambda target: fleet.ask(target, "places"))[CLUSTER]
+    if isinstance(places, Exception):
+        return site  # the reading, which comes next, meets the same trouble, and tells it
+    moved = {
+        name: gateway.model_copy(update={"node": places[name]})
+        for name, gateway in site.gateways.items()
+        if gateway.guest and places.get(name, gateway.node) != gateway.node
+    }
+    found = site.model_copy(update={"gateways": {**site.gateways, **moved}})
+    fleet.endpoints = endpoints(found)
+    return found
+
+
 def _nodes(site: Site) -> dict[str, str]:
-    """{target: node} of the nodes below containers on which something is to be set."""
-    found = {name: gateway.node for name, gateway in site.gateways.items() if gateway.mode == "lxc" and gateway.node}
+    """{target: node} of the nodes below guests on which something is to be set."""
+    found = {name: gateway.node for name, gateway in site.gateways.items() if gateway.guest and gateway.node}
     return {
-        container.host(site, name): node
-        for name, node in found.items()
-        if container.binds(site, name) or ids.own(site, name)
+        guest.host(site, name): node for name, node in found.items() if guest.binds(site, name) or ids.own(site, name)
     }
 
 
 def _endpoint(name: str, gateway: Gateway, proxmox: Proxmox | None) -> Endpoint:
-    if gateway.mode == "lxc" and proxmox:
+    if gateway.guest and proxmox:
         return Endpoint(name, guest=name, **proxmox.ssh.model_dump())
     here = gateway.connection == "local"
     return Endpoint(name, local=here, host=gateway.host or name, **gateway.ssh.model_dump())
@@ -76,9 +90,7 @@ def observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple
     live: dict[str, Live] = {}
     hazards: list[Hazard] = []
     read(fleet, keys, live, hazards)
-    for name in (name for name, seen in live.items() if seen.facts.get("absent")):
-        there = {item.key: kinds()[item.kind].blank(item) for item in wanted if item.target == name}
-        live[name] = replace(live[name], states={key: state for key, state in there.items() if state is not None})
+    _fill_in(live, wanted)
     known = {name: Endpoint(**data) for seen in live.values() for name, data in seen.peers.items()}
     known |= {name: Endpoint(**data) for name, data in runs.peers(fleet.site).items()}
     unknown = [name for name in options.forget if name not in known]
@@ -92,6 +104,18 @@ def observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple
     fleet.endpoints.update(dropped)
     read(fleet, {name: {} for name in dropped}, live, hazards, "; --forget {} drops it from the site")
     return live, hazards
+
+
+def _fill_in(live: dict[str, Live], wanted: Sequence[Resource]) -> None:
+    """What nobody can see yet: all that is in a guest that is not there, and what lies behind a mount to be made."""
+    there = {item.address: live[item.target].states.get(item.key) for item in wanted if item.target in live}
+    for item in wanted:
+        seen = live.get(item.target)
+        if seen is None or not (seen.facts.get("absent") or mounts.is_hidden(item, there)):
+            continue
+        state = kinds()[item.kind].blank(item)
+        states = {key: known for key, known in seen.states.items() if key != item.key}
+        live[item.target] = replace(seen, states=states if state is None else {**states, item.key: state})
 
 
 def read(

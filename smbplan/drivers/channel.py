@@ -122,9 +122,10 @@ class Channel:
     _buffer: bytes = b""
 
     def open(self) -> None:
-        """Raises Unreachable."""
-        if self._process is not None:
+        """Raises Unreachable. A connection that has ended since, as a restarted guest's has, is made anew."""
+        if self._process is not None and not self._ended():
             return
+        self.close()
         try:
             self._process = subprocess.Popen(
                 self.endpoint.command(),
@@ -169,13 +170,25 @@ class Channel:
             raise ChannelError(f"{self.endpoint.name}: {words['summary']}", words["detail"], words["hint"])
         return answer["ok"]
 
-    def lock(self, owner: str, wait: float) -> None:
-        """Nobody else changes this target until the connection ends. Raises ChannelError when somebody does."""
+    def lock(self, owner: str, wait: float, site: str = "") -> None:
+        """Nobody else changes this target until the connection ends; or the site's guests, as seen from there.
+
+        Raises ChannelError when somebody does.
+        """
+        self.open()
         if not self.locked:
-            held = self.request("lock", owner=owner, wait=wait)["held"]
+            held = self.request("lock", owner=owner, wait=wait, name=site)["held"]
             if held is not None:
-                raise ChannelError(f"{self.endpoint.name} is being changed by {held}", "", "wait until that run ends")
+                what = f"site {site}" if site else self.endpoint.name
+                raise ChannelError(f"{what} is being changed by {held}", "", "wait until that run ends")
             self.locked = True
+
+    def _ended(self) -> bool:
+        """Whether the other side is gone. Between requests it says nothing: what can be read is its end."""
+        assert self._process is not None and self._process.stdout is not None
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._process.stdout.fileno(), selectors.EVENT_READ)
+            return self._process.poll() is not None or bool(ready.select(0))
 
     def close(self) -> None:
         process, self._process, self._buffer = self._process, None, b""

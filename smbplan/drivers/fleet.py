@@ -16,7 +16,7 @@ from smbplan.drivers.secrets import MissingSecret, Secrets
 from smbplan.engine.execute import Result
 from smbplan.engine.resource import Key, Live, Record
 from smbplan.engine.step import Move, Op
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 
 LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what it does
 Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them

@@ -59,11 +59,14 @@ def build(
         hazards += found
         warnings += kinds[item.kind].warnings(item, change.before)
     taken = {(item.target, item.key) for item in wanted}
+    units = {item.unit for item in wanted}
     for target in sorted(live):
         for record in live[target].records.values():
             if record.address not in names:
                 renamed = (target, record.key) in taken
-                changes += _removal(site, target, record, live[target], kinds, options, renamed)
+                # What a unit leaves behind that goes on elsewhere may be its data all the same.
+                kept = replace(options, delete_data=False) if record.unit in units else options
+                changes += _removal(site, target, record, live[target], kinds, kept, renamed)
     changes = solve.selected(changes, options.targets)
     changed = _explained([change for change in changes if change.action is not Action.NOOP], live, kinds)
     for change in changed:

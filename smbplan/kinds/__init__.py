@@ -30,8 +30,8 @@ def kinds() -> Kinds:
 
 
 def expand(site: Site) -> list[Resource]:
-    """Every resource of the site, ordered by address. What is inside a container waits until that runs."""
-    inside = {name for name, gateway in site.gateways.items() if gateway.mode == "lxc"}
+    """Every resource of the site, ordered by address. What is inside a guest waits until that runs."""
+    inside = {name for name, gateway in site.gateways.items() if gateway.guest}
     found = (
         replace(item, after=(*item.after, power.address(item.target))) if item.target in inside else item
         for item in _expanded(site)

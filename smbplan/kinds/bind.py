@@ -5,7 +5,7 @@ from typing import Any
 
 from smbplan.engine.kind import Change, Hazard, Kind
 from smbplan.engine.resource import Key, Resource, State
-from smbplan.kinds import container, directory
+from smbplan.kinds import container, directory, guest
 from smbplan.kinds.names import unit
 from smbplan.spec.model import Site
 
@@ -29,7 +29,7 @@ class Bind(Kind):
             )
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
-        if change.before is not None and container.waits(change, changes, facts):
+        if change.before is not None and change.after is not None and guest.waits(change, changes, facts):
             yield "stays mounted as it is until its container is restarted"
 
 
@@ -42,17 +42,17 @@ def address(share: str) -> str:
 
 def expand(site: Site) -> Iterator[Resource]:
     for gateway in site.gateways:
-        for name, share in container.binds(site, gateway).items():
+        for name, share in guest.binds(site, gateway).items():
             path = share.storage.path
             yield Resource(
                 address(name),
                 KIND.name,
-                container.CLUSTER,
+                guest.CLUSTER,
                 Key(KIND.object, f"{gateway}:{path}"),
                 {"volume": path, "path": path, "size": None, "backup": False, "readonly": False},
                 (container.address(gateway), directory.below(site, name, share)),
                 unit(name),
                 share.prevent_destroy,
                 share.storage.on_destroy,
-                ahead=(container.power(gateway),),
+                ahead=(guest.power(gateway),),
             )

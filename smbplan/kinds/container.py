@@ -3,16 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
+from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
+from smbplan.kinds import guest
 from smbplan.kinds.names import shares_of
-from smbplan.spec.model import Gateway, Share, Site
+from smbplan.spec.model import Gateway, Site
 
-CLUSTER = "@proxmox"  # the target; no gateway can have this name
-TAG = "smbplan"
-PLACED = ("vmid", "node", "storage")  # chosen when it is created
-PARKED = "-parked"  # after the name of one that is kept; DNS allows 63 characters
 FIXED = ("unprivileged", "nesting")
 AT_START = ("hostname", "nameserver", "searchdomain")  # what a running container gets only when it starts again
 
@@ -29,12 +26,12 @@ class Container(Kind):
         return None if raw is None else {**raw, "volumes": None}
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
-        """What was chosen at its creation stays; so do the tags and MAC addresses that it has got since."""
+        """Where it is, it stays; so do the tags and MAC addresses that it has got since."""
         desired = {name: value for name, value in desired.items() if name != "template"}
         if live is None:
             return desired
         wanted = super().complete(desired, live)
-        wanted |= {name: live[name] for name in PLACED if name in live}
+        wanted["node"] = live["node"]
         wanted["tags"] = sorted({*wanted["tags"], *live["tags"]})
         wanted["networks"] = {
             name: {**{key: value for key, value in network.items() if value is not None}, **_mac(live, name)}
@@ -51,8 +48,12 @@ class Container(Kind):
         volumes = live.get("volumes") or []
         mortal = options.delete_data and record.on_destroy == "delete" and all(path[:1] == "/" for path in volumes)
         if not options.purge or (volumes and not mortal):
-            name = live["hostname"].removesuffix(PARKED)[: 63 - len(PARKED)] + PARKED
-            parked = {**self.canonical(live), "onboot": False, "networks": {}, "hostname": name}
+            parked = {
+                **self.canonical(live),
+                "onboot": False,
+                "networks": {},
+                "hostname": guest.parked(live["hostname"]),
+            }
             words = "has volumes, which stay" if options.purge else "is stopped and kept; --purge removes it"
             return Removal(parked, Nature.PARKED, reason=words, parked=True, open=frozenset({"volumes"}))
         return Removal(
@@ -65,10 +66,10 @@ class Container(Kind):
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource
         if change.removal and change.removal.after is None and change.before["protection"]:
-            yield protected(change, f"container {change.before['vmid']}", "removes it")
+            yield guest.protected(change, f"container {change.before['vmid']}", "removes it")
         if item is None or change.before is None:
             return
-        yield from shrinking(change, "its root disk", item.desired["disk"], change.before["disk"])
+        yield from guest.shrinking(change, "its root disk", item.desired["disk"], change.before["disk"])
         for name in FIXED:
             if change.before[name] != item.desired[name]:
                 yield Hazard(
@@ -77,49 +78,16 @@ class Container(Kind):
                     "change it with pct on its node, or remove the container first (its volumes can be kept)",
                     origin=item.origin,
                 )
+        yield from guest.chosen(change, "pct move-volume")
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
         name = change.address.removeprefix(f"{self.name}.")
         if change.removal and change.removal.after is None:
-            yield from (f"goes with it: {each}" for each in guest(facts, name).get("drops", ()))
+            yield from (f"goes with it: {each}" for each in guest.told(facts, name).get("drops", ()))
         stays = change.before and change.after and not change.removal
         late = [key for key in AT_START if stays and change.before[key] != change.after[key]]
-        if late and guest(facts, name).get("running"):
+        if late and guest.told(facts, name).get("running"):
             yield f"{' and '.join(late)} {'takes' if len(late) == 1 else 'take'} effect at its next start"
-
-
-def guest(facts: Mapping[str, Any], gateway: str) -> Mapping[str, Any]:
-    """What the cluster tells of a gateway's container besides its state: running, protected, drops."""
-    found: Mapping[str, Any] = facts.get("guests", {}).get(gateway, {})
-    return found
-
-
-def waits(change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> bool:
-    """Whether a change of what `GATEWAY:PATH` names meets a container that runs and goes on running."""
-    key = change.resource.key if change.resource else change.record.key if change.record else Key("", "")
-    gateway = key.name.partition(":")[0]
-    state = changes.get(power(gateway))
-    return bool(guest(facts, gateway).get("running")) and (state is None or state.action is not Action.DELETE)
-
-
-def protected(change: Change, what: str, does: str) -> Hazard:
-    """A removal that Proxmox would refuse when all else is gone."""
-    return Hazard(
-        change.address,
-        f"{what} is protected, so that Proxmox never {does}",
-        "write protection: false at the gateway and apply that first (or `pct set ID --protection 0` on its node)",
-    )
-
-
-def shrinking(change: Change, what: str, asked: int, has: int) -> Iterator[Hazard]:
-    """A disk (in bytes) that would have to become smaller."""
-    if asked < has:
-        yield Hazard(
-            change.address,
-            f"{what} would shrink from {has >> 20} MiB to {asked >> 20} MiB, which Proxmox can't do",
-            "write the size that it has, or a larger one",
-            origin=change.resource.origin if change.resource else None,
-        )
 
 
 KIND = Container()
@@ -127,27 +95,6 @@ KIND = Container()
 
 def address(gateway: str) -> str:
     return f"{KIND.name}.{gateway}"
-
-
-def host(site: Site, gateway: str) -> str:
-    """The target on which the storage of a gateway's shares lies: itself, or the node below a container."""
-    found = site.gateways[gateway]
-    return f"{CLUSTER}:{found.node}" if found.mode == "lxc" else gateway
-
-
-def power(gateway: str) -> str:
-    return f"lxc.power.{gateway}"
-
-
-def mount(name: str, share: Share) -> str:
-    """The address of what brings a share's storage into its container."""
-    return f"lxc.volume.{name}" if share.storage.volume else f"lxc.bind.{name}"
-
-
-def binds(site: Site, gateway: str) -> dict[str, Share]:
-    """The shares of a container whose storage is a folder of its node."""
-    lxc = site.gateways[gateway].mode == "lxc"
-    return {name: share for name, share in shares_of(site, gateway).items() if lxc and not share.storage.volume}
 
 
 def expand(site: Site) -> Iterator[Resource]:
@@ -158,7 +105,7 @@ def expand(site: Site) -> Iterator[Resource]:
             yield Resource(
                 address(name),
                 KIND.name,
-                CLUSTER,
+                guest.CLUSTER,
                 Key(KIND.object, name),
                 _desired(name, gateway),
                 on_destroy="keep" if keep else "delete",
@@ -192,7 +139,7 @@ def _desired(name: str, gateway: Gateway) -> dict[str, Any]:
         "searchdomain": gateway.searchdomain or "",
         "onboot": gateway.onboot,
         "startup": gateway.startup or "",
-        "tags": sorted({*gateway.tags, TAG}),
+        "tags": sorted({*gateway.tags, guest.TAG}),
         "protection": gateway.protection,
         "pool": gateway.pool or "",
         "unprivileged": True,

@@ -7,7 +7,7 @@ from typing import Any
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
-from smbplan.kinds import container, ids, permissions
+from smbplan.kinds import guest, ids, mounts, permissions
 from smbplan.kinds.names import address, groups_on, level, principals, shares_of, unit, users_on
 from smbplan.spec.model import Share, Site
 
@@ -98,9 +98,10 @@ KIND = Directory()
 
 def expand(site: Site) -> Iterator[Resource]:
     for name, share in site.shares.items():
-        if site.gateways[share.gateway].mode == "lxc":
-            inside = root(site, name, share, KIND, share.storage.path, {"mounted": True})
-            yield replace(inside, after=(*inside.after, container.mount(name, share)))
+        if site.gateways[share.gateway].guest:
+            mount = mounts.address(site, name, share)
+            inside = root(site, name, share, KIND, share.storage.path, {"mounted": mount})
+            yield replace(inside, after=(*inside.after, mount))
         if share.storage.directory:
             yield data(site, name, share, KIND, share.storage.directory, {})
         if share.homes:
@@ -109,12 +110,12 @@ def expand(site: Site) -> Iterator[Resource]:
 
 def data(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mapping[str, Any]) -> Resource:
     """Where the data of a share lies: on its gateway, or on the node below a container, for ids of that."""
-    if site.gateways[share.gateway].mode == "native":
+    if not site.gateways[share.gateway].guest:
         return root(site, name, share, kind, key, extra)
     return Resource(
         below(site, name, share),
         kind.name,
-        container.host(site, share.gateway),
+        guest.host(site, share.gateway),
         Key(kind.object, key),
         {**extra, "ids": ids.mapped(site, share.gateway)},
         tuple(below(site, other, outer) for other, outer in _outer(site, share)),
@@ -153,7 +154,7 @@ def _outer(site: Site, share: Share) -> Iterator[tuple[str, Share]]:
 
 def storage(site: Site, name: str, share: Share) -> str:
     """The address of a share's storage, as its gateway has it."""
-    if site.gateways[share.gateway].mode == "lxc":
+    if site.gateways[share.gateway].guest:
         return f"{KIND.name}.{name}"
     return f"{_kind(share)}.{name}"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from smbplan.engine.kind import Change, Kind
 from smbplan.engine.resource import Key, Resource
-from smbplan.kinds import container, view
+from smbplan.kinds import container, guest, view
 from smbplan.kinds.names import unit
 from smbplan.spec.model import Site
 
@@ -16,7 +16,7 @@ class Entry(Kind):
     name, title, object = "lxc.entry", "mount entry", "entry"
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
-        if container.waits(change, changes, facts):
+        if guest.waits(change, changes, facts):
             yield "takes effect when its container is restarted"
 
 
@@ -34,7 +34,7 @@ def expand(site: Site) -> Iterator[Resource]:
             yield Resource(
                 address(name),
                 KIND.name,
-                container.CLUSTER,
+                guest.CLUSTER,
                 Key(KIND.object, f"{share.gateway}:{path}"),
                 {"source": path},
                 (container.address(share.gateway), view.address(name)),

@@ -37,7 +37,7 @@ def expand(site: Site) -> Iterator[Resource]:
         if gateway.globals == "adopt":
             text = config.content(site, name, gateway)
             yield _file(f"file.{name}.globals", name, config.ADOPTED, text, packages, "")
-        if gateway.mode == "lxc":
+        if gateway.guest:
             yield _file(updates.file(name), name, updates.PATH, updates.settings(gateway), packages, "")
     timers = [timer for name, share in site.shares.items() for timer in schedule.timers(site, name, share)]
     for target, what in sorted({(timer.target, timer.what) for timer in timers}):

@@ -1,10 +1,12 @@
 """Local groups. They can't carry a mark, so the inventory knows which ones are ours. group(5)"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from smbplan.engine.kind import Change, Kind, Options, Removal
+from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call, Nature
+from smbplan.kinds import ids
 from smbplan.kinds.names import address, groups_on, members, users_on
 from smbplan.kinds.password import logoffs
 from smbplan.spec.model import Site
@@ -17,6 +19,9 @@ class Group(Kind):
         """Whoever leaves a group loses its sessions, which know their groups from their start only."""
         before, after = (set(state["members"]) if state else set() for state in (change.before, change.after))
         return logoffs(before - after)
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        return ids.renumbered(change, "gid")
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if not options.purge and record.original is None:

@@ -6,7 +6,7 @@ from typing import Any
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
-from smbplan.kinds import container, ids, subid
+from smbplan.kinds import container, guest, ids, subid
 from smbplan.spec.model import Site
 
 MOST = 340  # lines that the kernel takes
@@ -42,7 +42,7 @@ class IdMap(Kind):
             )
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
-        if container.waits(change, changes, facts) and not (change.removal and change.removal.parked):
+        if guest.waits(change, changes, facts) and not (change.removal and change.removal.parked):
             yield "restarts the container, which ends its sessions"
 
 
@@ -60,4 +60,4 @@ def expand(site: Site) -> Iterator[Resource]:
             ranges = (subid.address(gateway.node or "", *each) for each in ids.beyond(site, name))
             after = (container.address(name), *ranges)
             key = Key(KIND.object, name)
-            yield Resource(address(name), KIND.name, container.CLUSTER, key, {"map": wanted}, after)
+            yield Resource(address(name), KIND.name, guest.CLUSTER, key, {"map": wanted}, after)

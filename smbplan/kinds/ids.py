@@ -6,6 +6,7 @@ moves between them. Ids of data that is also used on the node (`ids: same`) are 
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from smbplan.engine.kind import Change, Hazard
 from smbplan.kinds.names import groups_on, members, principals, shares_of, users_on
 from smbplan.spec.model import Site
 
@@ -76,6 +77,15 @@ def _shared(site: Site, gateway: str) -> set[str]:
             found |= {*principals(share), *(site.users if "*" in principals(share) else ())}
     groups = [name[1:] for name in found if name[0] == "@" and name[1:] in site.groups]
     return found | {user for group in groups for user in members(site, group)}
+
+
+def renumbered(change: Change, key: str) -> Iterator[Hazard]:
+    """A user or group that exists keeps its id: its files would be nobody's."""
+    if change.resource and change.before and change.before[key] != change.after[key]:
+        name, has, asked = change.resource.key.name, change.before[key], change.after[key]
+        words = f"{name} has the {key} {has} on {change.target}, and would get {asked}; its files would not"
+        way = f"write {key}: {has}, or remove {name} with --purge first and chown its files afterwards"
+        yield Hazard(change.address, words, way, origin=change.resource.origin)
 
 
 def mapped(site: Site, gateway: str) -> dict[str, list[list[int]]]:

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from smbplan.engine.kind import Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
-from smbplan.kinds import updates
+from smbplan.kinds import guest, updates
 from smbplan.kinds.names import address
 from smbplan.spec.model import Site
 
 SAMBA = ["acl", "samba", "samba-vfs-modules"]
-CONTAINER = "lxc.power."  # what everything in a container waits for
 DISCOVERY = ["avahi-daemon", "wsdd"]
 UPDATES = ["unattended-upgrades"]
 
@@ -25,8 +24,8 @@ class Packages(Kind):
         return {"installed": None}
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
-        if any(name.startswith(CONTAINER) for name in record.after):
-            return Removal(live, Nature.PARKED, reason="goes with its container", parked=True)
+        if any(name.startswith(f"{guest.POWER}.") for name in record.after):
+            return Removal(live, Nature.PARKED, reason="goes with its guest", parked=True)
         if not options.purge:
             return Removal(live, Nature.PARKED, reason="stays installed; --purge removes it", parked=True)
         return Removal(record.original, Nature.IRREVERSIBLE, "Samba's databases go with its package")

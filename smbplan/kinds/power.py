@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource
-from smbplan.kinds import container, entry, idmap, ids, view
+from smbplan.kinds import container, entry, guest, idmap, ids, view
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Site
 
@@ -15,7 +15,7 @@ class Power(Kind):
     Mount points come first if they come: one that fails takes its share back, and not the gateway.
     """
 
-    name, title, object = "lxc.power", "power", "power"
+    name, title, object = "guest.power", "power", "power"
     uses = True
 
 
@@ -23,7 +23,7 @@ KIND = Power()
 
 
 def address(gateway: str) -> str:
-    return container.power(gateway)
+    return guest.power(gateway)
 
 
 def expand(site: Site) -> Iterator[Resource]:
@@ -34,4 +34,4 @@ def expand(site: Site) -> Iterator[Resource]:
             map_ = (idmap.address(name),) if ids.own(site, name) else ()
             after = (container.address(name), *map_, *entries)
             key = Key(KIND.object, name)
-            yield Resource(address(name), KIND.name, container.CLUSTER, key, {"running": True}, after)
+            yield Resource(address(name), KIND.name, guest.CLUSTER, key, {"running": True}, after)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from smbplan.kinds import container, view
+from smbplan.kinds import guest, view
 from smbplan.spec.model import PreviousVersions, Recycle, Share, Site
 from smbplan.templates import render
 
@@ -50,7 +50,7 @@ def timers(site: Site, name: str, share: Share) -> Iterator[Timer]:
         place = share.storage.zfs or share.storage.path
         shown = [found] if (found := view.folder(site, share)) else []
         command = (script("snapshot"), backend, place, str(versions.keep), *shown)
-        yield Timer(name, container.host(site, share.gateway), "snapshot", versions.schedule, command)
+        yield Timer(name, guest.host(site, share.gateway), "snapshot", versions.schedule, command)
     if bin_:
         command = (script("recycle"), share.storage.path, str(bin_.expire))
         yield Timer(name, share.gateway, "recycle", "daily", command)

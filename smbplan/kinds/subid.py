@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from smbplan.engine.kind import Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
-from smbplan.kinds import container, ids
+from smbplan.kinds import guest, ids
 from smbplan.spec.model import Site
 
 
@@ -37,4 +37,4 @@ def expand(site: Site) -> Iterator[Resource]:
             if where not in seen:
                 seen.add(where)
                 key = Key(KIND.object, f"{kind}:{first}:{count}")
-                yield Resource(where, KIND.name, container.host(site, name), key, {"owner": "root"})
+                yield Resource(where, KIND.name, guest.host(site, name), key, {"owner": "root"})

@@ -11,7 +11,7 @@ LISTED = 8  # packages that a warning names
 
 
 def unattended(gateway: Gateway) -> bool:
-    return gateway.mode == "lxc" and gateway.updates == "unattended"
+    return gateway.guest and gateway.updates == "unattended"
 
 
 def file(gateway: str) -> str:
@@ -28,7 +28,7 @@ def timer(gateway: str, name: str) -> str:
 
 def timers(gateway: Gateway) -> Iterator[str]:
     """Debian's own: one refreshes the package lists, the other one installs. Nothing is served before they are on."""
-    if gateway.mode == "lxc":
+    if gateway.guest:
         yield "apt-daily"
     if unattended(gateway):
         yield "apt-daily-upgrade"
@@ -37,7 +37,7 @@ def timers(gateway: Gateway) -> Iterator[str]:
 def warning(name: str, gateway: Gateway, facts: Mapping[str, Any], node: str, vmid: int | None) -> str:
     """What a person is told of updates that a container's package lists hold and that are not installed; "" of none."""
     pending = facts.get("pending") or []
-    if not pending or gateway.mode != "lxc":
+    if not pending or not gateway.guest:
         return ""
     more = f" and {len(pending) - LISTED} more" if len(pending) > LISTED else ""
     count = "1 security update is" if len(pending) == 1 else f"{len(pending)} security updates are"

@@ -1,10 +1,12 @@
 """Local users without a login. The mark stands in the GECOS field. passwd(5)"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from smbplan.engine.kind import Kind, Options, Removal
+from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
+from smbplan.kinds import ids
 from smbplan.kinds.names import address, users_on
 from smbplan.spec.model import Site
 
@@ -12,6 +14,9 @@ from smbplan.spec.model import Site
 class User(Kind):
     name, title, object = "posix.user", "user", "user"
     marked = True
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        return ids.renumbered(change, "uid")
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if not options.purge and record.original is None:

@@ -55,9 +55,10 @@ def _recycle() -> dict[str, str]:
 
 
 def _windows_acls(site: Site, share: Share) -> dict[str, str]:
-    """An unprivileged container may not set security.*; Samba hides the other name from its clients, too."""
-    contained = site.gateways[share.gateway].mode == "lxc"
-    return {"acl_xattr:security_acl_name": "user.NTACL"} if contained else {}
+    """Neither an unprivileged container nor virtio-fs has security.*; Samba hides the other name from clients, too."""
+    mode = site.gateways[share.gateway].mode
+    lacking = mode == "lxc" or (mode == "vm" and not share.storage.volume)
+    return {"acl_xattr:security_acl_name": "user.NTACL"} if lacking else {}
 
 
 def _shadow_copy(site: Site, share: Share) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource
-from smbplan.kinds import container
+from smbplan.kinds import guest
 from smbplan.kinds.names import unit
 from smbplan.spec.model import Share, Site
 
@@ -37,5 +37,5 @@ def expand(site: Site) -> Iterator[Resource]:
     for name, share in site.shares.items():
         path = folder(site, share)
         if path:
-            target = container.host(site, share.gateway)
+            target = guest.host(site, share.gateway)
             yield Resource(address(name), KIND.name, target, Key(KIND.object, path), {"there": True}, (), unit(name))

@@ -6,7 +6,7 @@ from typing import Any
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
-from smbplan.kinds import container
+from smbplan.kinds import container, guest
 from smbplan.kinds.names import unit
 from smbplan.spec.model import Site
 
@@ -34,11 +34,11 @@ class Volume(Kind):
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource
         gateway = _gateway(change)
-        if _lost(change) and container.guest(facts, gateway).get("protected"):
-            yield container.protected(change, f"the container of {gateway}", "deletes a volume of it")
+        if _lost(change) and guest.told(facts, gateway).get("protected"):
+            yield guest.protected(change, f"the container of {gateway}", "deletes a volume of it")
         if item is None or change.before is None:
             return
-        yield from container.shrinking(change, "the volume", item.desired["size"], change.before["size"] or 0)
+        yield from guest.shrinking(change, "the volume", item.desired["size"], change.before["size"] or 0)
         if item.desired["volume"] != change.before["volume"]:
             yield Hazard(
                 change.address,
@@ -48,7 +48,7 @@ class Volume(Kind):
             )
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
-        if change.before is None or not container.waits(change, changes, facts):
+        if change.before is None or not guest.waits(change, changes, facts):
             return
         if _lost(change) and _mounted(change.raw):
             yield "stays mounted until its container is restarted, and the next apply after that deletes it"
@@ -84,7 +84,7 @@ def expand(site: Site) -> Iterator[Resource]:
             yield Resource(
                 address(name),
                 KIND.name,
-                container.CLUSTER,
+                guest.CLUSTER,
                 Key(KIND.object, f"{share.gateway}:{storage.mount}"),
                 {
                     "volume": storage.volume,
@@ -97,5 +97,5 @@ def expand(site: Site) -> Iterator[Resource]:
                 unit(name),
                 share.prevent_destroy,
                 storage.on_destroy,
-                ahead=(container.power(share.gateway),),
+                ahead=(guest.power(share.gateway),),
             )

@@ -10,7 +10,7 @@ from smbplan.engine.kind import Action, Change, Hazard, Kinds
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Location
 from smbplan.engine.step import Call, Nature, Status, Step
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 from smbplan.report import manual
 from smbplan.report.terminal import columns, explained, indented, paint, plural, safe
 from smbplan.report.words import STYLES, SYMBOLS, nature, notes, rows

@@ -62,7 +62,7 @@ def drifts(site: Site) -> None:
     site.applied()
     assert site.shell("pve1", f"pct config {number}").count("memory: 512") == 1
     site.shell("pve1", f"pct stop {number}")
-    assert site.differences() == ["create lxc.power.office"]
+    assert site.differences() == ["create guest.power.office"]
     site.applied()
     assert site.differences() == []
     assert "news" in smb(site, "office", "bob", "letters", "get n -")

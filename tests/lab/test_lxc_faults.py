@@ -17,7 +17,7 @@ from lab.site import Site
 from smbplan import app
 from smbplan.drivers.pve.cluster import Cluster
 from smbplan.engine.step import Step
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab
 from smbplan.spec.load import load
 
@@ -42,7 +42,7 @@ def outside(site: Site, gateway: str) -> tuple[str, ...]:
     shares = {f"share.{name}" for name, share in load(site.folder).site.shares.items() if share.gateway == gateway}
     found = [change.resource for change in site.plan().plan.changes if change.resource]
     mine = [item.address for item in found if item.target.startswith("@") and item.unit in shares]
-    return (f"lxc.power.{gateway}", *mine)
+    return (f"guest.power.{gateway}", *mine)
 
 
 def matrix(site: Site, steps: list[Step]) -> Iterator[tuple[Step, str]]:

@@ -8,7 +8,7 @@ import pytest
 from smbplan.cli import main as entry
 from smbplan.drivers.secrets import Secrets
 from smbplan.errors import Refused
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab, LabStatus, state
 from smbplan.lab.pvenode import SECRET
 from smbplan.observe import endpoints

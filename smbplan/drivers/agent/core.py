@@ -41,8 +41,8 @@ class Object:
     def settle(self) -> None:
         """Nothing that was prepared counts any more."""
 
-    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-        """Bring it from `before`, which it is in, to `after`."""
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str] | None:
+        """Bring it from `before`, which it is in, to `after`. What a person should know although it went well."""
         raise NotImplementedError
 
     def vacant(self, state: Any) -> bool:
@@ -62,8 +62,8 @@ def matches(state: Any, wanted: Any) -> bool:
     return bool(state == wanted)
 
 
-def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-    """Compare and set. Raises Untouched when the object is in neither state: somebody else changed it."""
+def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str]:
+    """Compare and set; the warnings. Raises Untouched when the object is in neither state: somebody else changed it."""
     try:
         now = kind.get(name, options)
     except Refused as refused:
@@ -74,7 +74,7 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
         return kind.vacant(now) if wanted is None else matches(now, wanted)
 
     if agrees(after) and not torn:
-        return
+        return []
     if not agrees(before) and not torn:
         if before is None:
             raise Untouched(
@@ -88,7 +88,7 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
             f"it is now {json.dumps(now, sort_keys=True)[:400]}",
             "look at it, then make a new plan",
         )
-    kind.set(name, now, after, options)
+    return kind.set(name, now, after, options) or []
 
 
 def run(argv: Sequence[str], stdin: str | None = None, env: dict[str, str] | None = None) -> str:

@@ -16,13 +16,14 @@ from .core import IMAGES, Object, Refused, Untouched, machine, move, wait_for_bo
 from .facts import facts
 from .files import File, SmbConf
 from .inventory import Inventory
-from .pve import SubId, View, pct, raw
+from .pve import SubId, View, mounted, pct, raw, unmount
 from .shares import Share
 from .storage import Dataset, Directory, Subvolume
 from .survey import survey
 from .system import Packages, Service
 
 SHARES = Share()
+LOCK = "/run/lock/smbplan{}.lock"
 LOCKS: list[IO[str]] = []  # held as long as this process lives
 OBJECTS: dict[str, Object] = {
     "directory": Directory(SHARES.paths),
@@ -108,8 +109,8 @@ def _drops(op: dict[str, Any]) -> bool:
 def _answer(op: dict[str, Any], site: str, inventory: Inventory) -> Any:
     try:
         if "type" in op:
-            move(OBJECTS[op["type"]], op["name"], op["before"], op["after"], op["options"])
-            return {"ok": None}
+            warnings = move(OBJECTS[op["type"]], op["name"], op["before"], op["after"], op["options"])
+            return {"ok": None, "warnings": warnings}
         if op["call"] in ("forget", "remember"):
             record = op["arguments"].get("record")
             inventory.update(site, {record["address"] if record else op["arguments"]["address"]: record})
@@ -130,9 +131,12 @@ def _words(refused: Refused) -> dict[str, str]:
 def lock(request: dict[str, Any]) -> Any:
     """Held until the connection ends. Waits for it as many seconds as asked; answers who holds it if in vain.
 
+    With a `name` it is another lock than the host's: that of a site whose guests are changed from here.
+
     An agent whose connection was lost holds it until its last operation has ended, so that no undo overtakes it.
     """
-    file = open("/run/lock/smbplan.lock", "a+", encoding="utf-8")  # noqa: SIM115 - stays open on purpose
+    path = LOCK.format(f"-{request['name']}" if request.get("name") else "")
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - stays open on purpose
     deadline = time.monotonic() + request["wait"]
     while True:
         try:
@@ -184,6 +188,8 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "facts": about,
     "pct": pct,
     "raw": raw,
+    "mounted": mounted,
+    "unmount": unmount,
 }
 
 

@@ -56,10 +56,10 @@ class Directory(Object):
         state["empty"] = _is_empty(name)
         return {**state, **_asked(name, state, options)}
 
-    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str] | None:
         if after is None:
             self._remove(name, options)
-            return
+            return None
         if before is None:
             self._make_parents(name)
             self._create(name)
@@ -67,6 +67,7 @@ class Directory(Object):
         self._set_mark(name, seal(after["mark"], name) if after.get("mark") else None)
         self._configure(name, after)
         _permit(name, after, options)
+        return None
 
     def _is_one(self, name: str) -> bool:
         return True
@@ -195,10 +196,9 @@ class Dataset(Directory):
             found.setdefault(dataset, {})[key] = value
         return found
 
-    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str] | None:
         if after is None:
-            self._remove_dataset(name, before["path"], bool(options.get("delete_data")))
-            return
+            return self._remove_dataset(name, before["path"], bool(options.get("delete_data")))
         if before is None:
             run(["zfs", "create", "-p", "-o", f"mountpoint=/{name}", name])
         now = self.get(name, options)
@@ -208,8 +208,10 @@ class Dataset(Directory):
         if after.get("quota") is not None and after["quota"] != now["quota"]:
             run(["zfs", "set", f"quota={after['quota'] or 'none'}", name])
         _permit(now["path"], after, options)
+        return None
 
-    def _remove_dataset(self, name: str, path: str, delete_data: bool) -> None:
+    def _remove_dataset(self, name: str, path: str, delete_data: bool) -> list[str]:
+        """A container has what was mounted in it when it started until it stops; what is empty may wait for that."""
         children = [child for child in self._inspect(name) if child.startswith(f"{name}/")]
         if children:
             raise Untouched(f"{children[0]} lies inside dataset {name}", "", "remove or rename it first")
@@ -217,9 +219,15 @@ class Dataset(Directory):
             _must_be_its_own(path, self._used())
         elif not _is_empty(path):
             raise Untouched(f"dataset {name} is not empty any more, so it stays")
-        self._destroy(name, delete_data)
+        try:
+            self._destroy(name, delete_data)
+        except Refused as refused:
+            if delete_data or "busy" not in refused.detail:
+                raise
+            return [f"dataset {name} is empty and in use; `zfs destroy {name}` removes it when that has ended"]
         if os.path.isdir(path) and not os.listdir(path):
             os.rmdir(path)  # ZFS by FUSE leaves the mount point
+        return []
 
     @staticmethod
     def _destroy(name: str, with_snapshots: bool) -> None:

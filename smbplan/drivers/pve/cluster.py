@@ -10,10 +10,11 @@ from smbplan.drivers.channel import Channel, ChannelError, Counts
 from smbplan.drivers.pve import templates
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import Unreachable
-from smbplan.drivers.pve.guests import Guest, Guests, agrees, state
+from smbplan.drivers.pve.guests import Guest, Guests
 from smbplan.drivers.pve.nodes import Nodes
 from smbplan.drivers.pve.related import drops
 from smbplan.drivers.pve.setter import Setter
+from smbplan.drivers.pve.states import agrees, state
 
 WORKERS = 30  # containers that change at a time; the nodes queue what is too much for them
 
@@ -36,6 +37,7 @@ class Cluster:
         self.version = ""
         self._last: Mapping[str, Guest] = {}  # as the last search found them
         self._searches = 0  # that were begun
+        self._placed: Mapping[str, Guest] | None = None  # by `places`, for the reading that follows
         self._guard = threading.Lock()
 
     def open(self) -> None:
@@ -43,7 +45,11 @@ class Cluster:
         self.version = str(self.guests.client.get("version")["version"])
 
     def lock(self, owner: str, wait: float) -> None:
-        """Proxmox locks each guest by itself."""
+        """Nobody else changes this site's guests until the connection ends; held on the cluster's first node.
+
+        Where that can't be reached by SSH, Proxmox's own locks of each guest must do. Raises ChannelError.
+        """
+        self._nodes.lock(self.guests.site, owner, wait)
 
     def close(self) -> None:
         """Sessions with the API end by themselves."""
@@ -83,16 +89,25 @@ class Cluster:
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
         """Raises ApiError."""
         verbs: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "places": self._places,
             "read": self._read,
             "perform": self._perform,
             "templates": lambda request: list(templates.missing(self.guests.client, request["wanted"])),
         }
         return verbs[verb](arguments) if verb in verbs else None
 
+    def _places(self, request: Mapping[str, Any]) -> dict[str, str]:
+        """{gateway: the node on which its guest is}"""
+        with self._guard:
+            self._placed = self._search()
+        return {name: guest.node for name, guest in self._placed.items()}
+
     def _read(self, request: Mapping[str, Any]) -> Any:
         with self._guard:
-            found = self._search()
+            found = self._placed if self._placed is not None else self._search()
+            self._placed = None
         keys = {(type_, name) for type_, name, _ in request["keys"]}
+        self.guests.must_know({name.partition(":")[0] for _, name in keys}, found)
         records: dict[str, Any] = {}
         for guest in found.values():
             records |= guest.records
@@ -117,11 +132,12 @@ class Cluster:
         try:
             with self._guard:
                 found = self._search()
+            lanes: dict[str, list[int]] = {}
+            for number, op in enumerate(ops):
+                lanes.setdefault(_gateway(op, found), []).append(number)
+            self.guests.must_know(filter(None, lanes), found)
         except ChannelError as error:
             return [_failed(error)] * len(ops)
-        lanes: dict[str, list[int]] = {}
-        for number, op in enumerate(ops):
-            lanes.setdefault(_gateway(op, found), []).append(number)
 
         def work(gateway: str) -> None:
             first, *others = lanes[gateway]

@@ -1,33 +1,34 @@
-"""Containers of a cluster as objects that are read and set. What they say of themselves is in their description."""
+"""Guests of a cluster as objects that are read and set. What they say of themselves is in their description."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from smbplan.drivers.agent.core import matches
 from smbplan.drivers.pve import config
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import DOCTOR, ApiError, Denied
 
 READERS = 8  # requests at a time
-KIND = "lxc.container."  # before the gateway in the mark
+KINDS = {"lxc": "lxc.container.", "qemu": "vm.machine."}  # before the gateway in the mark, by the API's types
+DOWN = {595, 596, 597, 599}  # a node that the API can't reach
 
 
 @dataclass(slots=True)
 class Guest:
-    """One of our containers, as it was read."""
+    """One of our containers or virtual machines, as it was read."""
 
     node: str
     vmid: int
     running: bool
     config: Mapping[str, Any] = field(repr=False)
     pool: str = ""
+    type: str = "lxc"  # as the API's paths have it
 
     @property
     def path(self) -> str:
-        return f"nodes/{self.node}/lxc/{self.vmid}"
+        return f"nodes/{self.node}/{self.type}/{self.vmid}"
 
     @property
     def told(self) -> dict[str, Any]:
@@ -45,47 +46,82 @@ class Guest:
 
 
 class Guests:
-    """The containers of one site, found by their marks anywhere in the cluster."""
+    """The guests of one site, found by their marks anywhere in the cluster."""
 
     def __init__(self, client: Client, site: str) -> None:
         self.client, self.site = client, site
         self._sees = False
+        self._hidden: list[str] = []  # nodes with guests that could not be read
 
     def find(self) -> dict[str, Guest]:
-        """{gateway: its container}; one request, and one for each container of the cluster.
+        """{gateway: its guest}; one request, and one for each guest of the cluster.
 
-        Raises ApiError; Denied for a token that is shown no container at all, whatever there is.
+        Raises ApiError, also where two guests carry one mark; Denied for a token that is shown no guest at all,
+        whatever there is.
         """
         if not self._sees:
             held = self.client.get("access/permissions")
             if not any("VM.Audit" in held[path] for path in held if re.match("/(vms|pool)(/|$)", path)):
                 raise Denied(f"{self.client.access.token} lacks VM.Audit on /vms", "", DOCTOR, 403)
             self._sees = True
-        rows = [row for row in self.client.get("cluster/resources", type="vm") if row["type"] == "lxc"]
+        rows = [row for row in self.client.get("cluster/resources", type="vm") if row["type"] in KINDS]
         with ThreadPoolExecutor(READERS) as pool:
-            guests = [guest for guest in pool.map(self._read, rows) if guest]
-        return {name: guest for guest in guests if (name := self._gateway(guest))}
+            read = list(pool.map(self._readable, rows))
+        self._hidden = sorted({row["node"] for row, guest in zip(rows, read, strict=True) if guest is False})
+        found: dict[str, Guest] = {}
+        for guest in read:
+            gateway = self._gateway(guest) if isinstance(guest, Guest) else ""
+            if not isinstance(guest, Guest) or not gateway:
+                continue
+            if other := found.get(gateway):
+                raise ApiError(
+                    f"guests {other.vmid} and {guest.vmid} both carry the mark of gateway {gateway}",
+                    "",
+                    "one of them is a copy, or somebody else's: take the smbplan comment out of its notes",
+                )
+            found[gateway] = guest
+        return found
+
+    def must_know(self, gateways: Iterable[str], found: Mapping[str, Guest]) -> None:
+        """Raises ApiError where one of these was not found, and may be on a node that can't be reached."""
+        unknown = sorted(set(gateways) - set(found)) if self._hidden else []
+        if unknown:
+            words = f"node {self._hidden[0]} can't be reached, and the guest of {unknown[0]} may be there"
+            raise ApiError(words, "", "bring the node back first; `pvecm status` tells how it is")
 
     def again(self, guest: Guest) -> Guest | None:
-        """The same container as it is now, wherever it has migrated to; two requests."""
+        """The same guest as it is now, wherever it has migrated to; two requests."""
         rows = self.client.get("cluster/resources", type="vm")
         now = next((self._read(row) for row in rows if int(row.get("vmid", 0)) == guest.vmid), None)
         return now if now and self._gateway(now) == self._gateway(guest) else None
 
     def _gateway(self, guest: Guest) -> str:
-        """The gateway of our site that the container is, by its mark; "" for all others."""
+        """The gateway of our site that the guest is, by its mark; "" for all others."""
         mark = config.unsealed(guest.told.get("mark"), guest.vmid) or ""
         site, _, address = mark.partition("/")
-        return address.removeprefix(KIND) if site == self.site and address.startswith(KIND) else ""
+        kind = KINDS[guest.type]
+        return address.removeprefix(kind) if site == self.site and address.startswith(kind) else ""
+
+    def _readable(self, row: Mapping[str, Any]) -> Guest | bool | None:
+        """False for a guest on a node that can't be reached."""
+        if row.get("status") == "unknown":
+            return False
+        try:
+            return self._read(row)
+        except ApiError as error:
+            if error.status in DOWN:
+                return False
+            raise
 
     def _read(self, row: Mapping[str, Any]) -> Guest | None:
         try:
-            told = self.client.get(f"nodes/{row['node']}/lxc/{row['vmid']}/config")
+            told = self.client.get(f"nodes/{row['node']}/{row['type']}/{row['vmid']}/config")
         except ApiError as error:
             if error.missing or isinstance(error, Denied):
                 return None  # removed meanwhile, or none of ours: we may read what we own
             raise
-        return Guest(row["node"], int(row["vmid"]), row.get("status") == "running", told, row.get("pool", ""))
+        running = row.get("status") == "running"
+        return Guest(row["node"], int(row["vmid"]), running, told, row.get("pool", ""), row["type"])
 
     def tell(
         self, guest: Guest, records: Mapping[str, Any], more: Mapping[str, Any] | None = None, **changes: Any
@@ -101,41 +137,3 @@ class Guests:
         told = {**guest.told, "records": {key: value for key, value in records.items() if value is not None}}
         told = {key: value for key, value in (told | dict(more or {})).items() if value or key == "records"}
         return config.described(guest.config, told)
-
-
-def state(guest: Guest | None, type_: str, name: str) -> Any:
-    """What `container`, `volume` and `power` objects are; None for one that isn't there."""
-    if guest is None:
-        return None
-    if type_ == "container":
-        return {**config.container(guest.config, guest.node, guest.vmid), "pool": guest.pool}
-    if type_ == "power":
-        return {"running": True} if guest.running else None
-    if type_ == "idmap":
-        lines = config.raw(guest.config, "lxc.idmap")
-        return {"map": lines} if lines else None
-    if type_ == "entry":
-        source = config.entries(guest.config).get(name.partition(":")[2])
-        return {"source": source} if source else None
-    path = name.partition(":")[2]
-    return config.mounts(guest.config).get(path) or config.doomed(guest.config).get(path, {}).get("state")
-
-
-def agrees(now: Any, wanted: Any) -> bool:
-    """Whether a state is the wanted one.
-
-    What Proxmox chose by itself (a MAC address), extra tags, and a disk that was grown already agree.
-    """
-    if not isinstance(now, dict) or not isinstance(wanted, dict):
-        return matches(now, wanted)
-    grown = (key for key in ("disk", "size") if (now.get(key) or 0) > (wanted.get(key) or 0) > 0)
-    now = {**now, **{key: wanted[key] for key in grown}}
-    if "networks" not in now:
-        return matches(now, wanted)
-    asked = wanted.get("networks") or {}
-    told = {name: {**network} for name, network in now["networks"].items()}
-    for name, network in told.items():
-        if "mac" not in asked.get(name, {}):
-            network.pop("mac", None)
-    tagged = set(wanted.get("tags") or ()) <= set(now["tags"])
-    return tagged and matches({**now, "networks": told, "tags": wanted.get("tags")}, wanted)

@@ -1,10 +1,11 @@
 """The nodes of a cluster by SSH as root, for what its API lets nobody do but root@pam himself."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from smbplan.drivers.channel import Channel
+from smbplan.drivers.channel import Channel, Unreachable
 from smbplan.drivers.pve.client import Client
 
 
@@ -19,29 +20,53 @@ class Nodes:
 
     def address(self, node: str) -> str:
         """As the cluster knows it; the name, where it tells none. Raises ApiError."""
+        return self._known().get(node) or node
+
+    def _known(self) -> dict[str, str]:
+        """{node: its address} of those that the cluster tells. Raises ApiError."""
         with self._guard:
             if not self._addresses:
                 rows = self._client.get("cluster/status")
                 self._addresses = {row["name"]: row["ip"] for row in rows if row["type"] == "node" and row.get("ip")}
-            return self._addresses.get(node) or node
+            return self._addresses
 
     def pct(self, node: str, *argv: str) -> None:
         """Raises ChannelError."""
         self._ask(node, "pct", argv=argv)
 
+    def mounted(self, node: str, vmid: int, path: str) -> bool:
+        """Whether the running container has a mount there. Raises ChannelError."""
+        return bool(self._ask(node, "mounted", vmid=vmid, path=path))
+
+    def unmount(self, node: str, vmid: int, path: str) -> None:
+        """Take a mount off the running container, if that can be. Raises ChannelError."""
+        self._ask(node, "unmount", vmid=vmid, path=path)
+
     def raw(self, node: str, vmid: int, remove: Sequence[str], add: Sequence[str]) -> None:
         """Take `lxc.*` lines out of a container's configuration, and add others. Raises ChannelError."""
         self._ask(node, "raw", vmid=vmid, remove=remove, add=add)
+
+    def lock(self, name: str, owner: str, wait: float) -> None:
+        """Hold a lock of this name on the first node by name. Raises ChannelError when somebody else does."""
+        nodes = sorted(self._known())
+        if nodes:
+            with suppress(Unreachable), self._held(nodes[0]) as channel:
+                channel.lock(owner, wait, name)
 
     def close(self) -> None:
         for channel, _ in self._channels.values():
             channel.close()
 
     def _ask(self, node: str, verb: str, **arguments: Any) -> Any:
+        with self._held(node) as channel:
+            return channel.request(verb, **arguments)
+
+    @contextmanager
+    def _held(self, node: str) -> Iterator[Channel]:
         address = self.address(node)
         with self._guard:
             if node not in self._channels:
                 self._channels[node] = self._connect(node, address), threading.Lock()
             channel, lock = self._channels[node]
         with lock:
-            return channel.request(verb, **arguments)
+            yield channel

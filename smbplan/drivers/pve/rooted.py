@@ -24,6 +24,8 @@ class Rooted(Volumes):
         with self._unprotected():
             if after is None:
                 self.guests.tell(self._there(), self.records, delete=now["key"])
+                if guest.running:  # what lies below could not be removed while it is mounted
+                    self.nodes.unmount(guest.node, guest.vmid, now["path"])
                 return
             key = now["key"] if now else self._key_of(after)
             pairs = {"volume": after["volume"], "mp": after["path"], "ro": after["readonly"] or None}
@@ -34,6 +36,9 @@ class Rooted(Volumes):
 
     def _key_of(self, after: Mapping[str, Any]) -> str:
         """A free one, or that of the same mount point where a running container still has it."""
+        guest = self._there()
+        if guest.running and not self.nodes.mounted(guest.node, guest.vmid, after["path"]):
+            return self._free_key()
         for row in self._pending():
             pairs = config.properties(str(row.get("value", "")), "volume")
             if row.get("delete") and (pairs.get("volume"), pairs.get("mp")) == (after["volume"], after["path"]):

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.engine.faults import walk
-from unit.engine.things import KINDS, Case, cases, plan, resource, there
+from unit.engine.things import KINDS, Case, Thing, cases, plan, resource, there
 from unit.simulated import World, moved
 
 from smbplan.engine import plan as planning
-from smbplan.engine.kind import Action, Options
+from smbplan.engine.kind import Action, Kinds, Options, Removal
 from smbplan.engine.plan import Plan
-from smbplan.engine.resource import Key, Live, Record, Resource
+from smbplan.engine.resource import Key, Live, Record, Resource, State
 from smbplan.engine.step import Call, Move, Nature
 
 KEY = Key("thing", "marked.a")
@@ -278,3 +278,24 @@ def test_building_a_plan_changes_nothing_it_was_given(case: Case) -> None:
     again = {target: Live() for target in ("t", "u")} | case.world().live()
     planning.build("site", case.wanted, live, KINDS, Options())
     assert live == again
+
+
+class Stored(Thing):
+    """Whose removal tells whether its data would go."""
+
+    name, title = "stored", "stored thing"
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        return Removal(None, reason=f"data goes: {options.delete_data}")
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_data_of_a_unit_that_goes_on_elsewhere_is_never_deleted(goes_on: bool) -> None:
+    kinds, state = Kinds({kind.name: kind for kind in (Stored(), Thing())}), {"value": 1, "reload": False}
+    record = Record("stored.a@old", "stored", Key("stored", "a"), unit="share.a")
+    live = {"old": Live({}, {record.key: state}, {record.address: record})}
+    new = Resource("thing.a", "thing", "new", Key("thing", "a"), state, unit="share.a")
+    options = Options(purge=True, delete_data=True)
+    made = planning.build("site", [new] if goes_on else [], live, kinds, options)
+    (change,) = [each for each in made.changes if each.address == record.address]
+    assert change.reasons == (f"data goes: {not goes_on}",)

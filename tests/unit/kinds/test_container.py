@@ -10,7 +10,7 @@ from unit.simulated import Notes, World
 from smbplan.engine.execute import Execution
 from smbplan.engine.plan import Plan
 from smbplan.kinds import expand
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 from smbplan.report.manual import commands
 
 
@@ -47,20 +47,28 @@ def world() -> World:
 def test_the_container_comes_first_and_what_is_inside_waits_until_it_runs() -> None:
     steps = {step.id: step for step in made(World()).steps}
     order = list(steps)
-    assert order.index("lxc.container.box") < order.index("lxc.volume.vol") < order.index("lxc.power.box")
+    assert order.index("lxc.container.box") < order.index("lxc.volume.vol") < order.index("guest.power.box")
     inside = [step for step in steps.values() if step.target == "box" and not step.bracket]
-    assert inside and all(order.index(step.id) > order.index("lxc.power.box") for step in inside)
+    assert inside and all(order.index(step.id) > order.index("guest.power.box") for step in inside)
 
 
 def test_what_proxmox_and_people_added_is_no_difference(world: World) -> None:
     assert made(world).changes == ()
 
 
-def test_what_was_chosen_at_its_creation_stays(world: World) -> None:
-    elsewhere = changed(node="pve3", template="local:vztmpl/other.tar.zst", storage="fast")
+def test_where_it_is_and_what_it_was_made_from_stay(world: World) -> None:
+    elsewhere = changed(node="pve3", template="local:vztmpl/other.tar.zst")
     assert made(world, elsewhere).changes == ()
     world.target(CLUSTER).box("container").states["box"]["node"] = "pve2"
     assert made(world).changes == (), "it has migrated"
+
+
+@pytest.mark.parametrize(
+    ("keys", "way"), [({"storage": "fast"}, "pct move-volume"), ({"vmid": 555}, "leave the key out")]
+)
+def test_what_it_got_when_it_was_made_can_not_be_changed(world: World, keys: dict[str, Any], way: str) -> None:
+    (refused,) = made(world, changed(**keys)).refused
+    assert f"can't become {next(iter(keys.values()))}" in refused.summary and way in refused.hint
 
 
 @pytest.mark.parametrize(

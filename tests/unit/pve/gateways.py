@@ -10,7 +10,7 @@ from unit.kinds.sites import CONTAINER, site
 from unit.pve.emulated import TEMPLATE, Lab
 from unit.simulated import Notes
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts, Endpoint, Unreachable
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.cluster import Cluster, cluster
@@ -21,13 +21,13 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Resource
 from smbplan.engine.step import Move, Op, Step
 from smbplan.kinds import expand, kinds
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 
 TOKEN = "root@pam!plan"
 
 
 def _no_node(node: str, address: str) -> Channel:
-    raise AssertionError(f"no way to {node} at {address} here")
+    raise Unreachable(f"no way to {node} at {address} here")
 
 
 def defined(shares: Mapping[str, Any] | None = None, **keys: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from unit.kinds.sites import BOUND, site
 from smbplan.drivers.pve import config
 from smbplan.engine.resource import Record
 from smbplan.kinds import expand
-from smbplan.kinds.container import CLUSTER
+from smbplan.kinds.guest import CLUSTER
 
 TOLD = {
     "arch": "amd64",

@@ -17,7 +17,7 @@ from smbplan.drivers.pve.errors import ApiError, Unreachable, colons
 from smbplan.kinds import kinds
 from smbplan.report import document, markdown, text
 
-BOX, VOL, SPARE, POWER = "lxc.container.box", "lxc.volume.vol", "lxc.volume.spare", "lxc.power.box"
+BOX, VOL, SPARE, POWER = "lxc.container.box", "lxc.volume.vol", "lxc.volume.spare", "guest.power.box"
 DATA = {"purge": True, "delete_data": True}
 
 

@@ -1,0 +1,87 @@
+"""Gateways that are guests of Proxmox VE: what containers and virtual machines have in common."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from smbplan.engine.kind import Action, Change, Hazard
+from smbplan.engine.resource import Key
+from smbplan.kinds.names import shares_of
+from smbplan.spec.model import Share, Site
+
+CLUSTER = "@proxmox"  # the target; no gateway can have this name
+TAG = "smbplan"
+PARKED = "-parked"  # after the name of one that is kept; DNS allows 63 characters
+POWER = "guest.power"
+
+
+def host(site: Site, gateway: str) -> str:
+    """The target on which the storage of a gateway's shares lies: itself, or the node below a guest."""
+    found = site.gateways[gateway]
+    return f"{CLUSTER}:{found.node}" if found.guest else gateway
+
+
+def power(gateway: str) -> str:
+    """The address of what everything inside a guest waits for."""
+    return f"{POWER}.{gateway}"
+
+
+def binds(site: Site, gateway: str) -> dict[str, Share]:
+    """The shares of a guest whose storage is a folder of its node."""
+    guest = site.gateways[gateway].guest
+    return {name: share for name, share in shares_of(site, gateway).items() if guest and not share.storage.volume}
+
+
+def told(facts: Mapping[str, Any], gateway: str) -> Mapping[str, Any]:
+    """What the cluster tells of a gateway's guest besides its state: running, protected, drops."""
+    found: Mapping[str, Any] = facts.get("guests", {}).get(gateway, {})
+    return found
+
+
+def waits(change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> bool:
+    """Whether a change of what `GATEWAY:NAME` names meets a guest that runs and goes on running."""
+    gateway = owner(change)
+    state = changes.get(power(gateway))
+    return bool(told(facts, gateway).get("running")) and (state is None or state.action is not Action.DELETE)
+
+
+def owner(change: Change) -> str:
+    """The gateway whose guest an object `GATEWAY:NAME` is in, or is."""
+    key = change.resource.key if change.resource else change.record.key if change.record else Key("", "")
+    return key.name.partition(":")[0]
+
+
+def parked(hostname: str) -> str:
+    """The name of one that is kept."""
+    return hostname.removesuffix(PARKED)[: 63 - len(PARKED)] + PARKED
+
+
+def protected(change: Change, what: str, does: str) -> Hazard:
+    """A removal that Proxmox would refuse when all else is gone."""
+    return Hazard(
+        change.address,
+        f"{what} is protected, so that Proxmox never {does}",
+        "write protection: false at the gateway and apply that first",
+    )
+
+
+def chosen(change: Change, move: str) -> Iterator[Hazard]:
+    """What a guest got when it was created, and can't get anew. `move` is the command that moves its root disk."""
+    ways = {
+        "vmid": "write the vmid that it has, or leave the key out",
+        "storage": f"write the storage that its root disk is on, or move that with `{move}` on its node first",
+    }
+    for key, hint in ways.items():
+        if change.after[key] != change.before[key]:
+            words = f"its {key} is {change.before[key]}, and can't become {change.after[key]} in a guest that exists"
+            yield Hazard(change.address, words, hint, origin=change.resource.origin if change.resource else None)
+
+
+def shrinking(change: Change, what: str, asked: int, has: int) -> Iterator[Hazard]:
+    """A disk (in bytes) that would have to become smaller."""
+    if asked < has:
+        yield Hazard(
+            change.address,
+            f"{what} would shrink from {has >> 20} MiB to {asked >> 20} MiB, which Proxmox can't do",
+            "write the size that it has, or a larger one",
+            origin=change.resource.origin if change.resource else None,
+        )
