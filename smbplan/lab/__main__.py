@@ -1,9 +1,13 @@
-"""`python -m smbplan.lab prepare`: build the machines' root filesystem ahead of the first `lab up`."""
+"""`python -m smbplan.lab prepare`: build what machines are made of ahead of the first `lab up`."""
 
 import sys
 
-from smbplan.lab import rootfs
+from smbplan.lab import rootfs, vm
 from smbplan.lab.tools import LabError
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str]) -> int:
@@ -12,7 +16,8 @@ def main(argv: list[str]) -> int:
         print("usage: python -m smbplan.lab prepare", file=sys.stderr)
         return 64
     try:
-        layers = rootfs.prepare(lambda line: print(line, file=sys.stderr, flush=True))
+        layers = rootfs.prepare(_progress)
+        vm.prepare(layers, _progress)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,8 @@
 # below $LAB_WORK, enters it and becomes systemd. Every mount made here goes with the namespace.
 # Environment: LAB_WORK (an empty directory), LAB_SEED, LAB_LOWER (overlay's lowerdir), LAB_NAME,
 # LAB_TAG (unique on the host), LAB_BTRFS and LAB_ZFS (a size, or empty), LAB_PVE (the cluster's shared
-# folder, or empty), LAB_SHARED (its shared storage), LAB_PACKAGE (the emulated API), LAB_CGROUPS (controller=folder, of cgroup v1)
+# folder, or empty), LAB_SHARED (its shared storage), LAB_PACKAGE (the emulated API), LAB_VMS (the disk and
+# state of virtual machines, or empty), LAB_CGROUPS (controller=folder, of cgroup v1)
 set -eu
 umask 022
 mount -t tmpfs -o mode=0755 "$LAB_TAG" "$LAB_WORK"
@@ -43,6 +44,7 @@ node 666 tty c 5 0
 node 666 fuse c 10 229
 node 600 loop-control c 10 237
 node 660 net/tun c 10 200
+node 660 kvm c 10 232
 # What init prints goes nowhere: the real console is the host's.
 node 600 console c 1 3
 # No udev here: nodes for the host's loop devices and for those that the kernel may still add.
@@ -70,6 +72,11 @@ if [ -n "$LAB_PVE" ]; then
     for name in lxc qemu-server; do mount --bind "etc/pve/nodes/$LAB_NAME/$name" "etc/pve/$name"; done
     mkdir -p mnt/pve/shared
     mount --bind "$LAB_SHARED" mnt/pve/shared
+    if [ -n "$LAB_VMS" ]; then
+        mkdir -p usr/share/smbplan-lab/vm
+        mount --bind "$LAB_VMS" usr/share/smbplan-lab/vm
+        mount -o remount,bind,ro usr/share/smbplan-lab/vm
+    fi
     for pair in $LAB_CGROUPS; do
         mkdir -p "run/lab-cgroup/${pair%%=*}"
         mount --bind "${pair#*=}" "run/lab-cgroup/${pair%%=*}"

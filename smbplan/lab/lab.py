@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from smbplan.lab import cgroup, kernel, loop, network, pvenode, rootfs, tools
+from smbplan.lab import cgroup, kernel, loop, network, pvenode, rootfs, template, tools, vm
 from smbplan.lab.node import Node, environment
 from smbplan.lab.rootfs import Progress
 from smbplan.lab.state import MACHINES, RUN, Options, State, locked
@@ -80,18 +80,20 @@ class Lab:
         zfs: bool = False,
         client: bool = True,
         pve: bool = False,
+        vms: bool = False,
         dialect: str = "9.1",
         progress: Progress = _silent,
     ) -> LabStatus:
         """Bring up what is missing; machines that run are left alone, whatever their options.
 
         With `pve` the nodes are a PVE cluster that runs LXC containers; those have Samba and a ZFS pool, too.
+        With `vms` each of them has a template of virtual machines, too.
         """
         if not 0 < nodes <= len(MACHINES):
             raise LabError(f"a lab has 1 to {len(MACHINES)} nodes, not {nodes}")
         tools.require(tools.TO_RUN)
         layers = rootfs.prepare(progress)
-        wanted = {name: Options(samba, btrfs, zfs or pve, pve) for name in MACHINES[:nodes]}
+        wanted = {name: Options(samba, btrfs, zfs or pve, pve, pve and vms) for name in MACHINES[:nodes]}
         if client:
             wanted[CLIENT] = Options(samba=True, btrfs=False)
         with locked(self.name):
@@ -180,17 +182,21 @@ class Lab:
         addresses = {name: network.machine_address(number, name) for name in (*MACHINES, CLIENT)}
 
         cluster = {name: how for name, how in wanted.items() if how.pve}
+        prepared = vm.prepare(layers, progress) if any(how.vms for how in cluster.values()) else None
         if cluster:
             members = {name for name, how in self.state.machines().items() if how.pve} | set(cluster)
             names = {name: addresses[name] for name in MACHINES if name in members}
             pvenode.make_share(self.state, names, any(how.zfs for how in cluster.values()), self.state.dialect())
+            for name, how in cluster.items():
+                if how.vms and prepared:
+                    template.register(self.state, name, prepared)
 
         def start(name: str) -> None:
             node = Node(self.state, name, number)
             if node.pid() is not None and node.answers():
                 return
             began = time.monotonic()
-            node.start(layers, wanted[name], addresses)
+            node.start(layers, wanted[name], addresses, prepared if wanted[name].vms else None)
             node.wait(wanted[name], BOOT_TIMEOUT)
             progress(f"{name} is up at {node.address} ({time.monotonic() - began:.2f} s)")
 

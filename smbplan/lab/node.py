@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from smbplan.lab import cgroup, loop, network, pvenode
+from smbplan.lab import cgroup, loop, network, pvenode, template
 from smbplan.lab.rootfs import Rootfs
 from smbplan.lab.state import Options, State
 from smbplan.lab.tools import LabError
@@ -74,8 +74,11 @@ class Node:
             return True
         return False
 
-    def start(self, layers: Rootfs, options: Options, addresses: dict[str, str]) -> None:
-        """Start from a pristine filesystem, after removing whatever an earlier start left."""
+    def start(self, layers: Rootfs, options: Options, addresses: dict[str, str], vms: Path | None = None) -> None:
+        """Start from a pristine filesystem, after removing whatever an earlier start left.
+
+        `vms` is what virtual machines of the node are made of.
+        """
         self.remove()
         self.state.write_seed(self.name, addresses)
         self.state.set_options(self.name, options)
@@ -90,6 +93,8 @@ class Node:
         if options.pve:
             lower.insert(0, layers.pve)
             pvenode.write_seed(self.state.seed(self.name))
+        if vms:
+            template.write_seed(self.state.seed(self.name), self.name, vms)
         env = ENV | {
             "LAB_WORK": str(work),
             "LAB_SEED": str(self.state.seed(self.name)),
@@ -101,6 +106,7 @@ class Node:
             "LAB_PVE": str(pvenode.share(self.state)) if options.pve else "",
             "LAB_SHARED": str(pvenode.storage(self.state)),
             "LAB_PACKAGE": str(pvenode.PACKAGE),
+            "LAB_VMS": str(vms) if vms else "",
             "LAB_CGROUPS": " ".join(f"{name}={place}" for name, place in places.items()),
         }
         inner = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child=KILL"]

@@ -36,8 +36,18 @@ SAMBA = ("samba", "samba-vfs-modules", "smbclient", "wsdd", "avahi-daemon")
 ON_REQUEST = ("ctdb", "krb5-user", "libnss-winbind", "libpam-winbind", "winbind")
 """Packages that only the local repository holds: installing them changes PAM, NSS or the network."""
 
-PVE = ("dnsmasq-base", "lxc", "openssl", "uidmap")
-"""Packages of the third layer: what a node needs to run containers and the PVE API."""
+PVE = (
+    "dnsmasq-base",
+    "genisoimage",
+    "lxc",
+    "openssl",
+    "qemu-system-common",
+    "qemu-system-x86",
+    "qemu-utils",
+    "seabios",
+    "uidmap",
+)
+"""Packages of the third layer: what a node needs to run containers, virtual machines and the PVE API."""
 
 TEMPLATE = (
     "dbus",

@@ -52,20 +52,21 @@ def prepare(progress: Progress) -> Rootfs:
     if target.is_dir():
         return layers
     require(TO_BUILD)
-    with _one_at_a_time(target, progress):
+    with one_at_a_time(target, "the root filesystem", progress):
         if not target.is_dir():
             _build(target, release, progress)
     return layers
 
 
 @contextmanager
-def _one_at_a_time(target: Path, progress: Progress) -> Iterator[None]:
+def one_at_a_time(target: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Let other builds of the same thing end first."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     with target.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress("waiting for another build of the root filesystem")
+            progress(f"waiting for another build of {what}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

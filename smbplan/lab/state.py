@@ -30,6 +30,7 @@ class Options:
     btrfs: bool = True
     zfs: bool = False
     pve: bool = False
+    vms: bool = False
 
 
 class State:
