@@ -3,16 +3,25 @@
 Those are read from one-line and deb822 files, sources.list(5).
 """
 
+import os
+import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from shutil import which
 
 from smbplan.errors import Refused, Trouble
 
+Progress = Callable[[str], None]
+MIRROR = "http://deb.debian.org"
 APT = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")
 # A killed build must not leave mounts or a half-dead mmdebstrap: its namespaces die with us.
 CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
+TOOLS = {"mmdebstrap": "mmdebstrap", "setpriv": "util-linux", "unshare": "util-linux"}
+BLANK = Path(__file__).with_name("blank.sh")
+BLANK_HOOK = f'sh {BLANK} "$1"'
+"""For `mmdebstrap`: nothing of this machine or of a first start stays. It needs `build_environment`."""
 SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale"))
 
 
@@ -33,6 +42,11 @@ def version(os_release: Path = OS_RELEASE) -> str:
 def _facts(os_release: Path) -> dict[str, str]:
     pairs = (line.partition("=") for line in os_release.read_text().splitlines())
     return {key: value.strip('"') for key, _, value in pairs}
+
+
+def upstream(version: str) -> str:
+    """`4.17.12` of `2:4.17.12+dfsg-0+deb12u4`."""
+    return re.split(r"[+~-]", version.partition(":")[2] or version)[0]
 
 
 def debian_sources(release: str, apt: Path = APT) -> list[str]:
@@ -64,6 +78,70 @@ def mmdebstrap(target: Path, release: str, include: Sequence[str], hooks: Sequen
         str(target),
         *debian_sources(release),
     ]
+
+
+def need(tools: Mapping[str, str]) -> None:
+    """Raises Refused unless all these commands, from these packages, are there."""
+    missing = sorted({package for tool, package in tools.items() if which(tool) is None})
+    if missing:
+        raise Refused(Trouble(f"{', '.join(missing)} not installed here", f"apt-get install {' '.join(missing)}"))
+
+
+def contained() -> Sequence[str]:
+    """The words before a build's command. Who is not root has his namespaces from mmdebstrap."""
+    return CONTAINED if os.geteuid() == 0 else CONTAINED[:3]
+
+
+def sources(release: str, mirror: str) -> list[str]:
+    """Lines for an image's sources.list(5)."""
+    top = mirror.rstrip("/")
+    return [
+        f"deb {top}/debian {release} main",
+        f"deb {top}/debian {release}-updates main",
+        f"deb {top}/debian-security {release}-security main",
+    ]
+
+
+def build_environment(folder: Path, release: str, mirror: str, served: Sequence[str], version: Path) -> dict[str, str]:
+    """Of an image's build in a folder: services of `served` stay off, Samba's version goes into a file."""
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": str(folder),
+        "IMAGE_SOURCES": "\n".join(sources(release, mirror)),
+        "IMAGE_SERVED": " ".join(served),
+        "IMAGE_VERSION": str(version),
+    } | {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+
+
+def run(argv: Sequence[str], env: Mapping[str, str], progress: Progress) -> None:
+    """mmdebstrap's own headlines are the progress. Raises Refused with the end of what it says."""
+    said: list[str] = []
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        text=True,
+        umask=0o022,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                said.append(line.rstrip())
+                if line.startswith("I: ") and line.endswith("...\n") and "/" not in line:
+                    progress(line.removeprefix("I: ").rstrip())
+        except BaseException:  # Ctrl-C
+            process.terminate()
+            raise
+    if process.returncode:
+        hint = "look at what apt says; the packages come from this machine's own sources, see /etc/apt"
+        raise Refused(Trouble(f"{_program(argv)} failed ({process.returncode})", hint, "\n".join(said[-15:])))
+
+
+def _program(argv: Sequence[str]) -> str:
+    return next((word for word in argv if word == "mmdebstrap"), argv[0])
 
 
 def _proxies() -> list[str]:

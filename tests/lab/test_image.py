@@ -51,7 +51,7 @@ shares:
 def template() -> Path:
     """Built once for each recipe, and kept beside the lab's root filesystems."""
     recipe = json.dumps([debian.codename(), building.SYSTEM, building.SERVED])
-    key = hashlib.sha256((recipe + building.SCRIPT.read_text()).encode()).hexdigest()[:12]
+    key = hashlib.sha256((recipe + building.MASK + debian.BLANK.read_text()).encode()).hexdigest()[:12]
     folder = cache_dir() / f"image-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
