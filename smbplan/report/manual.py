@@ -5,14 +5,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from smbplan.engine.step import Call, Move, Nature, Step
+from smbplan.report import guests
 
 
 def commands(steps: Sequence[Step]) -> list[str]:
     """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on."""
-    found = []
+    found, known = [], guests.known(steps)
     for step in steps:
         op = step.do if step.nature is Nature.IRREVERSIBLE else step.undo
-        if isinstance(op, Move) and op.options.get("delete_data"):
+        if isinstance(op, Move) and op.key.type in guests.RENDER:
+            found += guests.commands(op, step.target, known)
+        elif isinstance(op, Move) and op.options.get("delete_data"):
             found += [f"{step.target}# {line}" for line in _deletion(op.key.type, shlex.quote(op.key.name))]
         elif isinstance(op, Move):
             found += [f"{step.target}# {line}" for line in RENDER[op.key.type](op.key.name, op.before, op.after)]
@@ -37,7 +40,6 @@ def _deletion(type_: str, name: str) -> list[str]:
         "directory": [f"rm -r {gone}"],
         "subvolume": [f"! test -d {gone}/.snapshots || {each}", f"btrfs subvolume delete {gone}"],
         "dataset": [f"zfs destroy -r {name}"],
-        "volume": [f"pct config {_guest(name.partition(':')[0])}  # delete its unused volume"],
     }[type_]
 
 
@@ -124,61 +126,6 @@ def _service(name: str, before: Any, after: Any) -> list[str]:
     ]
 
 
-def _guest(gateway: str) -> str:
-    """The id of a container, on the node where it is."""
-    return f"$(pct list | awk '$NF ~ \"^{gateway}(-parked)?$\" {{print $1}}')"
-
-
-def _container(name: str, before: Any, after: Any) -> list[str]:
-    if after is None:
-        loosen = [f"pct set {_guest(name)} --protection 0"] if before.get("protection") else []
-        return [*loosen, f"pct stop {_guest(name)}; pct destroy {_guest(name)}"]
-    if before is None:
-        return [f"# container {name} was removed; smbplan apply makes it anew, without its volumes"]
-    plain = ("hostname", "cores", "memory", "swap", "onboot", "protection")
-    changed = [f"--{key} {shlex.quote(str(_number(after[key])))}" for key in plain if after[key] != before.get(key)]
-    lines = [f"pct set {_guest(name)} {' '.join(changed)}"] if changed else []
-    old, new = before.get("pool") or "", after.get("pool") or ""
-    if new != old:
-        how = f"--poolid {new} --allow-move 1" if new else f"--poolid {old} --delete 1"
-        lines.append(f"pvesh set /pools {how} --vms {_guest(name)}")
-    return lines
-
-
-def _number(value: Any) -> Any:
-    return int(value) if isinstance(value, bool) else value
-
-
-def _volume(name: str, before: Any, after: Any) -> list[str]:
-    gateway, _, path = name.partition(":")
-    if after is not None:
-        return [f"pct config {_guest(gateway)}  # the volume at {path} keeps its size"]
-    key = f"$(pct config {_guest(gateway)} | awk -F: '/mp={path.replace('/', '.')}(,|$)/ {{print $1}}')"
-    return [f"pct set {_guest(gateway)} --delete {key}  # then the unused volume that is left"]
-
-
-def _power(name: str, before: Any, after: Any) -> list[str]:
-    return [f"pct {'stop' if after is None else 'start'} {_guest(name)}"]
-
-
-def _bind(name: str, before: Any, after: Any) -> list[str]:
-    gateway, _, path = name.partition(":")
-    if after is None:
-        return _volume(name, before, after)[:1]
-    return [f"pct set {_guest(gateway)} --mp9 {shlex.quote(after['volume'])},mp={shlex.quote(path)}  # any free mpN"]
-
-
-def _idmap(name: str, before: Any, after: Any) -> list[str]:
-    lines = [f"lxc.idmap: {line}" for line in (after or {"map": []})["map"]]
-    path = f"/etc/pve/lxc/{_guest(name)}.conf"
-    return [f"sed -i '/^lxc.idmap/d' {path}", *(f"echo {shlex.quote(line)} >> {path}" for line in lines)]
-
-
-def _entry(name: str, before: Any, after: Any) -> list[str]:
-    gateway, _, path = name.partition(":")
-    return [f"editor /etc/pve/lxc/{_guest(gateway)}.conf  # lxc.mount.entry of {path}: {after and after['source']}"]
-
-
 def _subid(name: str, before: Any, after: Any) -> list[str]:
     kind, line = name[0], f"root:{name[2:]}"
     path = f"/etc/sub{kind}id"
@@ -191,12 +138,6 @@ def _view(name: str, before: Any, after: Any) -> list[str]:
 
 
 RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
-    "container": _container,
-    "volume": _volume,
-    "power": _power,
-    "bind": _bind,
-    "idmap": _idmap,
-    "entry": _entry,
     "subid": _subid,
     "view": _view,
     "directory": _path,

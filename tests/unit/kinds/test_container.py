@@ -11,7 +11,6 @@ from smbplan.engine.execute import Execution
 from smbplan.engine.plan import Plan
 from smbplan.kinds import expand
 from smbplan.kinds.guest import CLUSTER
-from smbplan.report.manual import commands
 
 
 def changed(**keys: Any) -> dict[str, Any]:
@@ -116,18 +115,3 @@ def test_purge_keeps_volumes_and_with_them_the_container(world: World) -> None:
 def test_data_goes_where_definition_and_command_line_say_so(world: World) -> None:
     apply(world, destroy=True, purge=True, delete_data=True)
     assert set(world.target(CLUSTER).box("volume").states) == {"box:/srv/vol"}
-
-
-def test_what_is_stranded_is_told_as_commands_for_the_node(world: World) -> None:
-    come = [step for step in made(World()).steps if step.target == CLUSTER]
-    guest = """$(pct list | awk '$NF ~ "^box(-parked)?$" {print $1}')"""
-    told = commands(list(reversed(come)))
-    assert told[0] == f"@proxmox# pct stop {guest}"
-    assert told[-1] == f"@proxmox# pct stop {guest}; pct destroy {guest}"
-    assert sum("--delete" in line for line in told) == 2
-    grow = commands(made(world, changed(memory="1GiB")).steps[:1])
-    assert grow == [f"@proxmox# pct set {guest} --memory 512"]
-    moved = commands(made(world, changed(pool="b")).steps[:1])
-    assert moved == [f"@proxmox# pvesh set /pools --poolid b --delete 1 --vms {guest}"]
-    gone = made(world, destroy=True, purge=True, delete_data=True).steps
-    assert all("pct" in line for line in commands([step for step in gone if step.target == CLUSTER]))
