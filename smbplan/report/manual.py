@@ -48,6 +48,8 @@ def _path(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
         return [f"rmdir {path}"]
     lines = [f"mkdir -p {path}"] if before is None else []
+    if "owner" not in after:  # a node's folder, whose owners are set from inside its container
+        return lines
     lines.append(f"chown {shlex.quote(after['owner'])}:{shlex.quote(after['group'])} {path}")
     lines.append(f"setfacl -b -k {path}")
     lines.append(f"setfacl --set {shlex.quote(','.join(after['acl']))} {path}")
@@ -115,11 +117,14 @@ def _share(name: str, before: Any, after: Any) -> list[str]:
 
 
 def _packages(name: str, before: Any, after: Any) -> list[str]:
-    gone = sorted(set(before["installed"] or ()) - set(after["installed"] or ()))
+    was, stays = (set((state or {}).get("installed") or ()) for state in (before, after))
+    gone = sorted(was - stays)
     return [f"apt-get purge {' '.join(gone)}"] if gone else []
 
 
 def _service(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"systemctl disable --now {name}"]
     return [
         f"systemctl {'enable' if after['enabled'] else 'disable'} {name}",
         f"systemctl {'start' if after['active'] else 'stop'} {name}",

@@ -17,6 +17,7 @@ from smbplan.engine.resource import Key, Record, Resource
 from smbplan.engine.step import Move, Nature, Op
 from smbplan.kinds import expand, kinds
 from smbplan.report import document
+from smbplan.report.manual import commands
 from smbplan.spec.load import load
 from smbplan.spec.model import Site
 
@@ -266,6 +267,19 @@ def test_undo_after_apply_is_as_before(name: str) -> None:
     assert left == {
         step.do.record.kind for step in made.steps if isinstance(step.do, Move) and step.undo is None and step.do.record
     }
+
+
+@pytest.mark.parametrize("name", sorted(SITES))
+def test_whatever_is_stranded_can_be_told(name: str) -> None:
+    world, wanted = World(), expand(SITES[name])
+    first = plan(SITES[name], wanted, world)
+    apply(first, world)
+    allow = frozenset({"prevent-destroy"})
+    gone = [plan(SITES[name], wanted, world, destroy=True, allow=allow)]
+    gone.append(plan(SITES[name], wanted, world, destroy=True, purge=True, delete_data=True, allow=allow))
+    for made in (first, *gone):
+        told = commands(made.steps)
+        assert all("# " in line and "None" not in line for line in told), told
 
 
 def test_examples_are_found() -> None:
