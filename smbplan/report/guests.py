@@ -5,7 +5,7 @@ person looks for the mark first. Nothing here deletes a volume.
 """
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,18 @@ def known(steps: Iterable[Step]) -> dict[str, Guest]:
     moves = [step.do for step in steps if isinstance(step.do, Move) and step.do.key.type == "container"]
     states = ((move.key.name, move.before or {}) for move in moves)
     return {name: Guest(name, str(state["vmid"]), state["node"]) for name, state in states if state.get("mark")}
+
+
+def gone(done: Iterable[Step]) -> set[str]:
+    """The gateways whose guests were removed, with all that was in them."""
+    moves = [step.do for step in done if isinstance(step.do, Move) and step.do.key.type == "container"]
+    return {move.key.name for move in moves if move.after is None}
+
+
+def within(step: Step, gateways: Collection[str]) -> bool:
+    """Whether what the step is about is in one of their guests, or in its settings."""
+    of = step.do.key.name.partition(":")[0] if isinstance(step.do, Move) and step.do.key.type in RENDER else ""
+    return step.target in gateways or of in gateways
 
 
 def commands(op: Move, target: str, found: dict[str, Guest]) -> list[str]:

@@ -11,7 +11,7 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Location
 from smbplan.engine.step import Call, Nature, Status, Step
 from smbplan.kinds.guest import CLUSTER
-from smbplan.report import manual
+from smbplan.report import guests, manual
 from smbplan.report.terminal import columns, explained, indented, paint, plural, safe
 from smbplan.report.words import STYLES, SYMBOLS, nature, notes, rows
 
@@ -126,7 +126,8 @@ def applied(run: str, steps: Sequence[Step], outcome: Outcome, colour: bool = Fa
         parts.append(_addresses("Never started", at[Status.CANCELLED]))
         kept = [step for step in (*at[Status.DONE], *at[Status.KEPT]) if step.nature is Nature.KEPT]
         parts.append(_addresses("Kept (harmless)", [step for step in kept if not isinstance(step.do, Call)]))
-    parked = [step for step in at[Status.DONE] if step.nature is Nature.PARKED]
+    gone = guests.gone(at[Status.DONE])
+    parked = [each for each in at[Status.DONE] if each.nature is Nature.PARKED and not guests.within(each, gone)]
     parts.append(_addresses("Parked (--purge removes it)", parked))
     parts.append(_by_hand(outcome, colour))
     parts.append(paint(_ended(run, steps, outcome), "green" if outcome.name == "applied" else "red", colour))

@@ -1,12 +1,17 @@
 """The commands for guests that a person has to finish: for ours alone, and never for their data."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from unit.kinds.sites import CONTAINER
 from unit.kinds.test_container import apply, changed, made
-from unit.simulated import World
+from unit.simulated import Notes, World
 
+from smbplan.engine.execute import Execution
+from smbplan.report import text
 from smbplan.report.manual import commands
 
 CLUSTER = "@proxmox"
@@ -105,3 +110,18 @@ def test_a_mount_point_is_taken_off_by_its_whole_path(tmp_path: Path) -> None:
     (command,) = (line.partition("# ")[2] for line in commands(come) if "mp=/srv/vol," in line)
     config = "mp0: local:1,mp=/srv/vol2,size=1G\nmp1: local:2,size=1G,mp=/srv/vol\n"
     assert typed(command, config, tmp_path) == ("", "set ID --delete mp1\n")
+
+
+def ended(world: World, data: Mapping[str, Any], **options: Any) -> str:
+    found = made(world, data, destroy=True, **options)
+    outcome = Execution(found.steps, world, Notes()).run()
+    assert outcome.name == "applied"
+    return text.applied("r", found.steps, outcome)
+
+
+def test_what_went_with_its_container_is_not_told_as_parked() -> None:
+    data = {**CONTAINER, "shares": {"spare": CONTAINER["shares"]["spare"]}}
+    world = World()
+    apply(world, data)
+    assert "  packages.box\n" in ended(world, data)
+    assert "Parked" not in ended(world, data, purge=True, delete_data=True)
