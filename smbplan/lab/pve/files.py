@@ -43,22 +43,22 @@ def digest(text: str) -> str:
 
 
 @contextmanager
-def file_lock(path: Path, timeout: float = LOCK_WAIT) -> Iterator[None]:
-    """An exclusive lock that ends with its process; held by one thread of one process at a time."""
+def file_lock(path: Path, timeout: float = LOCK_WAIT, *, shared: bool = False) -> Iterator[None]:
+    """A lock that ends with its process; held by one thread of one process at a time, unless it is `shared`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _lock(descriptor, path, timeout)
+        _lock(descriptor, path, timeout, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path, timeout: float) -> None:
+def _lock(descriptor: int, path: Path, timeout: float, kind: int) -> None:
     end = time.monotonic() + timeout
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() > end:

@@ -10,6 +10,7 @@ DNS_LABEL = r"([a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?)"
 DNS_NAME = re.compile(rf"{DNS_LABEL}(\.{DNS_LABEL})*")
 SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])?")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+SSH_KEY = re.compile(r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-\S+|sk-\S+) [A-Za-z0-9+/]+={0,2}( .*)?")
 LIST = re.compile(r"[,;\s\0]+")
 
 
@@ -28,7 +29,7 @@ def parse_size(text: str) -> int:
 
 def print_size(size: int) -> str:
     """Bytes in the largest unit that divides them."""
-    for unit in "TGMK":
+    for unit in "GMK":
         if size and size % UNITS[unit] == 0:
             return f"{size // UNITS[unit]}{unit}"
     return str(size)
@@ -85,6 +86,30 @@ def _size(value: str) -> None:
     parse_size(value)
 
 
+def _urlencoded(value: str) -> None:
+    if not re.fullmatch(r"[-%a-zA-Z0-9_.!~*'()]*", value):
+        raise ValueError(f"invalid urlencoded string: {value}")
+
+
+def _shared_path(value: str) -> None:
+    if not re.match(r"/[^;,=()]+", value):
+        complaint = "Value does not look like a valid absolute path."
+        raise ValueError(f"{complaint} These symbols are currently not allowed in path: ;,=()")
+
+
+def _hotplug(value: str) -> None:
+    known = ("network", "disk", "cpu", "memory", "usb", "cloudinit")
+    for name in split_list(value):
+        if name not in ("0", "1") and name not in known:
+            raise ValueError(f"unknown hotplug feature '{name}'")
+
+
+def check_ssh_keys(text: str) -> None:
+    """ValueError unless each line is a public key."""
+    if any(line.strip() and not SSH_KEY.fullmatch(line.strip()) for line in text.splitlines()):
+        raise ValueError("SSH public key validation error")
+
+
 def _calendar(value: str) -> None:
     from smbplan.lab.pve import calendar
 
@@ -132,6 +157,11 @@ CHECKS: dict[str, Callable[[str], None]] = {
     ),
     "timezone": _matching(r"host|[A-Za-z0-9_+\-/]+", "invalid time zone '{}'"),
     "absolute-path": _matching(r"/.*", "value '{}' is not an absolute path"),
+    "drive": _matching(r"none|cdrom|cloudinit|/.+|\d+(\.\d+)?|[^:\s]+:.+", "unable to parse volume ID '{}'"),
+    "source": _matching(r"/.+|[^:\s]+:.+", "unable to parse volume ID '{}'"),
+    "urlencoded": _urlencoded,
+    "shared-path": _shared_path,
+    "hotplug": _hotplug,
 }
 CHECKS["vmid-list"] = _listed("vmid")
 CHECKS["address-list"] = _listed("address")

@@ -14,7 +14,6 @@ from smbplan.lab.pve.lxc_update import allocate, normalise, parse_volume
 from smbplan.lab.pve.routing import Call, route
 from smbplan.lab.pve.site import Site
 
-_KEY = re.compile(r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-\S+|sk-\S+) [A-Za-z0-9+/]+={0,2}( .*)?")
 _DEFAULTS = {"arch": "amd64", "memory": "512", "swap": "512"}
 
 
@@ -27,8 +26,7 @@ def create(call: Call) -> str:
         rights.check("/", ["Sys.Modify"])
     guests.check_unused(site, vmid)
     keys = call.take("ssh-public-keys", "")
-    if any(line.strip() and not _KEY.fullmatch(line.strip()) for line in keys.splitlines()):
-        raise fail("SSH public key validation error")
+    guests.check_ssh_keys(keys)
     pool = call.take("pool")
     if pool is not None:
         rights.check_pool_exists(pool)
@@ -122,8 +120,3 @@ def _provide(site: Site, vmid: int, password: str | None, keys: str) -> None:
     provide = getattr(site.backend, "provide", None)
     if provide and (password or keys):
         provide(vmid, password, keys)
-
-
-def forget_firewall(site: Site, vmid: int) -> None:
-    """The guest's firewall rules go with it."""
-    (site.root / "firewall" / f"{vmid}.fw").unlink(missing_ok=True)

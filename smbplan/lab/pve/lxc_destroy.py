@@ -2,11 +2,10 @@
 
 from contextlib import suppress
 
-from smbplan.lab.pve import backup, guests, schema, status, storages, tasks, usercfg
+from smbplan.lab.pve import guests, leftovers, schema, status, storages, tasks
 from smbplan.lab.pve.errors import fail
-from smbplan.lab.pve.guestconf import GuestConfig
-from smbplan.lab.pve.lxc_create import forget_firewall
-from smbplan.lab.pve.lxc_params import DESTROY, sort_of, volume_type
+from smbplan.lab.pve.guestconf import GuestConfig, sort_of
+from smbplan.lab.pve.lxc_params import DESTROY, volume_type
 from smbplan.lab.pve.routing import Call, Need, route
 from smbplan.lab.pve.site import Site
 
@@ -18,7 +17,7 @@ def destroy(call: Call) -> str:
 
     def check(config: GuestConfig) -> None:
         guests.check_lock(config)
-        guests.check_protection(config, vmid, f"can't remove CT {vmid}")
+        guests.check_protection(config, f"can't remove CT {vmid}")
         if not params.get("force") and status.live(site, vmid)["running"]:
             raise fail(f"unable to destroy CT {vmid} - container is running")
 
@@ -35,10 +34,9 @@ def destroy(call: Call) -> str:
             site.backend.destroy(vmid)
             for volid in volumes(site, vmid, config, bool(params.get("destroy-unreferenced-disks"))):
                 site.backend.free(volid)
-            forget(site, vmid)
+            leftovers.forget(site, vmid)
             if params.get("purge"):
-                log(f"purging CT {vmid} from related configurations..")
-                backup.remove_guest(site, vmid)
+                leftovers.purge(site, vmid, "lxc", log)
             guests.release(site, vmid)
 
     return tasks.spawn(site, "vzdestroy", str(vmid), call.user, work, lambda: status.publish(site))
@@ -59,12 +57,3 @@ def volumes(site: Site, vmid: int, config: GuestConfig, unreferenced: bool) -> l
                 entries = storages.entries(site, {**storage, "storage": name})
                 found += [str(e["volid"]) for e in entries if e.get("vmid") == vmid and e["content"] == "rootdir"]
     return list(dict.fromkeys(found))
-
-
-def forget(site: Site, vmid: int) -> None:
-    """Drop rights on the guest, its place in a pool, its firewall rules."""
-    with usercfg.changing(site.root) as users:
-        users.acl = {entry: flag for entry, flag in users.acl.items() if entry.path != f"/vms/{vmid}"}
-        for pool in users.pools.values():
-            pool.vms.discard(vmid)
-    forget_firewall(site, vmid)

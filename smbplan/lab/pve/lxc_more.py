@@ -6,9 +6,10 @@ from typing import Any
 
 from smbplan.lab.pve import files, formats, guests, schema, status, storages, tasks
 from smbplan.lab.pve.errors import fail
+from smbplan.lab.pve.guestconf import sort_of
 from smbplan.lab.pve.lxc_config import AUDIT
 from smbplan.lab.pve.lxc_destroy import volumes
-from smbplan.lab.pve.lxc_params import MIGRATE, RESIZE, sort_of, volume_type
+from smbplan.lab.pve.lxc_params import MIGRATE, RESIZE, volume_type
 from smbplan.lab.pve.lxc_power import settle
 from smbplan.lab.pve.lxc_update import parse_volume
 from smbplan.lab.pve.routing import Call, Need, route

@@ -98,11 +98,6 @@ MIGRATE: Table = {
 }
 
 
-def sort_of(key: str) -> str:
-    """`mp7` is a `mp`."""
-    return re.sub(r"\d+$", "", key)
-
-
 def is_volume_key(key: str) -> bool:
     """Whether the key holds a mount point."""
     return key == "rootfs" or bool(re.fullmatch(r"mp\d+", key))

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Mapping
 
-from smbplan.lab.pve import datacenter, schema, storages
-from smbplan.lab.pve.acl import Rights
+from smbplan.lab.pve import schema, storages
 from smbplan.lab.pve.errors import denied
+from smbplan.lab.pve.guest_rights import GuestChanges
 from smbplan.lab.pve.lxc_params import NEW_VOLUME, is_volume_key, volume_type
-from smbplan.lab.pve.site import Site
 
 _AREA = {
     "cores": "CPU",
@@ -22,15 +21,8 @@ _AREA = {
 _ONLY_ROOT = "is only allowed for root@pam"
 
 
-class Changes:
-    """One change of a guest: who asks, what it was (None for a new one), in which pool it will be."""
-
-    def __init__(self, site: Site, rights: Rights, vmid: int, pool: str | None, old: Mapping[str, str] | None):
-        self.site = site
-        self.rights = rights
-        self.vmid = vmid
-        self.pool = pool
-        self.old = old
+class Changes(GuestChanges):
+    """One change of a container."""
 
     def check(self, new: Mapping[str, str], deleted: list[str], unprivileged: bool) -> None:
         """403 for the first option that the user may not set or delete so."""
@@ -40,9 +32,6 @@ class Changes:
             self._option(key, None, unprivileged)
         for key, value in new.items():
             self._option(key, value, unprivileged)
-
-    def _vm(self, *names: str) -> None:
-        self.rights.check_vm(self.vmid, self.pool, list(names))
 
     def _option(self, key: str, value: str | None, unprivileged: bool) -> None:
         if is_volume_key(key) or key.startswith("unused"):
@@ -61,7 +50,7 @@ class Changes:
             raise denied(f"changing the hookscript {_ONLY_ROOT}")
         elif key == "tags":
             self._vm("VM.Config.Options")
-            datacenter.check_tags(self.site, self.rights, (self.old or {}).get("tags", ""), value or "")
+            self._tags(value or "")
         else:
             self._vm(f"VM.Config.{_AREA.get(key, 'Options')}")
 
@@ -75,17 +64,6 @@ class Changes:
             self.rights.check(f"/storage/{new[1]}", ["Datastore.AllocateSpace"])
         elif ":" in volume and volume != (self.old or {}).get(key, "").partition(",")[0]:
             storages.check_access(self.rights, volume, "rootdir")
-
-    def _bridge(self, key: str, value: str) -> None:
-        """Bridges of a node are in the zone `localnetwork` of the software-defined network."""
-        net = schema.parse_props("net", value, key)
-        old = (self.old or {}).get(key)
-        before = schema.parse_props("net", old, key) if old else {}
-        bridge, tag = net.get("bridge"), net.get("tag")
-        if bridge is None or (bridge, tag) == (before.get("bridge"), before.get("tag")):
-            return
-        path = f"/sdn/zones/localnetwork/{bridge}" + (f"/{tag}" if tag else "")
-        self.rights.check(path, ["SDN.Use"])
 
     def _features(self, value: str | None, unprivileged: bool) -> None:
         if not unprivileged:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from smbplan.lab.pve import datacenter, formats, guests, schema, storages
 from smbplan.lab.pve.errors import bad_params, fail
-from smbplan.lab.pve.guestconf import GuestConfig
-from smbplan.lab.pve.lxc_params import CONFIG, NEW_VOLUME, is_volume_key, sort_of, volume_type
+from smbplan.lab.pve.guestconf import GuestConfig, sort_of
+from smbplan.lab.pve.lxc_params import CONFIG, NEW_VOLUME, is_volume_key, volume_type
 from smbplan.lab.pve.site import Site
 
 _REQUIRED = ("hostname", "memory", "rootfs")
@@ -68,15 +68,11 @@ def _own_volume(vmid: int, volume: str) -> bool:
 
 
 def _keep_unused(config: GuestConfig, vmid: int, volume: str) -> None:
-    """A volume that nothing uses any more becomes `unusedN`."""
     if not _own_volume(vmid, volume):
         return
     used = {parse_volume(k, v)["volume"] for k, v in config.values.items() if sort_of(k) in ("mp", "rootfs", "unused")}
     if volume not in used:
-        number = 0
-        while f"unused{number}" in config.values:
-            number += 1
-        config.values[f"unused{number}"] = volume
+        config.keep_unused(volume)
 
 
 def _delete(site: Site, vmid: int, config: GuestConfig, key: str) -> None:
@@ -159,10 +155,10 @@ def update(
         raise fail("unable to modify read-only option: 'unprivileged'")
     for key in deleted:
         if is_volume_key(key) or sort_of(key) == "unused":
-            guests.check_protection(config, vmid, f"can't remove CT {vmid} drive '{key}'")
+            guests.check_protection(config, f"can't remove CT {vmid} drive '{key}'")
     for key in sorted(values):
         if is_volume_key(key):
-            guests.check_protection(config, vmid, f"can't update CT {vmid} drive '{key}'")
+            guests.check_protection(config, f"can't update CT {vmid} drive '{key}'")
     stored = {key: normalise(site, key, value) for key, value in values.items()}
     check_storages(site, stored)
     doomed = [key for key in config.doomed if key not in reverted and key not in stored]

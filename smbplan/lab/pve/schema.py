@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from smbplan.lab.pve import formats
@@ -14,9 +14,12 @@ MISSING = "property is missing and it is not optional"
 
 @dataclass(frozen=True)
 class Param:
-    """What a parameter may be. `props` names a table of a property string; `since`/`until` bound the versions."""
+    """What a parameter may be. `props` names a table of a property string; `since`/`until` bound the versions.
 
-    kind: Literal["string", "integer", "number", "boolean"] = "string"
+    An `array` is a list of strings, each of which is looked at like a parameter `name[0]`, `name[1]`, ...
+    """
+
+    kind: Literal["string", "integer", "number", "boolean", "array"] = "string"
     optional: bool = True
     format: str = ""
     props: str = ""
@@ -44,10 +47,16 @@ Table = Mapping[str, Param]
 
 @dataclass(frozen=True)
 class Props:
-    """A property string: its keys, and the one that may come without its name."""
+    """A property string: its keys, and the one that may come without its name.
+
+    `aliases` are other names of keys. `named` is a pair of keys that are written as one: the first one's value is
+    the name of the second (`virtio=MAC` for `model=virtio,macaddr=MAC`).
+    """
 
     keys: Table
     default: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    named: tuple[str, str] = ("", "")
 
 
 MOUNT_OPTION = "(discard|lazytime|noatime|nodev|noexec|nosuid)"
@@ -163,6 +172,7 @@ def _check_kind(param: Param, value: str) -> str | None:
         "integer": r"[+-]?\d+",
         "number": r"[+-]?(\d+(\.\d*)?|\.\d+)",
         "string": r"(?s).*",
+        "array": r"(?s).*",
     }[param.kind]
     return None if re.fullmatch(good, value) else f"type check ('{param.kind}') failed - got '{value}'"
 
@@ -199,6 +209,11 @@ def verify(values: Mapping[str, Any], table: Table, dialect: float) -> dict[str,
         if param is None or not param.known(dialect):
             errors[name] = UNKNOWN
             continue
+        if param.kind == "array":
+            good[name] = [as_text(item) for item in (raw if isinstance(raw, list) else [raw])]
+            problems = ((f"{name}[{n}]", item) for n, item in enumerate(good[name]))
+            errors |= {place: text for place, item in problems if (text := check_value(param, place, item, dialect))}
+            continue
         text = as_text(raw)
         problem = check_value(param, name, text, dialect)
         if problem:
@@ -233,6 +248,9 @@ def parse_props(kind: str, text: str, name: str, dialect: float = 99) -> dict[st
             key, value = props.default, part
             if not key:
                 raise ValueError("value without key, but schema does not define a default key")
+        key = props.aliases.get(key, key)
+        if props.named[0] and key in props.keys[props.named[0]].enum:
+            values[props.named[0]], key = key, props.named[1]
         if key in values:
             raise ValueError(f"duplicate key in comma-separated list property: {key}")
         param = props.keys.get(key)
@@ -260,4 +278,9 @@ def print_props(kind: str, values: Mapping[str, str]) -> str:
     def rank(key: str) -> tuple[int, str]:
         return (0 if key == props.default else 1 if not props.keys[key].optional else 2), key
 
-    return ",".join(values[key] if key == props.default else f"{key}={values[key]}" for key in sorted(values, key=rank))
+    parts = [values[key] if key == props.default else f"{key}={values[key]}" for key in sorted(values, key=rank)]
+    if all(key in values for key in props.named):
+        name, value = props.named
+        both = (values[name] if name == props.default else f"{name}={values[name]}", f"{value}={values[value]}")
+        parts = [f"{values[name]}={values[value]}", *(part for part in parts if part not in both)]
+    return ",".join(parts)
