@@ -1,15 +1,20 @@
 """One node's view of the cluster: where its files are, who the other nodes are, which PVE it plays."""
 
+import importlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from smbplan.lab.pve import backend as backends
 from smbplan.lab.pve import files
 from smbplan.lab.pve.backend import Backend
+from smbplan.lab.pve.dry_machines import DryMachines
 from smbplan.lab.pve.errors import fail
+from smbplan.lab.pve.machine import Machines
 
 VERSIONS: dict[str, dict[str, str]] = {
     "9.1": {"version": "9.1.8", "release": "9.1", "repoid": "a8e257e1ad64dd92"},
@@ -27,6 +32,14 @@ class Site:
     local: Path
     backend: Backend
     auth_delay: float = 3.0  # the real server makes a refused login wait
+    open_machines: Callable[[], Machines] | None = None
+
+    @cached_property
+    def machines(self) -> Machines:
+        """Virtual machines; made when the first is asked for: a node may have none, and nothing to run them."""
+        if self.open_machines is None:
+            raise fail("this node runs no virtual machines")
+        return self.open_machines()
 
     @property
     def locks(self) -> Path:
@@ -71,4 +84,12 @@ def open_site(root: Path, local: Path, node: str = "", backend: str = "container
     """The site of this machine."""
     node = node or os.uname().nodename.partition(".")[0]
     local.mkdir(parents=True, exist_ok=True)
-    return Site(node, root, local, backends.load(backend, root, node, local), auth_delay)
+    machines = partial(load_machines, backend, root, node, local)
+    return Site(node, root, local, backends.load(backend, root, node, local), auth_delay, machines)
+
+
+def load_machines(backend: str, root: Path, node: str, local: Path) -> Machines:
+    """Those that go with the backend: files with `dry`, else real ones."""
+    if backend == "dry":
+        return DryMachines(root, node, local)
+    return cast(Machines, importlib.import_module("smbplan.lab.pve.machines").Machines(root, node))

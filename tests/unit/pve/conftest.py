@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from unit.pve.replay import Client
 
 from smbplan.lab.pve import auth, backend, certificates, server
 from smbplan.lab.pve.__main__ import initialise
-from smbplan.lab.pve.site import Site
+from smbplan.lab.pve.site import Site, load_machines
 
 Start = Callable[..., list[Lab]]
 
@@ -46,7 +47,8 @@ def start(tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.Mo
             local = tmp_path / node
             (local / "tasks").mkdir(parents=True)
             (root / "nodes" / node / "pve-ssl.pem").write_bytes(certificate[0].read_bytes())
-            site = Site(node, root, local, backend.Dry(root, node, local), auth_delay=0)
+            machines = partial(load_machines, "dry", root, node, local)
+            site = Site(node, root, local, backend.Dry(root, node, local), auth_delay=0, open_machines=machines)
             running = server.Server(site, ("127.0.0.1", 0), *certificate)
             threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
             members["nodelist"][node]["port"] = running.server_port
