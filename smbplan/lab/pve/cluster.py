@@ -132,14 +132,14 @@ def guest_resources(call: Call) -> list[dict[str, Any]]:
     site, config, found = call.site, usercfg.load(call.site.root), []
     states: dict[str, dict[str, Any]] = {}
     up = cache(lambda node: online(site, node))
-    for node, kind, vmid, path in guests.every(site):
+    for node, kind, vmid, _ in guests.every(site):
         if not call.rights.has(f"/vms/{vmid}", ["VM.Audit"]):
             continue
         if node not in states:
             states[node] = status.of(site, node)
-        state = status.qemu(path, vmid) if kind == "qemu" else states[node].get("guests", {}).get(str(vmid), {})
+        state = states[node].get("guests", {}).get(str(vmid), {})
         entry: dict[str, Any] = {"id": f"{kind}/{vmid}", "type": kind, "vmid": vmid, "node": node}
-        entry["status"] = state.get("status", "unknown") if kind == "qemu" or up(node) else "unknown"
+        entry["status"] = state.get("status", "unknown") if up(node) else "unknown"
         if state:
             numbers = ("maxmem", "maxdisk", "mem", "disk", "cpu", "uptime", "netin", "netout", "diskread", "diskwrite")
             entry |= {key: state.get(key, 0) for key in numbers}

@@ -1,9 +1,9 @@
-"""Nodes, their tasks, and virtual machines as far as the lab knows them."""
+"""Nodes and their tasks."""
 
 import time
 from typing import Any
 
-from smbplan.lab.pve import formats, guestconf, guests, status, tasks
+from smbplan.lab.pve import formats, status, tasks
 from smbplan.lab.pve.proxy import online
 from smbplan.lab.pve.routing import Call, Need, route
 from smbplan.lab.pve.schema import BOOL, INT, STR, VMID, Param
@@ -46,21 +46,6 @@ def node_version(call: Call) -> dict[str, str]:
 def node_time(call: Call) -> dict[str, Any]:
     """The lab's nodes are on UTC."""
     return {"time": int(time.time()), "localtime": int(time.time()), "timezone": "Etc/UTC"}
-
-
-@route("GET", "/nodes/{node}/qemu")
-def machines(call: Call) -> list[dict[str, Any]]:
-    """Virtual machines that have a configuration here."""
-    visible = [vmid for vmid in guests.ids_of(call.site, "qemu") if call.rights.has(f"/vms/{vmid}", ["VM.Audit"])]
-    return [status.qemu(guests.config_path(call.site, vmid, "qemu"), vmid) for vmid in visible]
-
-
-@route("GET", "/nodes/{node}/qemu/{vmid}/config", None, Need("/vms/{vmid}", ("VM.Audit",)))
-def machine(call: Call) -> dict[str, Any]:
-    """A virtual machine's configuration."""
-    config = guests.load(call.site, call.params["vmid"], "qemu")
-    shown = {key: value if key == "memory" else guestconf.typed(key, value) for key, value in config.values.items()}
-    return {**shown, "digest": config.digest}
 
 
 def _with_token(info: dict[str, Any]) -> dict[str, Any]:

@@ -64,11 +64,13 @@ class Route:
     params: Table
     need: Need | Check | None
     world: bool
+    at: str = ""
 
-    @property
-    def on_node(self) -> bool:
-        """Whether the node of the path must answer."""
-        return self.path.startswith("/nodes/{node}/")
+    def node(self, uri: Mapping[str, str], raw: Mapping[str, Any]) -> str | None:
+        """The node that must answer: of the path, or of the parameter `at`."""
+        if self.path.startswith("/nodes/{node}/"):
+            return uri["node"]
+        return str(raw[self.at]) if self.at in raw else None
 
 
 class Routes:
@@ -85,14 +87,18 @@ class Routes:
         need: Need | Check | None = None,
         *,
         world: bool = False,
+        at: str = "",
     ) -> Callable[[Handler], Handler]:
-        """Decorate a handler; `{name}` matches one part of the path, `{volume}` the rest of it."""
+        """Decorate a handler; `{name}` matches one part of the path, `{volume}` the rest of it.
+
+        `at` is the parameter that names the node to answer, where the path doesn't.
+        """
 
         def keep(handler: Handler) -> Handler:
             names = re.findall(r"\{(\w+)\}", path)
             table = {name: PATH_PARAMS.get(name, schema.NEED) for name in names} | dict(params or {})
             pattern = re.sub(r"\{(\w+)\}", lambda m: rf"(?P<{m[1]}>{'.+' if m[1] == 'volume' else '[^/]+'})", path)
-            self.rows.append((re.compile(pattern), Route(method, path, handler, table, need, world)))
+            self.rows.append((re.compile(pattern), Route(method, path, handler, table, need, world, at)))
             return handler
 
         return keep

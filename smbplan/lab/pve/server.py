@@ -122,8 +122,9 @@ class Handler(BaseHTTPRequestHandler):
             body = self._body(length)
             raw = {**query, **self._params(body)}
         routing.check_rights(found, rights, uri, site, raw)
-        if found.on_node and uri["node"] not in (site.node, "localhost"):
-            self._pass_on(uri["node"], length if multipart_body else None, b"" if multipart_body else body)
+        node = found.node(uri, raw)
+        if node not in (None, site.node, "localhost"):
+            self._pass_on(str(node), length if multipart_body else None, b"" if multipart_body else body)
             return
         if multipart_body:
             raw = {
@@ -157,7 +158,13 @@ class Handler(BaseHTTPRequestHandler):
                 return cast("dict[str, Any]", dict(json.loads(text)))
             except (ValueError, TypeError):
                 raise ApiError(400, "malformed JSON string", bare=True) from None
-        return dict(parse_qsl(text, keep_blank_values=True))
+        values: dict[str, Any] = {}
+        for name, value in parse_qsl(text, keep_blank_values=True):
+            if name in values:
+                values[name] = [*(values[name] if isinstance(values[name], list) else [values[name]]), value]
+            else:
+                values[name] = value
+        return values
 
     def _authenticate(self, path: str) -> str:
         site = self.server.site
@@ -232,7 +239,10 @@ class Handler(BaseHTTPRequestHandler):
             self._send(error.status, error.reason, plain.encode(), "")
             return
         missing = error.status == 501
-        content: dict[str, Any] = {"data": None, "message": error.message.rstrip("\n") + ("" if missing else "\n")}
+        content: dict[str, Any] = {
+            "data": None,
+            "message": error.message.removesuffix("\n") + ("" if missing else "\n"),
+        }
         if error.errors is not None:
             content["errors"] = error.errors
         code, reason = error.status, error.reason

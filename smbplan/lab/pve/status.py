@@ -5,6 +5,7 @@ Each node publishes below the root, every few seconds and after each task, as re
 
 import json
 import os
+import re
 import shutil
 import ssl
 import time
@@ -12,24 +13,32 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from smbplan.lab.pve import files, formats, guestconf, guests, schema, storages, tasks
+from smbplan.lab.pve import files, formats, guests, qemu_drives, schema, storages, tasks
 from smbplan.lab.pve.errors import ApiError
+from smbplan.lab.pve.guestconf import Kind
 from smbplan.lab.pve.site import VERSIONS, Site
 
 FRESH = 1.0
 _PRESSURE = ("cpufull", "cpusome", "iofull", "iosome", "memoryfull", "memorysome")
 
 
-def live(site: Site, vmid: int) -> dict[str, Any]:
-    """What the backend says of a container; one that isn't there, or not yet made, doesn't run."""
+def live(site: Site, vmid: int, kind: Kind = "lxc") -> dict[str, Any]:
+    """What the backend says of a guest; one that isn't there, or not yet made, doesn't run."""
     try:
-        made = "rootfs" in guests.load(site, vmid).values
+        values = guests.load(site, vmid, kind).values
     except ApiError:
-        made = False
-    return site.backend.status(vmid) if made else {"running": False}
+        return {"running": False}
+    if kind == "qemu":
+        return {"running": False} if values.get("lock") in ("create", "clone") else site.machines.status(vmid)
+    return site.backend.status(vmid) if "rootfs" in values else {"running": False}
 
 
-def guest(site: Site, vmid: int) -> dict[str, Any]:
+def guest(site: Site, vmid: int, kind: Kind = "lxc") -> dict[str, Any]:
+    """One guest of this node, as listings show it."""
+    return machine(site, vmid) if kind == "qemu" else container(site, vmid)
+
+
+def container(site: Site, vmid: int) -> dict[str, Any]:
     """One container of this node, as `status/current` shows it."""
     values = guests.load(site, vmid).values
     found = live(site, vmid)
@@ -52,6 +61,36 @@ def guest(site: Site, vmid: int) -> dict[str, Any]:
     if running:
         shown |= {key: value for key, value in found.items() if key != "running" and value is not None}
         shown |= {f"pressure{name}": "0.00" for name in _PRESSURE}
+    return shown
+
+
+def machine(site: Site, vmid: int) -> dict[str, Any]:
+    """One virtual machine of this node, as the list of them shows it."""
+    values = guests.load(site, vmid, "qemu").values
+    found = live(site, vmid, "qemu")
+    running = bool(found["running"])
+    disk = qemu_drives.boot_disk(values)
+    size = qemu_drives.parse(disk, values[disk]).get("size", "0") if disk else "0"
+    cpus = int(values.get("sockets", 1)) * int(values.get("cores", 1))
+    memory = schema.parse_props("qemu-memory", values.get("memory", "512"), "memory")["current"]
+    shown: dict[str, Any] = {
+        "vmid": vmid,
+        "name": values.get("name", f"VM {vmid}"),
+        "status": "running" if running else "stopped",
+        "maxmem": int(memory) * 2**20,
+        "maxdisk": formats.parse_size(size),
+        "cpus": int(values.get("vcpus", cpus)),
+        **dict.fromkeys(("cpu", "mem", "disk", "uptime", "netin", "netout", "memhost"), 0),
+    }
+    shown |= {key: values[key] for key in ("tags", "lock") if key in values}
+    shown |= {"template": 1} if values.get("template") == "1" else {}
+    shown |= {"serial": 1} if any(re.fullmatch(r"serial\d+", key) for key in values) else {}
+    if running:
+        shown |= {key: found[key] for key in ("pid", "uptime", "mem", "cpu") if found.get(key) is not None}
+        shown["memhost"] = shown["mem"]
+        taps = (f"tap{vmid}i{key[3:]}" for key in values if re.fullmatch(r"net\d+", key))
+        shown["nics"] = {tap: {"netin": 0, "netout": 0} for tap in taps}
+        shown |= {f"pressure{name}": 0 for name in _PRESSURE} if site.dialect >= 9 else {}
     return shown
 
 
@@ -138,9 +177,11 @@ def _place(site: Site, name: str) -> Path:
 def publish(site: Site) -> dict[str, Any]:
     """Write how this node is; what was written."""
     found: dict[str, Any] = {}
-    for vmid in guests.ids_of(site):
+    for name, kind, vmid, _ in guests.every(site):
+        if name != site.node:
+            continue
         try:
-            found[str(vmid)] = guest(site, vmid)
+            found[str(vmid)] = guest(site, vmid, kind)
         except Exception:
             continue  # destroyed meanwhile, or being created
     names = [name for name, section in storages.load(site).items() if storages.on_node(section, site.node)]
@@ -162,17 +203,3 @@ def of(site: Site, name: str) -> dict[str, Any]:
     if name == site.node and time.time() - state.get("time", 0) > FRESH:
         return publish(site)
     return state
-
-
-def qemu(path: Path, vmid: int) -> dict[str, Any]:
-    """A virtual machine: the lab only knows its configuration."""
-    values = guestconf.parse(files.read(path)).values
-    memory = int(values.get("memory", "512") or 512)
-    return {
-        "vmid": vmid,
-        "name": values.get("name", f"VM {vmid}"),
-        "status": "stopped",
-        "maxmem": memory * 2**20,
-        "cpus": int(values.get("cores", 1)),
-        **{key: values[key] for key in ("tags", "lock") if key in values},
-    }

@@ -1,18 +1,26 @@
 """Storages as storage.cfg defines them, and the volumes on them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from smbplan.lab.pve import files, formats, guestconf, guests, schema
+from smbplan.lab.pve import files, formats, guestconf, guests, images
 from smbplan.lab.pve.acl import Rights
 from smbplan.lab.pve.errors import bad_params, fail
+from smbplan.lab.pve.guestconf import Kind
+from smbplan.lab.pve.images import Image
 from smbplan.lab.pve.site import Site
 
 Storage = dict[str, str]
 FILE_TYPES = ("dir", "btrfs")  # templates and images are files below `path`
-FOLDERS = {"iso": "template/iso", "vztmpl": "template/cache", "backup": "dump", "snippets": "snippets"}
+FOLDERS = {
+    "iso": "template/iso",
+    "vztmpl": "template/cache",
+    "backup": "dump",
+    "snippets": "snippets",
+    "import": "import",
+}
 CONTENT = {
     "dir": "images,vztmpl,iso,backup,snippets,rootdir,import,none",
     "btrfs": "images,vztmpl,iso,backup,snippets,rootdir,import,none",
@@ -71,6 +79,21 @@ def for_containers(site: Site, rights: Rights, name: str) -> Storage:
     return storage
 
 
+def for_images(site: Site, rights: Rights, name: str) -> Storage:
+    """A storage that new disks of virtual machines may go to."""
+    rights.check(f"/storage/{name}", ["Datastore.AllocateSpace"])
+    storage = usable(site, name)
+    if "images" not in content_of(storage):
+        raise bad_params({"storage": f"storage '{name}' does not support vm images"})
+    return storage
+
+
+def disk_format(storage: Storage, wanted: str = "") -> str:
+    """The format of a new disk there: the wanted one where it can be, else the storage's own."""
+    possible = ("raw", "qcow2") if storage["type"] == "dir" else ("raw",)
+    return next((form for form in (wanted, storage.get("format", "")) if form in possible), "raw")
+
+
 def content_of(storage: Storage) -> list[str]:
     """Kinds of content it takes."""
     return formats.split_list(storage.get("content", "images,rootdir"))
@@ -121,12 +144,25 @@ def path_of(site: Site, volid: str) -> Path:
         if file in ("", ".", "..") or "/" in file:
             raise fail(f"unable to parse directory volume name '{rest}'")
         return Path(storage["path"]) / FOLDERS[kind] / file
-    return site.backend.path(volid)
+    return site.backend.path(f"{name}:{images.file_of(rest)}")
+
+
+def sort_of_content(volid: str) -> str:
+    """`iso`, `import` and the like; `images` for disks and volumes."""
+    kind = split_volid(volid)[1].partition("/")[0]
+    return kind if kind in FOLDERS else "images"
+
+
+def linked(site: Site, volid: str) -> bool:
+    """Whether another disk is a difference to this one."""
+    named = (files.read(path) for _, _, _, path in guests.every(site))
+    return any(f"{volid}/" in text for text in named)
 
 
 def owner_of(volid: str) -> int | None:
     """The guest a volume belongs to, by its name."""
-    match = re.search(r"(?:vm|subvol|base|basevol)-(\d+)-|vzdump-(?:lxc|qemu)-(\d+)-", volid)
+    name = volid.rpartition("/")[2]
+    match = re.search(r"(?:vm|subvol|base|basevol)-(\d+)-|vzdump-(?:lxc|qemu)-(\d+)-", name)
     return int(match[1] or match[2]) if match else None
 
 
@@ -136,7 +172,7 @@ def check_access(rights: Rights, volid: str, content: str) -> None:
         return
     name, _ = split_volid(volid)
     path = f"/storage/{name}"
-    if content in ("iso", "vztmpl", "snippets"):
+    if content in ("iso", "vztmpl", "snippets", "import"):
         rights.check(path, ["Datastore.AllocateSpace", "Datastore.Audit"], any_of=True)
         return
     vmid = owner_of(volid)
@@ -148,30 +184,31 @@ def check_access(rights: Rights, volid: str, content: str) -> None:
 
 def entries(site: Site, storage: Storage) -> list[dict[str, Any]]:
     """What is on the storage: files where it has them, and volumes that guests' configurations name."""
-    found = {entry["volid"]: entry for entry in _files(storage)} if storage["type"] in FILE_TYPES else {}
-    for volid, size in _named(site, storage["storage"]):
-        found.setdefault(volid, _volume(volid, size, "subvol"))
+    kinds = {vmid: kind for _, kind, vmid, _ in guests.every(site)}
+    found = {entry["volid"]: entry for entry in _files(storage, kinds)} if storage["type"] in FILE_TYPES else {}
+    for volid, size, kind in _named(site, storage["storage"]):
+        found.setdefault(volid, _volume(volid, size, "subvol" if kind == "lxc" else "raw", kind))
     return sorted(found.values(), key=lambda entry: str(entry["volid"]))
 
 
-def _named(site: Site, name: str) -> Iterable[tuple[str, int]]:
+def _named(site: Site, name: str) -> Iterable[tuple[str, int, Kind]]:
     for node, kind, _, path in guests.every(site):
-        if kind != "lxc" or node != site.node:
+        if node != site.node:
             continue
-        for key, value in guestconf.parse(files.read(path)).values.items():
-            sort = re.sub(r"\d+$", "", key)
-            if sort in ("rootfs", "mp", "unused"):
-                props = schema.parse_props(sort, value, key)
-                if props["volume"].startswith(f"{name}:"):
-                    yield props["volume"], formats.parse_size(props.get("size", "0"))
+        for key, value in guestconf.parse(files.read(path), kind).values.items():
+            volid, _, rest = value.partition(",")
+            if key != "description" and volid.startswith(f"{name}:") and owner_of(volid) is not None:
+                size = re.search(r"(?:^|,)size=([^,]+)", rest)
+                yield volid, formats.parse_size(size[1]) if size else 0, kind
 
 
-def _volume(volid: str, size: int, form: str) -> dict[str, Any]:
-    entry = {"volid": volid, "content": "rootdir", "format": form, "size": size, "used": 0, "parent": None, "ctime": 0}
+def _volume(volid: str, size: int, form: str, kind: Kind | None) -> dict[str, Any]:
+    content = "rootdir" if kind == "lxc" or (kind is None and form != "qcow2") else "images"
+    entry = {"volid": volid, "content": content, "format": form, "size": size, "used": 0, "parent": None, "ctime": 0}
     return {**entry, "vmid": owner_of(volid)}
 
 
-def _files(storage: Storage) -> Iterable[dict[str, Any]]:
+def _files(storage: Storage, kinds: Mapping[int, Kind]) -> Iterable[dict[str, Any]]:
     base, name = Path(storage["path"]), storage["storage"]
     for kind, folder in FOLDERS.items():
         for path in sorted((base / folder).glob("*")):
@@ -187,7 +224,8 @@ def _files(storage: Storage) -> Iterable[dict[str, Any]]:
             continue
         meta = path.stat()
         form = path.suffix[1:] or "subvol"
-        volid = f"{name}:{path.parent.name}/{path.name}"
-        used = {"used": meta.st_blocks * 512, "ctime": int(meta.st_ctime)}
-        content = {"content": "images" if form == "qcow2" else "rootdir"}
-        yield {**_volume(volid, meta.st_size, form), **used, **content}
+        image = images.read(path) if form == "qcow2" else Image(form, meta.st_size)
+        parent = images.file_of(image.backing)
+        volid = f"{name}:{parent and parent + '/'}{path.parent.name}/{path.name}"
+        used = {"used": meta.st_blocks * 512, "ctime": int(meta.st_ctime), "parent": image.backing or None}
+        yield {**_volume(volid, image.size, form, kinds.get(owner_of(path.name) or 0)), **used}
