@@ -35,6 +35,20 @@ def lab(cluster: Lab) -> Lab:
     return cluster
 
 
+def test_a_start_that_failed_once_takes_no_id_for_good(lab: Lab) -> None:
+    create(lab, 719)
+    sh(lab, "mkdir -p /sys/fs/cgroup/lxc.monitor/719 /sys/fs/cgroup/lxc/719/ns")
+    start(lab, 719)
+    call(lab, "c.stop(719, log.append)")
+    conf = "/etc/pve/lxc/719.conf"
+    sh(lab, f"cp {conf} /tmp/kept && echo 'lxc.environment.nosuch.key = 1' >> {conf}")
+    with pytest.raises(RuntimeError, match="startup for container '719' failed"):
+        start(lab, 719)
+    sh(lab, f"cp /tmp/kept {conf}")
+    assert sh(lab, "ls -d /sys/fs/cgroup/lxc.monitor/719 /sys/fs/cgroup/lxc/719 2>/dev/null || true") == ""
+    start(lab, 719)
+
+
 def test_an_unprivileged_container_with_systemd_and_an_address(lab: Lab) -> None:
     create(lab, 701, nameserver="198.18.0.9", searchdomain="lab.test", features="nesting=1")
     took = start(lab, 701)

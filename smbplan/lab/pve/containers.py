@@ -88,7 +88,7 @@ class Containers:
         if _active(vmid):
             raise ContainerError(f"CT {vmid} is running")
         self._wait_gone(vmid)
-        limits.remove_legacy(vmid)
+        limits.remove(vmid)
         home = lxcconf.folder(vmid)
         volumes.run("umount", home / "unpack", check=False)
         shutil.rmtree(home, ignore_errors=True)
@@ -97,6 +97,7 @@ class Containers:
         """Start as ID.conf says now; return when its init runs."""
         if _active(vmid):
             raise ContainerError(f"CT {vmid} already running")
+        limits.remove(vmid)
         settings = guest.read(self.root, self.node, vmid)
         lxcconf.write(settings)
         report = lxcconf.folder(vmid) / "log"
@@ -114,7 +115,10 @@ class Containers:
         if done.returncode:
             for line in _errors(lxcconf.failure(vmid), report):
                 log(line)
-            self._wait_gone(vmid)
+            try:
+                self._wait_gone(vmid)
+            finally:
+                limits.remove(vmid)
             raise ContainerError(f"startup for container '{vmid}' failed")
 
     def stop(self, vmid: int, log: Log) -> None:

@@ -5,6 +5,7 @@ puts the container's first process there. What lxc-attach starts is then not in 
 limits hold for everything that the container's own init started.
 """
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,10 +68,25 @@ def apply(guest: Guest) -> None:
 
 
 def remove_legacy(vmid: int) -> None:
-    """Give up the groups of a container whose processes are gone."""
+    """Give up the v1 groups of a container whose processes are gone."""
     for top in LEGACY.glob("*"):
+        _remove(top / str(vmid))
+
+
+def remove(vmid: int) -> None:
+    """Give up all groups of a container that doesn't run; the kernel keeps those that have processes.
+
+    A monitor's group that was left behind takes the name, and no later start gets beyond that.
+    """
+    remove_legacy(vmid)
+    for top in ("lxc.monitor", "lxc"):
+        _remove(UNIFIED / top / str(vmid))
+
+
+def _remove(top: Path) -> None:
+    for folder, _, _ in os.walk(top, topdown=False):
         with suppress(OSError):
-            (top / str(vmid)).rmdir()
+            Path(folder).rmdir()
 
 
 def memory_used(vmid: int) -> int:
