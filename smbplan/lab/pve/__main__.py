@@ -11,9 +11,11 @@ from smbplan.lab.pve import auth, certificates, files, usercfg
 from smbplan.lab.pve.site import PORT, VERSIONS, open_site
 
 ROOT, LOCAL = Path("/etc/pve"), Path("/var/log/pve")
-STORAGE = (
-    "dir: local\n\tpath /var/lib/vz\n\tcontent backup,iso,vztmpl,rootdir,images,snippets\n\tprune-backups keep-all=1\n"
-)
+STORAGE = """dir: local
+	path /var/lib/vz
+	content backup,import,iso,vztmpl,rootdir,images,snippets
+	prune-backups keep-all=1
+"""
 
 
 def initialise(root: Path, nodes: dict[str, str], dialect: str, password: str, name: str = "lab") -> None:
@@ -38,10 +40,10 @@ def initialise(root: Path, nodes: dict[str, str], dialect: str, password: str, n
 
 
 def install_commands(folder: Path, code: Path, environment: dict[str, str]) -> None:
-    """Put `pct` and the like into the folder, which run the code below `code` with the environment."""
+    """Put `pct`, `qm` and the like into the folder, which run the code below `code` with the environment."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(environment.items()))
-    for program in ("pct", "pvesm", "pveum", "pvesh"):
+    for program in ("pct", "qm", "pvesm", "pveum", "pvesh"):
         path = folder / program
         call = f"exec python3 -S -m smbplan.lab.pve.cli {program}"
         path.write_text(f'#!/bin/sh\nexport PYTHONPATH={shlex.quote(str(code))} {settings}\n{call} "$@"\n')
@@ -64,7 +66,7 @@ def main(argv: list[str]) -> int:
     serve.add_argument("--port", type=int, default=PORT)
     serve.add_argument("--backend", default="containers")
     serve.add_argument("--auth-delay", type=float, default=3.0, help="seconds that a refused login waits")
-    install = commands.add_parser("commands", help="install pct, pvesm, pveum, pvesh")
+    install = commands.add_parser("commands", help="install pct, qm, pvesm, pveum, pvesh")
     install.add_argument("--into", type=Path, default=Path("/usr/local/sbin"))
     install.add_argument("--local", type=Path, default=LOCAL)
     install.add_argument("--backend", default="containers")

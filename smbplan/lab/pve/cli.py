@@ -1,4 +1,4 @@
-"""`pct`, `pvesm`, `pveum` and `pvesh` of a node: the same calls as the API's, as root@pam on this machine.
+"""`pct`, `qm`, `pvesm`, `pveum` and `pvesh` of a node: the same calls as the API's, as root@pam on this machine.
 
 Run as `python3 -m smbplan.lab.pve.cli pct list`. Where the files are can be said in the environment:
 PVE_ROOT (/etc/pve), PVE_LOCAL (/var/log/pve), PVE_NODE (the host's name), PVE_BACKEND (containers).
@@ -7,32 +7,16 @@ Exit codes as observed: 2 for a guest that doesn't exist, 255 for other failures
 
 import getpass
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 
-from smbplan.lab.pve import auth, commandline, guestconf, guests, routing, status, storages
+from smbplan.lab.pve import auth, cli_pct, cli_qm, commandline, storages
 from smbplan.lab.pve.commandline import Command, Usage
-from smbplan.lab.pve.errors import ApiError, fail
+from smbplan.lab.pve.errors import ApiError
 from smbplan.lab.pve.site import Site
-from smbplan.lab.pve.usercfg import ROOT
 
-_CT = "/nodes/{node}/lxc/{vmid}"
-_V = ("vmid",)
 _STORAGES = "/nodes/{node}/storage"
 
-PCT = {
-    "create": Command("POST", "/nodes/{node}/lxc", ("vmid", "ostemplate")),
-    "destroy": Command("DELETE", _CT, _V),
-    "migrate": Command("POST", f"{_CT}/migrate", ("vmid", "target")),
-    "pending": Command("GET", f"{_CT}/pending", _V),
-    "reboot": Command("POST", f"{_CT}/status/reboot", _V),
-    "resize": Command("PUT", f"{_CT}/resize", ("vmid", "disk", "size")),
-    "set": Command("PUT", f"{_CT}/config", _V),
-    "shutdown": Command("POST", f"{_CT}/status/shutdown", _V),
-    "start": Command("POST", f"{_CT}/status/start", _V),
-    "stop": Command("POST", f"{_CT}/status/stop", _V),
-}
 PVEUM = {
     "acl delete": Command("PUT", "/access/acl", ("path",)),
     "acl list": Command("GET", "/access/acl"),
@@ -69,102 +53,6 @@ PVESM = {
     "remove": Command("DELETE", "/storage/{storage}", ("storage",)),
     "set": Command("PUT", "/storage/{storage}", ("storage",)),
     "status": Command("GET", _STORAGES),
-}
-
-
-def _vmid(words: list[str]) -> int:
-    if not words or not re.fullmatch(r"[1-9]\d{2,8}", words[0]):
-        raise Usage("not enough arguments: vmid is missing")
-    return int(words[0])
-
-
-def pct(site: Site, words: list[str]) -> int:
-    """Containers of this node."""
-    name, rest = (words[0], words[1:]) if words else ("", [])
-    special = _PCT_SPECIAL.get(name)
-    if special:
-        return special(site, rest)
-    if name not in PCT:
-        raise Usage(f"no such command '{name}'")
-    data = commandline.call(site, PCT[name], commandline.parse(rest, PCT[name]))
-    commandline.show(data)
-    return 0
-
-
-def _pct_list(site: Site, words: list[str]) -> int:
-    rows = [
-        {"vmid": row["vmid"], "status": row["status"], "lock": row.get("lock", ""), "name": row["name"]}
-        for row in routing.dispatch(site, ROOT, "GET", f"/nodes/{site.node}/lxc", {})
-    ]
-    if rows:
-        commandline.table(
-            rows, (("vmid", "VMID", 10), ("status", "Status", 10), ("lock", "Lock", 12), ("name", "Name", 20))
-        )
-    return 0
-
-
-def _pct_status(site: Site, words: list[str]) -> int:
-    vmid = _vmid(words)
-    found = routing.dispatch(site, ROOT, "GET", f"/nodes/{site.node}/lxc/{vmid}/status/current", {})
-    verbose = any(word.lstrip("-") == "verbose" for word in words[1:])
-    for key in sorted(found) if verbose else ["status"]:
-        print(f"{key}: {found[key]}")
-    return 0
-
-
-def _pct_config(site: Site, words: list[str]) -> int:
-    """Keys and values; the description percent-encoded on one line."""
-    config = guests.load(site, _vmid(words))
-    values = config.values if "--current" in words else config.future()
-    for key in sorted(values):
-        value = values[key]
-        if key == "description":
-            value = "%0A".join(guestconf.encode(line) for line in value.split("\n"))
-        print(f"{key}: {value}")
-    for key, value in config.raw:
-        print(f"{key}: {value}")
-    return 0
-
-
-def _pct_unlock(site: Site, words: list[str]) -> int:
-    vmid = _vmid(words)
-    with guests.locked(site, vmid):
-        config = guests.load(site, vmid)
-        if config.values.pop("lock", None):
-            guests.store(site, vmid, config)
-        else:
-            print("no lock set")
-    return 0
-
-
-def _pct_exec(site: Site, words: list[str]) -> int:
-    """Become `lxc-attach`: its input, output and exit code are the command's."""
-    vmid, rest = _vmid(words), words[1:]
-    clear: list[str] = []
-    while rest and rest[0] != "--" and rest[0].startswith("-"):
-        option, equals, value = rest.pop(0).lstrip("-").partition("=")
-        value = value if equals else (rest.pop(0) if rest and rest[0] in ("0", "1") else "1")
-        clear = ["--clear-env"] if option == "keep-env" and value == "0" else clear
-    command = rest[1:] if rest[:1] == ["--"] else rest
-    if not command:
-        raise Usage("no command given")
-    guests.load(site, vmid)
-    if not status.live(site, vmid)["running"]:
-        raise fail(f"container '{vmid}' not running!")
-    arguments = ["lxc-attach", "-n", str(vmid), *clear, "--", *command]
-    sys.stdout.flush()
-    try:
-        os.execvp(arguments[0], arguments)
-    except OSError as error:
-        raise fail(f"{arguments[0]}: {error.strerror}") from None
-
-
-_PCT_SPECIAL: dict[str, Callable[[Site, list[str]], int]] = {
-    "config": _pct_config,
-    "exec": _pct_exec,
-    "list": _pct_list,
-    "status": _pct_status,
-    "unlock": _pct_unlock,
 }
 
 
@@ -242,7 +130,13 @@ def pvesh(site: Site, words: list[str]) -> int:
     return 0
 
 
-PROGRAMS: dict[str, Callable[[Site, list[str]], int]] = {"pct": pct, "pvesm": pvesm, "pveum": pveum, "pvesh": pvesh}
+PROGRAMS: dict[str, Callable[[Site, list[str]], int]] = {
+    "pct": cli_pct.pct,
+    "pvesm": pvesm,
+    "pvesh": pvesh,
+    "pveum": pveum,
+    "qm": cli_qm.qm,
+}
 
 
 def main(argv: Sequence[str]) -> int:

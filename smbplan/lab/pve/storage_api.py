@@ -45,7 +45,11 @@ _OPTIONS: dict[str, Param] = {
 }
 _FIXED: dict[str, Param] = {"path": Param(format="absolute-path"), "pool": STR, "export": Param(format="absolute-path")}
 _NAME = re.compile(r"[\w.+\-=@]+")
-_ENDINGS = {"iso": (".iso", ".img"), "vztmpl": (".tar.gz", ".tar.xz", ".tar.zst", ".tar"), "import": (".qcow2", ".raw")}
+_ENDINGS = {
+    "iso": (".iso", ".img"),
+    "vztmpl": (".tar.gz", ".tar.xz", ".tar.zst", ".tar"),
+    "import": (".ova", ".qcow2", ".raw", ".vmdk"),
+}
 
 
 def _shown(name: str, storage: Storage, digest: str) -> dict[str, Any]:
@@ -194,11 +198,17 @@ def content(call: Call) -> list[dict[str, Any]]:
     Need("/storage/{storage}", ("Datastore.AllocateSpace",)),
 )
 def allocate(call: Call) -> str:
-    """A new volume for a guest; a size without unit is kilobytes. The backend names it."""
-    storage = storages.usable(call.site, call.params["storage"])
-    text = call.params["size"]
+    """A new volume for a guest; a size without unit is kilobytes. The backend names it.
+
+    Of a guest that isn't there yet, only the format tells what it will be.
+    """
+    site, vmid, text = call.site, int(call.params["vmid"]), call.params["size"]
+    storage = storages.usable(site, call.params["storage"])
     size = formats.parse_size(text if text[-1] in "MG" else f"{text}K")
-    return call.site.backend.allocate(storage, call.params["vmid"], size or None)
+    form = call.params.get("format") or call.params["filename"].rpartition(".")[2]
+    if form == "qcow2" or storages.kind_of(site, vmid) == "qemu":
+        return site.machines.disk(storage, vmid, size, storages.disk_format(storage, form))
+    return site.backend.allocate(storage, vmid, size or None)
 
 
 def _volid(call: Call) -> str:
@@ -227,12 +237,16 @@ def delete_volume(call: Call) -> str:
     if not (vmid and "backup/" in volid and call.rights.has(f"/vms/{vmid}", ["VM.Backup"])):
         call.rights.check(f"/storage/{name}", ["Datastore.Allocate"])
     path = storages.path_of(site, volid)
+    if storages.linked(site, volid):
+        raise fail(f"base volume '{storages.split_volid(volid)[1]}' is still in use by linked clones")
 
     def work(log: tasks.Log) -> None:
         if not path.exists():
             log(f"disk image '{path}' does not exist")
-        elif path.parent.name in ("iso", "cache", "dump", "snippets"):
+        elif storages.sort_of_content(volid) != "images":
             path.unlink()
+        elif path.suffix == ".qcow2" or storages.kind_of(site, vmid or 0) == "qemu":
+            site.machines.free(volid)
         else:
             site.backend.free(volid)
         log(f"Removed volume '{volid}'")

@@ -166,6 +166,11 @@ def owner_of(volid: str) -> int | None:
     return int(match[1] or match[2]) if match else None
 
 
+def kind_of(site: Site, vmid: int) -> Kind | None:
+    """What the guest is; None if there is none of that id."""
+    return next((kind for _, kind, found, _ in guests.every(site) if found == vmid), None)
+
+
 def check_access(rights: Rights, volid: str, content: str) -> None:
     """403 unless the user may read the volume."""
     if rights.is_root:

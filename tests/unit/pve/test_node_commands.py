@@ -52,7 +52,7 @@ def test_the_installed_programs_need_nothing_but_python(lab: Lab, tmp_path: Path
     command = [tmp_path / "sbin" / "pvesh", "get", "/version"]
     result = subprocess.run(command, env={"PATH": path}, capture_output=True, check=True)
     assert json.loads(result.stdout)["release"] == "9.1"
-    assert sorted(found.name for found in (tmp_path / "sbin").iterdir()) == ["pct", "pvesh", "pvesm", "pveum"]
+    assert sorted(found.name for found in (tmp_path / "sbin").iterdir()) == ["pct", "pvesh", "pvesm", "pveum", "qm"]
 
 
 def test_a_container_from_create_to_destroy(lab: Lab, run: Run) -> None:
