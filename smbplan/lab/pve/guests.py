@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,11 @@ def check_protection(config: GuestConfig, action: str) -> None:
     """500 for what protection forbids."""
     if config.values.get("protection") == "1":
         raise fail(f"{action} - protection mode enabled")
+
+
+def new_uuid() -> str:
+    """A random one."""
+    return str(uuid.uuid4())
 
 
 def new_mac(site: Site) -> str:

@@ -1,7 +1,6 @@
 """Templates, and machines that are copies of others."""
 
 import shutil
-import uuid
 from contextlib import suppress
 
 from smbplan.lab.pve import formats, guests, qemu_drives, schema, status, storages, tasks, usercfg
@@ -166,9 +165,9 @@ class _Clone:
             net = schema.parse_props("qemu-net", old[key], key)
             values[key] = schema.print_props("qemu-net", {**net, "macaddr": guests.new_mac(self.site)})
         smbios = schema.parse_props("qemu-smbios1", old.get("smbios1", ""), "smbios1")
-        values["smbios1"] = schema.print_props("qemu-smbios1", {**smbios, "uuid": str(uuid.uuid4())})
+        values["smbios1"] = schema.print_props("qemu-smbios1", {**smbios, "uuid": guests.new_uuid()})
         if "vmgenid" in old:
-            values["vmgenid"] = str(uuid.uuid4())
+            values["vmgenid"] = guests.new_uuid()
         values["name"] = self.params.get("name") or f"Copy-of-VM-{old.get('name', self.vmid)}"
         if self.params.get("description"):
             values["description"] = self.params["description"]

@@ -1,7 +1,6 @@
 """Creating virtual machines."""
 
 import time
-import uuid
 from contextlib import suppress
 
 from smbplan.lab.pve import guests, qemu_drives, status, tasks, usercfg
@@ -59,6 +58,11 @@ def create(call: Call) -> str:
     return tasks.spawn(site, "qmcreate", str(vmid), call.user, work, lambda: status.publish(site))
 
 
+def created(site: Site) -> str:
+    """What the configuration says of its own making."""
+    return f"creation-qemu={_QEMU[site.release]},ctime={int(time.time())}"
+
+
 def _work(site: Site, vmid: int, values: dict[str, str], storage: str, log: tasks.Log) -> None:
     config = GuestConfig(dict(values), kind="qemu")
     maker = qemu_drives.Maker(site, vmid, config, log, storage)
@@ -66,9 +70,9 @@ def _work(site: Site, vmid: int, values: dict[str, str], storage: str, log: task
         for key in sorted(filter(is_drive, values)):
             config.values[key] = maker.provide(key, values[key])
         config.values.setdefault("boot", qemu_drives.boot_order(config.values))
-        config.values.setdefault("meta", f"creation-qemu={_QEMU[site.release]},ctime={int(time.time())}")
-        config.values.setdefault("smbios1", f"uuid={uuid.uuid4()}")
-        config.values.setdefault("vmgenid", str(uuid.uuid4()))
+        config.values.setdefault("meta", created(site))
+        config.values.setdefault("smbios1", f"uuid={guests.new_uuid()}")
+        config.values.setdefault("vmgenid", guests.new_uuid())
         guests.store(site, vmid, config)
     except BaseException as error:
         with suppress(Exception):

@@ -5,7 +5,6 @@ The order of things and the keys that can be plugged are those of qemu-server (`
 
 import re
 import subprocess
-import uuid
 from collections.abc import Mapping
 
 from smbplan.lab.pve import datacenter, formats, guests, qemu_drives, schema
@@ -32,7 +31,7 @@ def normalise(site: Site, key: str, value: str) -> str:
         net.setdefault("macaddr", guests.new_mac(site))
         return schema.print_props("qemu-net", net)
     if key == "vmgenid" and value == "1":
-        return str(uuid.uuid4())
+        return guests.new_uuid()
     if key == "cipassword" and not _HASHED.match(value):
         command = ["openssl", "passwd", "-5", "-stdin"]
         return subprocess.run(command, input=value, capture_output=True, text=True, check=True).stdout.strip()

@@ -3,15 +3,23 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from unit.pve.replay import Client
 
-from smbplan.lab.pve import auth, guests, tasks, usercfg
+from smbplan.lab.pve import auth, formats, guests, images, qemu_drives, tasks, usercfg
+from smbplan.lab.pve.dry_machines import DryMachines
 from smbplan.lab.pve.guestconf import GuestConfig
 from smbplan.lab.pve.site import Site
 from smbplan.lab.pve.usercfg import Entry, Pool, Token, User
 
+MACHINE = {
+    "cores": "1",
+    "memory": "512",
+    "name": "vm200",
+    "scsi0": "local:200/vm-200-disk-0.qcow2,size=2G",
+    "tags": "db;prod",
+}
 TEMPLATE = "debian-12-standard_12.12-1_amd64.tar.zst"
 
 
@@ -42,12 +50,29 @@ class Lab:
         if running:
             self.site.backend.start(vmid, print)
 
-    def machine(self) -> None:
-        """A virtual machine's configuration: the lab shows it and leaves it alone."""
-        path = guests.config_path(self.site, 200, "qemu")
-        path.write_text(
-            "cores: 1\nmemory: 512\nname: vm200\nscsi0: local:200/vm-200-disk-0.qcow2,size=2G\ntags: db;prod\n"
-        )
+    def machine(self, values: dict[str, str] | None = None, running: bool = False, vmid: int = 200) -> None:
+        """A virtual machine with the configuration, and its disks."""
+        found = MACHINE if values is None else values
+        guests.store(self.site, vmid, GuestConfig(dict(found), kind="qemu"))
+        for drive in qemu_drives.drives(found).values():
+            if not qemu_drives.is_cdrom(drive):
+                path = self.vz / "images" / images.file_of(drive["file"].partition(":")[2])
+                if not path.exists():
+                    size = formats.parse_size(drive.get("size", "1G"))
+                    images.write(path, images.Image(path.suffix[1:], size))
+        if running:
+            self.site.machines.start(vmid, found, print)
+
+    @property
+    def machines(self) -> DryMachines:
+        """Those of this node, to be told what their guests do."""
+        return cast(DryMachines, self.site.machines)
+
+    def imports(self, name: str, size: int = 2**30) -> str:
+        """An image that can be imported; its volid."""
+        self.ask("PUT", "/storage/local", content="backup,rootdir,iso,vztmpl,images,snippets,import")
+        images.write(self.vz / "import" / name, images.Image(name.rpartition(".")[2], size))
+        return f"local:import/{name}"
 
     def token(self, name: str, privsep: int = 0) -> None:
         """An API token; its user exists from then on."""
@@ -80,7 +105,8 @@ class Lab:
             path.unlink(missing_ok=True)
 
     def remove(self, vmid: int) -> None:
-        guests.release(self.site, vmid)
+        for kind in guests.FOLDERS:
+            guests.release(self.site, vmid, kind)
         for path in (self.vz / "images" / str(vmid)).glob("*"):
             path.unlink()
         (self.site.local / "dry" / str(vmid)).unlink(missing_ok=True)
