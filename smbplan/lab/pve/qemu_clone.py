@@ -55,10 +55,10 @@ def is_base(drive: Drive) -> bool:
 
 
 def _may_clone(call: Call) -> None:
-    rights, params = call.rights, call.params
-    rights.check(f"/vms/{params['vmid']}", ["VM.Clone"])
-    pool = params.get("pool")
-    new = rights.has(f"/vms/{params.get('newid')}", ["VM.Allocate"])
+    rights, given = call.rights, call.raw
+    rights.check(f"/vms/{given['vmid']}", ["VM.Clone"])
+    pool = given.get("pool")
+    new = rights.has(f"/vms/{given.get('newid')}", ["VM.Allocate"])
     if not new and not (pool and rights.has(f"/pool/{pool}", ["VM.Allocate"])):
         raise denied()
 
