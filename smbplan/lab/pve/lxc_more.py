@@ -72,6 +72,7 @@ def _interface(found: dict[str, Any]) -> dict[str, Any]:
 
 
 @route("GET", "/nodes/{node}/lxc/{vmid}/firewall/rules", None, AUDIT)
+@route("GET", "/nodes/{node}/qemu/{vmid}/firewall/rules", None, AUDIT)
 def firewall_rules(call: Call) -> list[dict[str, Any]]:
     """The rules of ID.fw, which only shows here: `IN ACCEPT -p tcp`. The lab filters nothing."""
     text = files.read(call.site.root / "firewall" / f"{call.params['vmid']}.fw").partition("[RULES]\n")[2]

@@ -5,6 +5,7 @@ comes back is bytes, shown as one character each. Decode it with `text.encode("l
 """
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,11 +77,18 @@ def _ask(call: Call, command: str, arguments: Mapping[str, Any]) -> Any:
     try:
         return call.site.machines.agent(int(call.params["vmid"]), f"guest-{command}", arguments)
     except AgentError as error:
+        _check_silence(error)
         text = f"Agent error: {error}\n"
         if any(ord(letter) > 255 for letter in text):
             # The worker dies of such a letter on its way to the log: GLib quotes with them.
             raise ApiError(596, "Broken pipe", bare=True) from None
         raise fail(text) from None
+
+
+def _check_silence(error: AgentError) -> None:
+    """500 if the agent said nothing any more."""
+    if re.search(r"got timeout$|is not running$", str(error)):
+        raise fail(str(error))
 
 
 def _bytes(text: str) -> str:
@@ -101,6 +109,7 @@ def _simple(command: str | None) -> Callable[[Call], dict[str, Any]]:
         try:
             return {"result": call.site.machines.agent(vmid, f"guest-{name}", {})}
         except AgentError as error:
+            _check_silence(error)
             return {"result": {"error": {"class": "GenericError", "desc": str(error)}}}
 
     return handler

@@ -84,6 +84,8 @@ def test_an_agent_of_ones_own(guest: Lab) -> None:
             return {}
         if command == "guest-get-time":
             return time.time_ns()
+        if command == "guest-get-vcpus":
+            raise AgentError(f"VM command '{command}' failed - got timeout")
         raise AgentError(f"{command} is disabled")
 
     guest.machines.agents[200] = answer
@@ -91,6 +93,8 @@ def test_an_agent_of_ones_own(guest: Lab) -> None:
     error = {"class": "GenericError", "desc": "guest-get-users is disabled"}
     assert guest.ask("GET", f"{AGENT}/get-users") == {"result": {"error": error}}
     assert guest.ask("POST", AGENT, command="get-users") == {"result": {"error": error}}
+    text = "VM command 'guest-get-vcpus' failed - got timeout"
+    assert guest.answer("GET", f"{AGENT}/get-vcpus")[1] == text
     assert guest.answer("POST", f"{AGENT}/exec", command="x")[1] == "Agent error: guest-exec is disabled"
 
 
