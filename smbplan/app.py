@@ -21,7 +21,7 @@ from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import expand, kinds
 from smbplan.kinds.guest import CLUSTER
-from smbplan.observe import check, endpoints, located, observe, pending, read, templates
+from smbplan.observe import check, endpoints, located, observe, pending, preflight, read
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
 from smbplan.spec.problems import SpecError
@@ -88,8 +88,8 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
         raise Refused(Trouble(f"--target {error.args[0]} names nothing", "smbplan graph shows all addresses")) from None
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None
-    hazards += [] if made.refused else [*check(fleet, site, made, live), *templates(fleet, made)]
-    made = replace(made, warnings=(*made.warnings, *pending(fleet, site, live)))
+    hazards += [] if made.refused else [*check(fleet, site, made, live), *preflight(fleet, site, made)]
+    made = replace(made, warnings=(*made.warnings, *pending(site, live)))
     if asleep:
         hint = "its container does not run; apply again when it does, for what is in it"
         words = (f"gateway.{name}: {hint}" for name in asleep)

@@ -137,7 +137,7 @@ def _cluster(channel: Cluster, endpoint: Endpoint, site: Site, connect: Connect)
 
 def _privileges(site: Site, cluster: _Cluster) -> Iterator[Finding]:
     """What the token in use lacks, and what grants it; for an administrator's token, how to make one that is less."""
-    token, wanted = cluster.token, privileges.grants(site)
+    token, wanted = cluster.token, privileges.grants(site, cluster.version)
     lacking = {grant: names for grant in wanted if (names := privileges.missing(grant, cluster.held))}
     lines = privileges.commands(token, list(lacking), cluster.roles, there=True) if lacking else []
     for grant, names in lacking.items():

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from smbplan.drivers.channel import Channel, ChannelError, Endpoint
+from smbplan.drivers.channel import ChannelError, Endpoint
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep
+from smbplan.drivers.pve.preflight import Wish
 from smbplan.drivers.secrets import REFERENCE, MissingSecret
 from smbplan.engine.kind import Action, Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import config, guest, ids, kinds, mounts, updates
-from smbplan.kinds.container import KIND as CONTAINER
+from smbplan.kinds import config, container, disk, guest, ids, kinds, machine, mounts, updates, volume
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab, LabError
 from smbplan.spec.model import Gateway, Site
@@ -76,6 +76,9 @@ def _nodes(site: Site) -> dict[str, str]:
 
 
 def _endpoint(name: str, gateway: Gateway, proxmox: Proxmox | None) -> Endpoint:
+    if gateway.mode == "vm" and gateway.connection == "ssh":
+        host = gateway.host or str(gateway.network.address).partition("/")[0]
+        return Endpoint(name, guest=name, host=host, **gateway.ssh.model_dump())
     if gateway.guest and proxmox:
         return Endpoint(name, guest=name, **proxmox.ssh.model_dump())
     here = gateway.connection == "local"
@@ -170,42 +173,47 @@ def check(fleet: Fleet, site: Site, made: Plan, live: Mapping[str, Live]) -> lis
     return found
 
 
-def templates(fleet: Fleet, made: Plan) -> list[Hazard]:
-    """The templates of containers that are to be created, as far as they are not there."""
-    new = {
-        change.resource.key.name: change.resource
-        for change in made.changes
-        if change.kind == CONTAINER.name and change.action is Action.CREATE and change.resource
-    }
-    if not new:
+def preflight(fleet: Fleet, site: Site, made: Plan) -> list[Hazard]:
+    """What the cluster lacks for guests and disks that are to be created."""
+    new = [change.resource for change in made.changes if change.action is Action.CREATE and change.resource]
+    guests = {item.key.name: item for item in new if item.kind in (container.KIND.name, machine.KIND.name)}
+    disks: dict[str, list[Resource]] = {}
+    for item in new:
+        if item.kind in (volume.KIND.name, disk.KIND.name):
+            disks.setdefault(item.key.name.partition(":")[0], []).append(item)
+    wishes = [_wish(name, site.gateways[name], guests.get(name), disks.get(name, [])) for name in {**guests, **disks}]
+    if not wishes:
         return []
-    wanted = {name: (item.desired["node"], item.desired["template"]) for name, item in new.items()}
-    answer = fleet.each([CLUSTER], lambda target: fleet.ask(target, "templates", wanted=wanted))[CLUSTER]
+    answer = fleet.each([CLUSTER], lambda target: fleet.ask(target, "preflight", wishes=wishes))[CLUSTER]
     if isinstance(answer, Exception):
         raise Refused(Trouble(str(answer), getattr(answer, "hint", ""), address=CLUSTER))
+    places = {name: guests.get(name) or disks[name][0] for name in {**guests, **disks}}
     return [
-        Hazard(
-            new[gateway].address,
-            summary,
-            f"`smbplan image list` shows what is there; `smbplan image build lxc --node {node} --storage "
-            f"{wanted[gateway][1].partition(':')[0]}` makes one",
-            origin=new[gateway].origin,
-        )
-        for gateway, node, summary in answer or ()
+        Hazard(places[name].address, "\n".join(filter(None, [summary, detail])), hint, origin=places[name].origin)
+        for name, summary, detail, hint in answer or ()
     ]
 
 
-def pending(fleet: Fleet, site: Site, live: Mapping[str, Live]) -> list[str]:
-    """A warning for each gateway that has security updates to install."""
-    waiting = [name for name in site.gateways if name in live and live[name].facts.get("pending")]
-    at = {name: fleet.channel(name) for name in waiting}
-    return [
-        words
-        for name, channel in at.items()
-        if isinstance(channel, Channel)
-        and (
-            words := updates.warning(
-                name, site.gateways[name], live[name].facts, channel.endpoint.host, channel.endpoint.container
-            )
-        )
-    ]
+def _wish(name: str, gateway: Gateway, new: Resource | None, disks: Sequence[Resource]) -> Wish:
+    storages = [item.desired["volume"] for item in disks]
+    if new and (gateway.mode == "lxc" or gateway.clone == "full"):  # a linked clone lies where its template does
+        storages.append(gateway.storage)
+    return Wish(
+        name,
+        gateway.mode,
+        gateway.node,
+        gateway.vmid if new else None,
+        (gateway.template or "") if new else None,
+        tuple(dict.fromkeys(storages)),
+    )
+
+
+def pending(site: Site, live: Mapping[str, Live]) -> list[str]:
+    """A warning for each gateway that has security updates to install, or settings that wait for its next start."""
+    facts = live[CLUSTER].facts if CLUSTER in live else {}
+    found = []
+    for name, gateway in site.gateways.items():
+        told = guest.told(facts, name)
+        inside = live[name].facts if name in live else {}
+        found += [updates.warning(name, gateway, inside, told), guest.warning(name, told)]
+    return [words for words in found if words]

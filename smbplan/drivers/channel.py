@@ -79,6 +79,7 @@ class Endpoint:
     guest: str = ""  # the gateway whose container this is; where it is, the cluster knows
     node: str = ""  # the name of a cluster's node; its address, the cluster knows
     container: int | None = None  # its id, when that is known; `host` is its node then
+    host_key: str = ""  # of a VM, as its guest agent tells it
 
     @property
     def address(self) -> tuple[Any, ...]:
@@ -97,6 +98,9 @@ class Endpoint:
             options += ["-i", str(Path(self.identity).expanduser())]
         if self.port:
             options += ["-p", str(self.port)]
+        if self.host_key:  # of a machine that was made a moment ago, known_hosts can't know
+            options += ["-o", f"KnownHostsCommand=/bin/echo {self.host or self.name} {self.host_key}"]
+            options += ["-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none"]
         become = ["sudo", "-n"] if self.sudo else []
         quoted = [*become, "sh", "-c", shlex.quote(self._inside())] if self.container else [*become, shlex.join(python)]
         user = ["-l", self.user] if self.user != "root" or not self.config else []
@@ -138,7 +142,7 @@ class Channel:
             raise Unreachable(f"{error.filename} is not installed here", "", "apt-get install openssh-client") from None
         self.counts.connections += 1
         try:
-            self._send(_bundle())
+            self._send(bundle())
             ready = json.loads(self._line(CONNECT_TIMEOUT + 5))
         except (ChannelError, ValueError, OSError) as error:
             raise self._explained(str(error)) from None
@@ -155,8 +159,7 @@ class Channel:
         self.open()
         start = time.monotonic()
         try:
-            self._send(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
-            answer = json.loads(self._line(timeout))
+            answer = json.loads(self._exchange(json.dumps({"verb": verb, **arguments}).encode() + b"\n", timeout))
         except (OSError, ValueError) as error:
             self.close()
             raise ChannelError(f"lost the connection to {self.endpoint.name}", str(error)) from None
@@ -204,6 +207,11 @@ class Channel:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def _exchange(self, line: bytes, timeout: float) -> bytes:
+        """Raises ChannelError or OSError."""
+        self._send(line)
+        return self._line(timeout)
 
     def _send(self, data: bytes) -> None:
         assert self._process is not None and self._process.stdin is not None
@@ -267,7 +275,7 @@ EXPLANATIONS: Sequence[tuple[str, str, str]] = (
 )
 
 
-def _bundle() -> bytes:
+def bundle() -> bytes:
     """The agent's source as one line."""
     sources: Mapping[str, str] = {
         "smbplan_agent" + ("" if path.name == "__init__.py" else f".{path.name[:-3]}"): path.read_text(encoding="utf-8")

@@ -60,8 +60,9 @@ class Fleet:
         if endpoint.guest or endpoint.node:
             there = self.channel(CLUSTER)
             assert isinstance(there, Cluster)
-            host, vmid = there.place(endpoint.guest) if endpoint.guest else (there.address(endpoint.node), None)
-            endpoint = replace(endpoint, host=host, container=vmid)
+            if endpoint.node:
+                return self._connect(replace(endpoint, host=there.address(endpoint.node)), counts)
+            return there.enter(endpoint, counts, self._connect)
         return self._connect(endpoint, counts)
 
     def _node(self, api: Endpoint, node: str, address: str) -> Channel:

@@ -41,8 +41,8 @@ def address(share: str) -> str:
 
 
 def expand(site: Site) -> Iterator[Resource]:
-    for gateway in site.gateways:
-        for name, share in guest.binds(site, gateway).items():
+    for gateway, found in site.gateways.items():
+        for name, share in guest.binds(site, gateway).items() if found.mode == "lxc" else ():
             path = share.storage.path
             yield Resource(
                 address(name),

@@ -33,10 +33,7 @@ class Container(Kind):
         wanted = super().complete(desired, live)
         wanted["node"] = live["node"]
         wanted["tags"] = sorted({*wanted["tags"], *live["tags"]})
-        wanted["networks"] = {
-            name: {**{key: value for key, value in network.items() if value is not None}, **_mac(live, name)}
-            for name, network in wanted["networks"].items()
-        }
+        wanted["networks"] = networks(wanted, live)
         return wanted
 
     def options(self, resource: Resource) -> Mapping[str, Any]:
@@ -113,6 +110,17 @@ def expand(site: Site) -> Iterator[Resource]:
 
 
 def _desired(name: str, gateway: Gateway) -> dict[str, Any]:
+    return {
+        **common(name, gateway),
+        "template": gateway.template,
+        "swap": gateway.swap >> 20,
+        "unprivileged": True,
+        "nesting": True,
+    }
+
+
+def common(name: str, gateway: Gateway) -> dict[str, Any]:
+    """What is wanted of a guest of either sort."""
     network = gateway.network
     eth0 = {
         "bridge": network.bridge,
@@ -125,14 +133,12 @@ def _desired(name: str, gateway: Gateway) -> dict[str, Any]:
         "firewall": "1" if network.firewall else None,
     }
     return {
-        "template": gateway.template,
         "vmid": gateway.vmid,
         "node": gateway.node,
         "storage": gateway.storage,
         "hostname": name,
         "cores": gateway.cores,
         "memory": gateway.memory >> 20,
-        "swap": gateway.swap >> 20,
         "disk": gateway.disk,
         "networks": {"eth0": {key: value for key, value in eth0.items() if value is not None}},
         "nameserver": gateway.nameserver or "",
@@ -142,8 +148,14 @@ def _desired(name: str, gateway: Gateway) -> dict[str, Any]:
         "tags": sorted({*gateway.tags, guest.TAG}),
         "protection": gateway.protection,
         "pool": gateway.pool or "",
-        "unprivileged": True,
-        "nesting": True,
+    }
+
+
+def networks(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The interfaces that are wanted, with the MAC addresses that they have."""
+    return {
+        name: {**{key: value for key, value in network.items() if value is not None}, **_mac(live, name)}
+        for name, network in wanted["networks"].items()
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from smbplan.engine.kind import Change, Kind
 from smbplan.engine.resource import Key, Resource
 from smbplan.engine.step import Call
-from smbplan.kinds import config, schedule, updates
+from smbplan.kinds import config, mounts, schedule, updates
 from smbplan.kinds.names import address, shares_of, unit
 from smbplan.spec.model import Site
 from smbplan.templates import render
@@ -39,6 +39,9 @@ def expand(site: Site) -> Iterator[Resource]:
             yield _file(f"file.{name}.globals", name, config.ADOPTED, text, packages, "")
         if gateway.guest:
             yield _file(updates.file(name), name, updates.PATH, updates.settings(gateway), packages, "")
+    for mount in mounts.of_machines(site):
+        path = f"{schedule.UNITS}{mount.name}"
+        yield _file(mounts.file(mount.share), mount.target, path, mount.content, (), unit(mount.share))
     timers = [timer for name, share in site.shares.items() for timer in schedule.timers(site, name, share)]
     for target, what in sorted({(timer.target, timer.what) for timer in timers}):
         text = render(f"{what}.sh.j2")

@@ -6,7 +6,7 @@ from typing import Any
 from smbplan.engine.kind import Action, Change, Hazard
 from smbplan.engine.resource import Key
 from smbplan.kinds.names import shares_of
-from smbplan.spec.model import Share, Site
+from smbplan.spec.model import Gateway, Share, Site
 
 CLUSTER = "@proxmox"  # the target; no gateway can have this name
 TAG = "smbplan"
@@ -31,10 +31,32 @@ def binds(site: Site, gateway: str) -> dict[str, Share]:
     return {name: share for name, share in shares_of(site, gateway).items() if guest and not share.storage.volume}
 
 
+def answers(gateway: Gateway) -> dict[str, Any]:
+    """How it is known that a VM has booted: by its guest agent, or by SSH at an address; within so many seconds."""
+    ssh = gateway.host or str(gateway.network.address).partition("/")[0]
+    return {"within": gateway.boot_timeout, "ssh": ssh if gateway.connection == "ssh" else ""}
+
+
 def told(facts: Mapping[str, Any], gateway: str) -> Mapping[str, Any]:
     """What the cluster tells of a gateway's guest besides its state: running, protected, drops."""
     found: Mapping[str, Any] = facts.get("guests", {}).get(gateway, {})
     return found
+
+
+def enter(told: Mapping[str, Any], command: str) -> str:
+    """What runs a command in a guest, for a shell of its node."""
+    run = "pct exec" if told.get("type") == "lxc" else "qm guest exec"
+    return f"`{run} {told.get('vmid')} -- {command}` on {told.get('node')}"
+
+
+def warning(gateway: str, told: Mapping[str, Any]) -> str:
+    """What a person is told of settings that a running VM gets when it starts again; "" of none."""
+    late = told.get("waiting") or ()
+    if not late:
+        return ""
+    verb = "waits" if len(late) == 1 else "wait"
+    restart = f"`qm reboot {told['vmid']}` on {told['node']}"
+    return f"gateway.{gateway}: {', '.join(late)} {verb} for its next start: {restart}"
 
 
 def waits(change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from smbplan.kinds.names import groups_on, members, principals, shares_of, users
 from smbplan.spec.model import Site
 
 SHIFT, BLOCK = 100000, 65536  # of Proxmox VE's own map
+ALL = 2**32 - 2  # the last id there is
 Piece = tuple[int, int, int]  # the first id inside, the first one on the node, how many
 
 
@@ -89,7 +90,9 @@ def renumbered(change: Change, key: str) -> Iterator[Hazard]:
 
 
 def mapped(site: Site, gateway: str) -> dict[str, list[list[int]]]:
-    """The ranges of the node's ids, both ends included, that the container has."""
+    """The ranges of the node's ids, both ends included, that the guest has."""
+    if site.gateways[gateway].mode == "vm":
+        return {"users": [[0, ALL]], "groups": [[0, ALL]]}
     users, groups = of(site, gateway)
     return {
         kind: [[outside, outside + count - 1] for _, outside, count in found]

@@ -1,22 +1,30 @@
-"""Whether a container runs. Everything inside it needs that."""
+"""Whether a guest runs. Everything inside it needs that."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from smbplan.engine.kind import Kind
-from smbplan.engine.resource import Key, Resource
-from smbplan.kinds import container, entry, guest, idmap, ids, view
+from smbplan.engine.resource import Key, Resource, State
+from smbplan.kinds import container, entry, guest, idmap, ids, machine, view
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Site
 
 
 class Power(Kind):
-    """State: {running: true}, or None for a container that is stopped.
+    """State: {running: true}, or None for a guest that is stopped.
 
-    Mount points come first if they come: one that fails takes its share back, and not the gateway.
+    Mount points and disks come first if they come: one that fails takes its share back, and not the gateway.
     """
 
     name, title, object = "guest.power", "power", "power"
     uses = True
+
+    def complete(self, desired: Mapping[str, Any], live: State) -> State:
+        return {"running": True}
+
+    def options(self, resource: Resource) -> Mapping[str, Any]:
+        """How it is known that a VM has booted."""
+        return {key: value for key, value in resource.desired.items() if key == "answers"}
 
 
 KIND = Power()
@@ -35,3 +43,7 @@ def expand(site: Site) -> Iterator[Resource]:
             after = (container.address(name), *map_, *entries)
             key = Key(KIND.object, name)
             yield Resource(address(name), KIND.name, guest.CLUSTER, key, {"running": True}, after)
+        if gateway.mode == "vm":
+            desired = {"running": True, "answers": guest.answers(gateway)}
+            after = (machine.address(name),)
+            yield Resource(address(name), KIND.name, guest.CLUSTER, Key(KIND.object, name), desired, after)

@@ -1,6 +1,7 @@
 """What a token must be allowed on a cluster for a site, and the commands that allow it. pveum(1)
 
-Which request needs what is in the published API schemas (`permissions`); those of 8.4 and 9.1 agree in all of this.
+Which request needs what is in the published API schemas (`permissions`); those of 8.4 and 9.1 agree in all of this
+but for commands in VMs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,15 @@ GUESTS = Role(
         "VM.PowerMgmt",
     ),
 )
+MACHINES = (
+    *GUESTS.privileges,
+    "VM.Clone",  # of the template
+    "VM.Config.CDROM",
+    "VM.Config.Cloudinit",
+    "VM.Config.HWType",  # virtio-fs
+)
+AGENT = {8: "VM.Monitor", 9: "VM.GuestAgent.Unrestricted"}  # to run commands in VMs, by the major version
+MAPPINGS = Role("smbplan-mappings", ("Mapping.Audit", "Mapping.Modify", "Mapping.Use"))
 VOLUMES = Role("smbplan-volumes", ("Datastore.AllocateSpace",))
 TEMPLATES = Role("smbplan-templates", ("Datastore.Audit",))
 NETWORK = Role("smbplan-network", ("SDN.Use",))
@@ -53,17 +63,19 @@ NODES = Role("smbplan-nodes", ("Sys.Audit",))
 INSTEAD = {"Datastore.Audit": "Datastore.AllocateSpace"}  # a template may be read with either
 
 
-def grants(site: Site) -> list[Grant]:
-    """Exactly what the site's containers need, by path.
+def grants(site: Site, version: str = "") -> list[Grant]:
+    """Exactly what the site's guests need, by path, on a Proxmox VE of this version (the newest where it is unknown).
 
     Bridges are those of the nodes (zone `localnetwork`); a tagged one needs the path of its VLAN only.
     """
-    gateways = [gateway for gateway in site.gateways.values() if gateway.mode == "lxc"]
+    gateways = [gateway for gateway in site.gateways.values() if gateway.guest]
     if not gateways:
         return []
+    machines = {name for name, gateway in site.gateways.items() if gateway.mode == "vm"}
+    folders = any(share.gateway in machines and not share.storage.volume for share in site.shares.values())
     storage = {gateway.storage for gateway in gateways}
     storage |= {share.storage.volume for share in site.shares.values() if share.storage.volume}
-    templates = {gateway.template.partition(":")[0] for gateway in gateways if gateway.template} - storage
+    templates = {(gateway.template or "").partition(":")[0] for gateway in gateways if gateway.mode == "lxc"} - storage
     networks = {(gateway.network.bridge, gateway.network.vlan) for gateway in gateways}
     bridges = {"/".join(str(part) for part in parts if part is not None) for parts in networks}
     placed = all(gateway.node for gateway in gateways)
@@ -75,8 +87,14 @@ def grants(site: Site) -> list[Grant]:
         *(Grant(f"/sdn/zones/localnetwork/{bridge}", NETWORK) for bridge in sorted(bridges)),
         *(Grant(f"/storage/{name}", VOLUMES) for name in sorted(storage)),
         *(Grant(f"/storage/{name}", TEMPLATES) for name in sorted(templates)),
-        Grant("/vms", GUESTS, below=True),  # ids are known when containers are made
+        *([Grant("/mapping/dir", MAPPINGS, below=True)] if folders else []),
+        Grant("/vms", _guests(version) if machines else GUESTS, below=True),  # ids are known when guests are made
     ]
+
+
+def _guests(version: str) -> Role:
+    agent = AGENT[8 if version.startswith("8.") else 9]
+    return Role("smbplan-machines", tuple(sorted((*MACHINES, agent))))
 
 
 def missing(grant: Grant, held: Held) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource, State
-from smbplan.kinds import schedule, updates
+from smbplan.kinds import mounts, schedule, updates
 from smbplan.kinds.names import address, unit
 from smbplan.spec.model import Site
 
@@ -49,6 +49,10 @@ def expand(site: Site) -> Iterator[Resource]:
                 (packages, f"file.{name}.mdns"),
                 f"discovery.{name}",
             )
+    for mount in mounts.of_machines(site):
+        key, after = Key("service", mount.name), (mounts.file(mount.share), mount.after)
+        where = mounts.address(site, mount.share, site.shares[mount.share])
+        yield Resource(where, KIND.name, mount.target, key, RUNNING, after, unit(mount.share))
     for name, share in site.shares.items():
         for timer in schedule.timers(site, name, share):
             files = tuple(f"file.{name}.{file}" for file in timer.files())

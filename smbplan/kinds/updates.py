@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from smbplan.kinds import guest
 from smbplan.spec.model import Gateway
 from smbplan.templates import render
 
@@ -34,8 +35,11 @@ def timers(gateway: Gateway) -> Iterator[str]:
         yield "apt-daily-upgrade"
 
 
-def warning(name: str, gateway: Gateway, facts: Mapping[str, Any], node: str, vmid: int | None) -> str:
-    """What a person is told of updates that a container's package lists hold and that are not installed; "" of none."""
+def warning(name: str, gateway: Gateway, facts: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    """What a person is told of updates that a guest's package lists hold and that are not installed; "" of none.
+
+    `told` is what the cluster tells of the guest, see kinds.guest.told.
+    """
     pending = facts.get("pending") or []
     if not pending or not gateway.guest:
         return ""
@@ -44,4 +48,4 @@ def warning(name: str, gateway: Gateway, facts: Mapping[str, Any], node: str, vm
     do = "unattended-upgrade" if unattended(gateway) else "apt-get upgrade"
     when = "they come within a day, or at once by" if unattended(gateway) else "install them by"
     words = f"{count} pending: {', '.join(pending[:LISTED])}{more}"
-    return f"gateway.{name}: {words}; {when} `pct exec {vmid} -- {do}` on {node}"
+    return f"gateway.{name}: {words}; {when} {guest.enter(told, do)}"

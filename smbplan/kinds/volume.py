@@ -80,7 +80,7 @@ def address(share: str) -> str:
 def expand(site: Site) -> Iterator[Resource]:
     for name, share in site.shares.items():
         storage = share.storage
-        if storage.volume:
+        if storage.volume and site.gateways[share.gateway].mode == "lxc":
             yield Resource(
                 address(name),
                 KIND.name,

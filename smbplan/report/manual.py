@@ -122,6 +122,12 @@ def _packages(name: str, before: Any, after: Any) -> list[str]:
     return [f"apt-get purge {' '.join(gone)}"] if gone else []
 
 
+def _filesystem(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"wipefs -a {shlex.quote(name)}  # only if nothing is on it"]
+    return [f"blkid {shlex.quote(name)}  # the file system keeps its size"]
+
+
 def _service(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
         return [f"systemctl disable --now {name}"]
@@ -156,4 +162,5 @@ RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
     "share": _share,
     "packages": _packages,
     "service": _service,
+    "filesystem": _filesystem,
 }

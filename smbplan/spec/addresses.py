@@ -72,10 +72,10 @@ Interface6 = Annotated[str, AfterValidator(_interface(6, "dhcp", "auto")), _OWN6
 
 def check(site: "Site") -> Iterator[Finding]:
     """Routers that can't be reached, and addresses that are another gateway's."""
-    hosts = {name: _host(gateway.host or name) for name, gateway in site.gateways.items() if gateway.mode != "lxc"}
+    hosts = {name: _host(gateway.host or name) for name, gateway in site.gateways.items() if not gateway.guest}
     taken = {found: name for name, found in hosts.items() if found}
     for name, gateway in site.gateways.items():
-        if gateway.mode != "lxc":
+        if not gateway.guest:
             continue
         here = ("gateways", name, "network")
         for key, found, router in _static(gateway.network):

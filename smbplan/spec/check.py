@@ -71,8 +71,8 @@ def _gateways(site: Site, cluster: bool) -> Iterator[Finding]:
     for name, gateway in site.gateways.items():
         yield from _permits(("gateways", name), gateway)
         yield from _options(("gateways", name), gateway, gateway.options, globals_=True)
-        if gateway.mode == "lxc":
-            yield from _container(site, name, gateway, cluster)
+        if gateway.guest:
+            yield from _guest(site, name, gateway, cluster)
             continue
         host = "localhost" if gateway.connection == "local" else f"{gateway.host or name}:{gateway.ssh.port or 22}"
         if host in hosts:
@@ -84,17 +84,18 @@ def _gateways(site: Site, cluster: bool) -> Iterator[Finding]:
         hosts[host] = name
 
 
-def _container(site: Site, name: str, gateway: Gateway, cluster: bool) -> Iterator[Finding]:
+def _guest(site: Site, name: str, gateway: Gateway, cluster: bool) -> Iterator[Finding]:
+    what = "container" if gateway.mode == "lxc" else "VM"
     if "_" in name or name.endswith("-"):
-        words = f"{name!r} is the container's host name, too, and none that DNS knows"
+        words = f"{name!r} is the {what}'s host name, too, and none that DNS knows"
         yield ("gateways", name), words, "use letters, digits and -, and end with a letter or digit"
     far = sorted(user for user, found in site.users.items() if found.uid and found.uid > 65535)
     far += sorted(group for group, found in site.groups.items() if found.gid and found.gid > 65535)
-    if far and gateway.node is None:
+    if far and gateway.node is None and gateway.mode == "lxc":
         words = f"ids above 65535, as {far[0]} has, have to be allowed on the node first"
         yield ("gateways", name), words, "write node: at the gateway"
     if not cluster:
-        yield ("gateways", name, "mode"), "a container needs Proxmox VE", "write proxmox: with endpoint and token"
+        yield ("gateways", name, "mode"), f"a {what} needs Proxmox VE", "write proxmox: with endpoint and token"
     same = [other for other, each in site.gateways.items() if each.vmid and each.vmid == gateway.vmid and other < name]
     if same:
         yield ("gateways", name, "vmid"), f"gateway {same[0]!r} has vmid {gateway.vmid} already", "write another one"
@@ -168,14 +169,14 @@ def _share(site: Site, name: str, share: Share) -> Iterator[Finding]:
 
 def _storage(site: Site, here: Path, share: Share, gateway: Gateway) -> Iterator[Finding]:
     storage, at = share.storage, (*here, "storage")
-    if gateway.mode != "lxc":
+    if not gateway.guest:
         if storage.volume:
-            yield at, "only a container has volumes", "use directory, btrfs or zfs storage, or mode: lxc"
+            yield at, "only a guest of Proxmox has volumes", "use directory, btrfs or zfs storage, or mode: lxc or vm"
         if storage.ids == "same":
             yield at, "only a container has other ids than its node", "leave ids out"
         return
     if re.search(r"[\s,\\]", storage.path):
-        words = f"{storage.path!r} can't be mounted into a container: Proxmox splits its settings at commas and spaces"
+        words = f"{storage.path!r} can't be mounted into a guest: Proxmox splits its settings at commas and spaces"
         yield at, words, "use a path without commas, spaces and backslashes"
     if not storage.volume and gateway.node is None:
         yield (
@@ -183,6 +184,9 @@ def _storage(site: Site, here: Path, share: Share, gateway: Gateway) -> Iterator
             "a folder of a node can't be reached before the node is known",
             f"write node: at gateways.{share.gateway}, or use volume: STORAGE and size: 32GiB",
         )
+    if gateway.mode == "vm":
+        yield from _in_machine(at, share, gateway)
+        return
     if share.windows_acls and (share.multi_protocol or storage.ids == "same"):
         yield (
             (*here, "windows_acls"),
@@ -193,6 +197,23 @@ def _storage(site: Site, here: Path, share: Share, gateway: Gateway) -> Iterator
         if storage.volume:
             yield at, "nobody else uses a volume, so its ids are the container's", "leave ids out"
         yield from _same_ids(site, at, share)
+
+
+def _in_machine(at: Path, share: Share, gateway: Gateway) -> Iterator[Finding]:
+    storage = share.storage
+    if storage.ids == "same":
+        yield at, "a VM has the ids of its node anyway", "leave ids out"
+    if storage.volume:
+        return
+    if gateway.balloon:
+        words = "a VM with folders of its node shares its memory with virtiofsd, which rules ballooning out"
+        yield at, words, f"leave balloon out at gateways.{share.gateway}, or use volume: STORAGE and size: 32GiB"
+    if share.windows_acls and share.multi_protocol:
+        words = "on virtio-fs they stand in user.NTACL, which whoever reaches the files otherwise can write"
+        yield (*at[:-1], "windows_acls"), words, "leave out multi_protocol, or windows_acls"
+    if share.previous_versions and storage.zfs:
+        words = "a VM can't enter a dataset's snapshots by virtio-fs"
+        yield (*at[:-1], "previous_versions"), words, "use btrfs storage, mode: lxc, or leave previous_versions out"
 
 
 def _same_ids(site: Site, here: Path, share: Share) -> Iterator[Finding]:
@@ -309,7 +330,8 @@ def _overlaps(site: Site) -> Iterator[Finding]:
         share = site.shares[name]
         for _, around, other in reversed(outer):
             allowed = share.allow_overlap or site.shares[other].allow_overlap
-            apart = share.gateway != site.shares[other].gateway
+            isolated = around != path and _isolated(site, name, other)
+            apart = share.gateway != site.shares[other].gateway and not isolated
             if (apart or not allowed) and name not in told:
                 told.add(name)
                 relation = "is on the same path as" if around == path else "lies inside"
@@ -319,9 +341,15 @@ def _overlaps(site: Site) -> Iterator[Finding]:
         outer.append((place, path, name))
 
 
+def _isolated(site: Site, *shares: str) -> bool:
+    """Whether a VM is between them. What is shared in spite of it, the plan warns of."""
+    gateways = (site.gateways.get(site.shares[name].gateway) for name in shares)
+    return any(gateway is not None and gateway.mode == "vm" for gateway in gateways)
+
+
 def _places(site: Site, share: Share) -> Iterator[str]:
     """Where its path counts: on its gateway, and for a container's bind mount on the node, with other containers."""
     gateway = site.gateways.get(share.gateway)
     yield share.gateway
-    if gateway and gateway.mode == "lxc" and gateway.node and not share.storage.volume:
+    if gateway and gateway.guest and gateway.node and not share.storage.volume:
         yield f"@{gateway.node}"

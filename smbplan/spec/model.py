@@ -6,7 +6,7 @@ from pydantic import Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from smbplan.spec.base import Definition, Secret, Ssh
-from smbplan.spec.proxmox import Container, Proxmox
+from smbplan.spec.proxmox import Guest, Proxmox
 from smbplan.spec.types import (
     DATASET,
     FULL_NAME,
@@ -30,14 +30,25 @@ from smbplan.spec.types import (
 )
 
 OF_HOSTS = {"connection", "host", "ssh"}
+OF_VMS = {"balloon", "clone", "ssh_keys", "boot_timeout"}
+# The keys that can't stand at a gateway of each mode.
+FOREIGN = {
+    "native": set(Guest.model_fields),
+    "lxc": OF_HOSTS | OF_VMS,
+    "vm": {"swap"},
+}
 Permit = Literal["smb1", "unsigned", "guest", "anonymous", "options"]
 
 
-class Gateway(Container):
-    """A host, or a container on Proxmox VE, that serves shares with Samba."""
+class Gateway(Guest):
+    """A host, or a container or virtual machine on Proxmox VE, that serves shares with Samba."""
 
-    mode: Literal["native", "lxc"] = Field("native", description="lxc: a container of our own on Proxmox VE")
-    connection: Literal["ssh", "local"] = "ssh"
+    mode: Literal["native", "lxc", "vm"] = Field(
+        "native", description="lxc, vm: a container or virtual machine of our own on Proxmox VE"
+    )
+    connection: Literal["ssh", "local", "agent"] = Field(
+        "ssh", description="agent: by QEMU's guest agent, as a VM has it when this key is absent"
+    )
     host: Annotated[Text, Field(pattern=HOST)] | None = Field(
         None, description="name or address for SSH; the gateway's own name when absent"
     )
@@ -60,16 +71,38 @@ class Gateway(Container):
         """Whether it is a container or a virtual machine of our own on Proxmox VE."""
         return self.mode != "native"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_agent(cls, data: Any) -> Any:
+        vm = isinstance(data, dict) and data.get("mode") == "vm"
+        return {"connection": "agent", **data} if vm else data
+
     @model_validator(mode="after")
     def _keys_of_its_mode(self) -> Self:
-        wrong = sorted(self.model_fields_set & (OF_HOSTS if self.mode == "lxc" else Container.model_fields.keys()))
+        wrong = sorted(self.model_fields_set & FOREIGN[self.mode])
         if wrong:
-            other = "native" if self.mode == "lxc" else "lxc"
-            raise ValueError(
-                f"{', '.join(wrong)} can't stand at a gateway of mode {self.mode} — it belongs to mode: {other}"
-            )
-        if self.mode == "lxc" and self.template is None:
+            modes = [mode for mode, foreign in FOREIGN.items() if wrong[0] not in foreign]
+            words = f"{', '.join(wrong)} can't stand at a gateway of mode {self.mode}"
+            raise ValueError(f"{words} — it belongs to mode: {' or '.join(modes)}")
+        listed = ":vztmpl/" in (self.template or "")
+        if self.mode == "lxc" and not listed:
             raise ValueError("a container needs a template — write template: local:vztmpl/NAME.tar.zst")
+        if self.mode == "vm" and listed:
+            raise ValueError(
+                "a VM is cloned from a template that is a VM — write its name or id, or leave template out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _way_in(self) -> Self:
+        if (self.connection == "agent") != (self.mode == "vm" and self.connection != "ssh"):
+            hint = "write ssh, or leave connection out" if self.mode == "vm" else "write ssh or local"
+            raise ValueError(f"connection {self.connection} is no way into a gateway of mode {self.mode} — {hint}")
+        if self.connection == "agent" and {"host", "ssh"} & self.model_fields_set:
+            raise ValueError("host and ssh are for SSH — write connection: ssh, or leave them out")
+        static = self.network.address not in (None, "dhcp") or self.host
+        if self.mode == "vm" and self.connection == "ssh" and not static:
+            raise ValueError("by SSH its address has to be known — write network.address, or host")
         return self
 
 
@@ -82,13 +115,13 @@ class Storage(Definition):
         None, description="name of a dataset, such as tank/projects; mounted at /tank/projects"
     )
     volume: Annotated[Text, Field(pattern=STORAGE)] | None = Field(
-        None, description="a storage of Proxmox VE that holds a volume for the container; mounted at /srv/NAME"
+        None, description="a storage of Proxmox VE that holds a volume or disk for the guest; mounted at /srv/NAME"
     )
-    mount: AbsolutePath = Field("/srv", description="where the volume is in the container; /srv/NAME when absent")
+    mount: AbsolutePath = Field("/srv", description="where the volume is in the guest; /srv/NAME when absent")
     size: Whole | None = Field(
         None, description="of the volume, in whole MiB (rounded up); it can grow, and never shrinks"
     )
-    backup: bool = Field(False, description="the volume is part of the container's backups")
+    backup: bool = Field(False, description="the volume is part of the guest's backups")
     quota: Size | None = None
     ids: Literal["shifted", "same"] = Field(
         "shifted",
@@ -236,7 +269,8 @@ class Site(Definition):
     version: Literal[1]
     site: Name
     proxmox: Proxmox | Literal["lab"] | None = Field(
-        None, description="the cluster of gateways in containers; lab: the one that `smbplan lab up --nodes 3` makes"
+        None,
+        description="the cluster of gateways that are guests; lab: the one that `smbplan lab up --nodes 3` makes",
     )
     defaults: Defaults = Defaults()
     gateways: dict[Name, Gateway] = {}

@@ -1,4 +1,4 @@
-"""Proxmox VE: how to reach a cluster, and what a container on it is."""
+"""Proxmox VE: how to reach a cluster, and what a container or virtual machine on it is."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,6 +12,7 @@ from smbplan.spec.types import (
     GUEST_TAG,
     NAME,
     POOL,
+    SSH_KEY,
     STARTUP,
     STORAGE,
     TEMPLATE,
@@ -50,7 +51,7 @@ class Proxmox(Definition):
 
 
 class Network(Definition):
-    """The container's interface eth0."""
+    """The guest's interface eth0."""
 
     bridge: Annotated[Text, Field(pattern=NAME)] = "vmbr0"
     vlan: int | None = Field(None, ge=1, le=4094)
@@ -69,17 +70,31 @@ class Network(Definition):
         return self
 
 
-class Container(Definition):
-    """The keys of a gateway with `mode: lxc`. It is always unprivileged."""
+class Guest(Definition):
+    """The keys of a gateway with `mode: lxc`, which is always unprivileged, or `mode: vm`."""
 
     node: Annotated[Text, Field(pattern=NAME)] | None = Field(
         None, description="where it is created; where it has migrated to since is where it stays"
     )
-    template: Annotated[Text, Field(pattern=TEMPLATE)] | None = Field(None, description="storage:vztmpl/file")
+    template: Annotated[Text, Field(pattern=TEMPLATE)] | None = Field(
+        None,
+        description="of a container storage:vztmpl/file; of a VM a template's name or id, the newest with our mark "
+        "when absent",
+    )
     vmid: int | None = Field(None, ge=100, le=999999999, description="the next free one when absent")
     cores: int = Field(2, ge=1, le=8192)
     memory: Memory = Field(512 * 2**20, description="the limit, in whole MiB (rounded up); 512MiB when absent")
-    swap: Whole | Literal[0] = Field(0, description="in whole MiB (rounded up)")
+    swap: Whole | Literal[0] = Field(0, description="of a container, in whole MiB (rounded up)")
+    balloon: Memory | None = Field(
+        None, description="of a VM: what it keeps when its node needs memory; all of it when absent"
+    )
+    clone: Literal["full", "linked"] = Field(
+        "full", description="of a VM: with disks of its own, or with what differs from its template's"
+    )
+    ssh_keys: list[Annotated[Text, Field(pattern=SSH_KEY)]] = Field(
+        [], description="public keys that root of a VM is logged in with, by cloud-init"
+    )
+    boot_timeout: int = Field(300, ge=5, le=3600, description="seconds that a VM has to boot, until it answers")
     disk: Whole = Field(
         4 * 2**30, description="the root disk, in whole MiB (rounded up); it can grow, and never shrinks"
     )

@@ -110,7 +110,9 @@ def _acl_entry(value: str) -> str:
 NAME, ACCOUNT, LINE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", r"^[a-z_][a-z0-9_-]{0,31}$", r"^[^\x00-\x1f\x7f]*$"
 HOST, NETBIOS = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$", r"^[A-Za-z0-9_-]{1,15}$"
 DATASET, FULL_NAME = r"^[A-Za-z][\w.:-]*(/[\w.:-]+)+$", r"^[^:,/]*$"
-STORAGE, TEMPLATE = r"^[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]$", r"^[A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+$"
+STORAGE = r"^[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]$"
+TEMPLATE = r"^([A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+|[A-Za-z0-9][A-Za-z0-9.-]*)$"
+SSH_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-[a-z0-9-]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f\x7f]*)?$"
 TOKEN = r"^[^\s:/!@]+@[A-Za-z0-9.-]+![A-Za-z][A-Za-z0-9._-]+$"
 ENDPOINT = r"^https://([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$"
 POOL = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}$"
@@ -127,7 +129,8 @@ RULES = {
     DATASET: "write the dataset with its pool, such as tank/projects",
     FULL_NAME: "leave : , and / out",
     STORAGE: "write the name of a storage of Proxmox VE, such as local",
-    TEMPLATE: "write the storage and the file, such as local:vztmpl/debian-12-samba_1_amd64.tar.zst",
+    TEMPLATE: "write storage:vztmpl/file, such as local:vztmpl/debian-12-samba_1_amd64.tar.zst; or a VM's name or id",
+    SSH_KEY: "write a line of authorized_keys, such as ssh-ed25519 AAAA… name",
     TOKEN: "write the token as user@realm!name",
     ENDPOINT: "write https://host:8006",
     FINGERPRINT: "write 32 pairs of hex digits, as `pvenode cert info` shows them",

@@ -69,10 +69,15 @@ def _wrong(known: Mapping[str, Any], given: Mapping[str, Any], dialect: str) -> 
             yield f"{name} is no parameter"
         elif value is not None:
             yield from _unfit(name, rule, int(value) if isinstance(value, bool) else value, dialect)
-    yield from (f"{name} is missing" for name, rule in known.items() if not rule.get("optional") and name not in given)
+    needed = (name for name, rule in known.items() if not rule.get("optional") and "alias" not in rule)
+    yield from (f"{name} is missing" for name in needed if name not in given)
 
 
 def _unfit(name: str, rule: Mapping[str, Any], value: Any, dialect: str) -> Iterator[str]:
+    if rule.get("type") == "array":
+        for item in value:
+            yield from _unfit(name, rule.get("items", {}), item, dialect)
+        return
     words, format_ = str(value), rule.get("format")
     if not re.fullmatch(TYPES.get(rule.get("type", "string"), TYPES["string"]), words):
         yield f"{name}={words} is no {rule['type']}"
@@ -92,7 +97,13 @@ def _unfit(name: str, rule: Mapping[str, Any], value: Any, dialect: str) -> Iter
         yield f"{name}={words} is no {format_}"
     if isinstance(format_, dict):
         first = next((key for key, part in format_.items() if part.get("default_key")), "")
-        pairs = (part.partition("=") for part in words.split(","))
-        yield from _wrong(
-            format_, {key if mark else first: text if mark else key for key, mark, text in pairs}, dialect
-        )
+        yield from _wrong(format_, dict(_pairs(format_, first, words)), dialect)
+
+
+def _pairs(format_: Mapping[str, Any], first: str, words: str) -> Iterator[tuple[str, str]]:
+    """Of a property string. Some keys are the value of another one: `virtio=MAC` is a model and an address."""
+    for key, mark, text in (part.partition("=") for part in words.split(",")):
+        alias = format_.get(key, {}) if mark else {}
+        if "keyAlias" in alias:
+            yield alias["keyAlias"], key
+        yield (alias.get("alias", key), text) if mark else (first, key)

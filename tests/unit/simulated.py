@@ -47,7 +47,7 @@ class Box(Object):
         filled = {key: have.get(key, self._default(key)) if value is None else value for key, value in after.items()}
         kept = {key: value for key, value in have.items() if key not in after}
         told = {"empty": have.get("empty", True)} if self.type in STORAGE else {}
-        told |= {"volumes": have.get("volumes", [])} if self.type == "container" else {}
+        told |= {"volumes": have.get("volumes", [])} if self.type in ("container", "machine") else {}
         mark = {"mark": after["mark"]} if "mark" in after else {}  # None means none
         self.states[name] = {**kept, **filled, **mark, **told}
 

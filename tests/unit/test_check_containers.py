@@ -33,7 +33,7 @@ def share(gateway: str, storage: str, access: str = "alice", extra: str = "") ->
         (share("g", "directory: '/srv/a b'"), "splits its settings at commas and spaces"),
         (share("h", "directory: /srv/s"), "can't be reached before the node is known"),
         (share("n", f"directory: /srv/s, {SAME}"), "only a container has other ids than its node"),
-        (share("n", "volume: local, size: 1GiB"), "only a container has volumes"),
+        (share("n", "volume: local, size: 1GiB"), "only a guest of Proxmox has volumes"),
         (share("g", f"volume: local, size: 1GiB, {SAME}"), "nobody else uses a volume"),
         (share("g", f"directory: /srv/s, {SAME}", "bob"), "ids: same needs to know the uid of bob"),
         (share("g", f"directory: /srv/s, {SAME}", "'@staff'"), None),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -12,9 +14,11 @@ from typing import IO, Any, Callable, Iterable, Iterator
 
 from . import samba
 from .accounts import Group, Password, User
+from .console import console
 from .core import IMAGES, Object, Refused, Untouched, machine, move, wait_for_boot
 from .facts import facts
 from .files import File, SmbConf
+from .filesystem import FileSystem
 from .inventory import Inventory
 from .pve import SubId, View, mounted, pct, raw, unmount
 from .shares import Share
@@ -39,6 +43,7 @@ OBJECTS: dict[str, Object] = {
     "service": Service(),
     "subid": SubId(),
     "view": View(),
+    "filesystem": FileSystem(),
 }
 
 
@@ -189,8 +194,23 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "pct": pct,
     "raw": raw,
     "mounted": mounted,
+    "console": console,
     "unmount": unmount,
 }
+
+
+def _lines(idle: float) -> Iterator[str]:
+    """Requests until the connection ends; where nothing tells of that, until none comes for so many seconds."""
+    if not idle:
+        yield from sys.stdin
+        return
+    stream, buffer = sys.stdin.fileno(), b""
+    while select.select([stream], [], [], idle)[0]:
+        buffer += os.read(stream, 1 << 20)
+        while b"\n" in buffer:
+            line, _, buffer = buffer.partition(b"\n")
+            yield line.decode()
+    shutil.rmtree(os.getcwd(), ignore_errors=True)  # the pipes, see drivers.pve.inside
 
 
 def main() -> None:
@@ -200,7 +220,7 @@ def main() -> None:
         print(json.dumps({"error": {"summary": "not root", "detail": "", "hint": ""}}), file=answers, flush=True)
         return
     print(json.dumps({"ready": machine()}), file=answers, flush=True)
-    for number, line in enumerate(sys.stdin):
+    for number, line in enumerate(_lines(float(os.environ.get("SMBPLAN_IDLE", "0")))):
         request = json.loads(line)
         if not number:
             wait_for_boot()

@@ -3,19 +3,25 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
-from smbplan.drivers.channel import Channel, ChannelError, Counts
-from smbplan.drivers.pve import templates
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.pve import preflight, qga
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import Unreachable
 from smbplan.drivers.pve.guests import Guest, Guests
+from smbplan.drivers.pve.inside import Inside
+from smbplan.drivers.pve.machine_setter import MachineSetter
+from smbplan.drivers.pve.mappings import Mappings
 from smbplan.drivers.pve.nodes import Nodes
 from smbplan.drivers.pve.related import drops
 from smbplan.drivers.pve.setter import Setter
 from smbplan.drivers.pve.states import agrees, state
 
+MACHINES = ("machine", "disk", "virtiofs", "mapping")  # types of objects that only VMs have
+Connect = Callable[[Endpoint, Counts], Channel]
 WORKERS = 30  # containers that change at a time; the nodes queue what is too much for them
 
 
@@ -32,6 +38,7 @@ class Cluster:
 
     def __init__(self, client: Client, site: str, connect: Callable[[str, str], Channel]) -> None:
         self.guests = Guests(client, site)
+        self._mappings = Mappings(client)
         self._nodes = Nodes(client, connect)
         self.counts: Counts = client.counts
         self.version = ""
@@ -59,14 +66,21 @@ class Cluster:
         """Of a node. Raises ApiError."""
         return self._nodes.address(node)
 
-    def place(self, gateway: str) -> tuple[str, int]:
-        """Address of the node, and vmid. Raises Absent or Asleep."""
+    def enter(self, endpoint: Endpoint, counts: Counts, connect: Connect) -> Channel:
+        """The way into a gateway's guest: by its node, its guest agent, or SSH. Raises Absent, Asleep, ApiError."""
+        gateway = endpoint.guest
         guest = self._found(gateway)
         if guest is None:
-            raise Absent(f"gateway {gateway} has no container yet")
+            raise Absent(f"gateway {gateway} has no guest yet")
         if not guest.running:
-            raise Asleep(f"the container of {gateway} ({guest.vmid} on {guest.node}) does not run")
-        return self._nodes.address(guest.node), guest.vmid
+            raise Asleep(f"the guest of {gateway} ({guest.vmid} on {guest.node}) does not run")
+        if guest.type == "lxc":
+            host = self._nodes.address(guest.node)
+            return connect(replace(endpoint, host=host, container=guest.vmid), counts)
+        client = self.guests.client
+        if not endpoint.host:
+            return Inside(replace(endpoint, host=guest.node), counts, client=client, path=guest.path)
+        return connect(replace(endpoint, host_key=qga.host_key(client, guest.path)), counts)
 
     def _found(self, gateway: str) -> Guest | None:
         """A container that was running when it was seen last, or else as it is now.
@@ -92,7 +106,7 @@ class Cluster:
             "places": self._places,
             "read": self._read,
             "perform": self._perform,
-            "templates": lambda request: list(templates.missing(self.guests.client, request["wanted"])),
+            "preflight": lambda request: list(preflight.check(self.guests.client, request["wishes"])),
         }
         return verbs[verb](arguments) if verb in verbs else None
 
@@ -112,18 +126,37 @@ class Cluster:
         for guest in found.values():
             records |= guest.records
         keys |= {tuple(record["key"]) for record in records.values()}
+        mappings = self._mappings.every() if any(type_ == "mapping" for type_, _ in keys) else {}
         states = []
         for type_, name in sorted(keys):
-            states.append([type_, name, {"state": state(found.get(name.partition(":")[0]), type_, name)}])
-        return {"facts": {"guests": self._facts(found)}, "states": states, "records": records, "peers": {}}
+            gateway, _, rest = name.partition(":")
+            now = mappings.get(rest) if type_ == "mapping" else state(found.get(gateway), type_, name)
+            states.append([type_, name, {"state": now}])
+        if any(type_ == "virtiofs" for type_, _ in keys) and not self.version:
+            self.open()
+        facts = {"guests": self._facts(found), "version": self.version}
+        return {"facts": facts, "states": states, "records": records, "peers": {}}
 
     def _facts(self, found: Mapping[str, Guest]) -> dict[str, Any]:
         """What no state says, by gateway."""
         gone = drops(self.guests.client, {guest.vmid: guest.path for guest in found.values()})
         return {
-            name: {"running": guest.running, "protected": guest.protected, "drops": gone[guest.vmid]}
+            name: {
+                "running": guest.running,
+                "protected": guest.protected,
+                "drops": gone[guest.vmid],
+                "waiting": self._waiting(guest),
+                **{key: getattr(guest, key) for key in ("type", "vmid", "node")},
+            }
             for name, guest in found.items()
         }
+
+    def _waiting(self, guest: Guest) -> list[str]:
+        """The settings that a running VM gets when it starts again."""
+        if guest.type == "lxc" or not guest.running:
+            return []
+        rows = self.guests.client.get(f"{guest.path}/pending")
+        return sorted(row["key"] for row in rows if "pending" in row or row.get("delete"))
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
         """Containers change at the same time, what is in one of them in order."""
@@ -159,6 +192,11 @@ class Cluster:
         except (Refused, ChannelError) as error:
             return _failed(error)
 
+    def _state(self, guest: Guest | None, op: Mapping[str, Any]) -> Any:
+        if op["type"] == "mapping":
+            return self._mappings.every().get(op["name"].partition(":")[2])
+        return state(guest, op["type"], op["name"])
+
     def _move(self, gateway: str, op: Mapping[str, Any], guest: Guest | None) -> list[str]:
         """Compare and set, as the agent does on its host. The warnings."""
         if op.get("call") in ("forget", "remember"):
@@ -166,7 +204,11 @@ class Cluster:
             return []
         if "type" not in op:
             raise Untouched(f"a cluster can't {op['call']}")
-        now, setter = state(guest, op["type"], op["name"]), Setter(self.guests, self._nodes, gateway, guest)
+        kind = MachineSetter if op["type"] in MACHINES or (guest and guest.type == "qemu") else Setter
+        now, setter = self._state(guest, op), kind(self.guests, self._nodes, gateway, guest)
+        if guest and guest.told.get("making") and op["type"] == "machine" and op["after"] is None:
+            setter.set(op, now)  # a clone that was cut short is in no state that any plan knew
+            return setter.warnings
         if agrees(now, op["after"]):
             setter.note(op)
             return []

@@ -49,7 +49,7 @@ def size(words: str) -> int:
 
 def gibibytes(count: int) -> str:
     """For `storage:SIZE`, which allocates: a number of GiB, a fraction if need be."""
-    return f"{count / 2**30:.6f}".rstrip("0").rstrip(".")
+    return f"{count / 2**30:.10f}".rstrip("0").rstrip(".")  # Proxmox cuts what is less than a MiB off
 
 
 def container(config: Mapping[str, Any], node: str, vmid: int) -> dict[str, Any]:
@@ -184,12 +184,12 @@ def described(config: Mapping[str, Any], data: Mapping[str, Any] | None) -> str:
     return f"{rest}\n\n{comment}" if rest else comment
 
 
-def sealed(mark: str, vmid: int) -> str:
+def sealed(mark: str, vmid: int | str) -> str:
     """A mark bound to its guest, so that a clone with our description is foreign."""
     return f"{mark}/{hashlib.sha256(f'{vmid}:{mark}'.encode()).hexdigest()[:10]}"
 
 
-def unsealed(text_: Any, vmid: int) -> str | None:
+def unsealed(text_: Any, vmid: int | str) -> str | None:
     """The mark, or None for one that was made for another guest."""
     mark = str(text_ or "").rpartition("/")[0]
     return mark if mark and sealed(mark, vmid) == text_ else None

@@ -89,6 +89,10 @@ class Guests:
             words = f"node {self._hidden[0]} can't be reached, and the guest of {unknown[0]} may be there"
             raise ApiError(words, "", "bring the node back first; `pvecm status` tells how it is")
 
+    def at(self, node: str, type_: str, vmid: int) -> Guest | None:
+        """The guest of this id, whosever it is, as if it were stopped; None if there is none. Raises ApiError."""
+        return self._read({"node": node, "type": type_, "vmid": vmid})
+
     def again(self, guest: Guest) -> Guest | None:
         """The same guest as it is now, wherever it has migrated to; two requests."""
         rows = self.client.get("cluster/resources", type="vm")

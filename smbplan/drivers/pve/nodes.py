@@ -42,6 +42,15 @@ class Nodes:
         """Take a mount off the running container, if that can be. Raises ChannelError."""
         self._ask(node, "unmount", vmid=vmid, path=path)
 
+    @contextmanager
+    def console(self, node: str, vmid: int) -> Iterator[Callable[[float], list[str]]]:
+        """Listen to a VM's serial console, so many seconds at a time. Raises ChannelError."""
+        channel = self._connect(node, self.address(node))
+        try:
+            yield lambda seconds: list(channel.request("console", vmid=vmid, seconds=seconds))
+        finally:
+            channel.close()
+
     def raw(self, node: str, vmid: int, remove: Sequence[str], add: Sequence[str]) -> None:
         """Take `lxc.*` lines out of a container's configuration, and add others. Raises ChannelError."""
         self._ask(node, "raw", vmid=vmid, remove=remove, add=add)

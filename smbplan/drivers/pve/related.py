@@ -20,7 +20,10 @@ def drops(client: Client, paths: Mapping[int, str]) -> dict[int, list[str]]:
     asked = [*LISTS, *rules.values()] if paths else []
     with ThreadPoolExecutor(READERS) as pool:
         told = dict(zip(asked, pool.map(lambda path: _list(client, path), asked), strict=True))
-    return {vmid: list(_names(vmid, told, told[path])) for vmid, path in rules.items()}
+    return {
+        vmid: list(_names(f"{'vm' if '/qemu/' in path else 'ct'}:{vmid}", vmid, told, told[path]))
+        for vmid, path in rules.items()
+    }
 
 
 def _list(client: Client, path: str) -> list[Mapping[str, Any]]:
@@ -32,7 +35,9 @@ def _list(client: Client, path: str) -> list[Mapping[str, Any]]:
         raise
 
 
-def _names(vmid: int, told: Mapping[str, list[Mapping[str, Any]]], rules: list[Mapping[str, Any]]) -> Iterator[str]:
+def _names(
+    sid: str, vmid: int, told: Mapping[str, list[Mapping[str, Any]]], rules: list[Mapping[str, Any]]
+) -> Iterator[str]:
     jobs, acl, services, copies = (told[path] for path in LISTS)
     for job in jobs:
         guests = str(job.get("vmid", "")).split(",")
@@ -42,8 +47,8 @@ def _names(vmid: int, told: Mapping[str, list[Mapping[str, Any]]], rules: list[M
     if who:
         yield f"the rights on /vms/{vmid} of {', '.join(who)}"
     for service in services:
-        if service.get("sid") in (f"ct:{vmid}", str(vmid)):
-            yield f"HA resource ct:{vmid}"
+        if service.get("sid") in (sid, str(vmid)):
+            yield f"HA resource {sid}"
     for copy in copies:
         if int(copy.get("guest", 0)) == vmid:
             yield f"replication job {copy['id']} to {copy.get('target', 'another node')}"

@@ -1,13 +1,12 @@
 """Brings the objects of a gateway from one state to another: its container, volumes and power."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.pve import config
-from smbplan.drivers.pve.errors import ApiError, Denied
+from smbplan.drivers.pve.errors import ApiError
 from smbplan.drivers.pve.rooted import Rooted
 from smbplan.drivers.pve.templates import roomiest
 
@@ -74,22 +73,6 @@ class Setter(Rooted):
 
         self._wait(self._tagged(wanted["tags"], post))
 
-    def _tagged(self, tags: Sequence[str], ask: Callable[[list[str], list[str]], Any]) -> Any:
-        """The answer to a request with these tags, but for those that Proxmox refuses: the mark is enough."""
-        given, refused = list(tags), list[str]()
-        while True:
-            try:
-                answer = ask(given, refused)
-            except Denied as denied:
-                tag = REFUSED_TAG.search(denied.detail)
-                if not tag or tag[1] not in given:
-                    raise
-                given.remove(tag[1])
-                refused.append(tag[1])
-                continue
-            self.warnings += [f"tag {tag} is refused; the mark in the description does without it" for tag in refused]
-            return answer
-
     def _change(self, now: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         guest, changed, gone = self._there(), {}, []
         for name in PLAIN:
@@ -111,34 +94,7 @@ class Setter(Rooted):
         if after["disk"] > now["disk"]:
             self._grow("rootfs", after["disk"])
         with self._pooled(now["pool"], after["pool"]):
-            if after["tags"] == now["tags"]:
-                self.guests.tell(self._there(), self.records, **changed)
-            else:
-                self._tagged(after["tags"], lambda tags, refused: self._retag(tags, refused, changed))
-
-    def _retag(self, tags: list[str], refused: list[str], changed: Mapping[str, Any]) -> None:
-        guest, given = self._there(), dict(changed)
-        if tags:
-            given["tags"] = ";".join(tags)
-        elif config.tags(guest.config):
-            given["delete"] = ",".join(filter(None, [given.get("delete"), "tags"]))
-        self.guests.tell(guest, self.records, {"untagged": refused}, **given)
-
-    @contextmanager
-    def _pooled(self, old: str, new: str) -> Iterator[None]:
-        """In its new pool; in the old one again if what follows fails."""
-        self._pool(old, new)
-        try:
-            yield
-        except (ApiError, Refused):
-            self._pool(new, old)
-            raise
-
-    def _pool(self, old: str, new: str) -> None:
-        if new == old:
-            return
-        move = {"poolid": new, "allow-move": True} if new else {"poolid": old, "delete": True}
-        self.client.put("pools", vms=self._there().vmid, **move)
+            self._told(now["tags"], after["tags"], changed)
 
     def _remove(self) -> None:
         guest = self._there()

@@ -1,28 +1,44 @@
 """What the objects of a guest are, by its configuration, and whether that is what is wanted. Pure."""
 
+from collections.abc import Callable
 from typing import Any
 
 from smbplan.drivers.agent.core import matches
-from smbplan.drivers.pve import config
+from smbplan.drivers.pve import config, machines
 from smbplan.drivers.pve.guests import Guest
 
 
 def state(guest: Guest | None, type_: str, name: str) -> Any:
     """The state of the object `name` of a type; None for one that isn't there."""
-    if guest is None:
-        return None
-    if type_ == "container":
-        return {**config.container(guest.config, guest.node, guest.vmid), "pool": guest.pool}
-    if type_ == "power":
-        return {"running": True} if guest.running else None
-    if type_ == "idmap":
-        lines = config.raw(guest.config, "lxc.idmap")
-        return {"map": lines} if lines else None
-    if type_ == "entry":
-        source = config.entries(guest.config).get(name.partition(":")[2])
-        return {"source": source} if source else None
-    path = name.partition(":")[2]
+    return None if guest is None else STATES[type_](guest, name.partition(":")[2])
+
+
+def _mount(guest: Guest, path: str) -> Any:
     return config.mounts(guest.config).get(path) or config.doomed(guest.config).get(path, {}).get("state")
+
+
+def _idmap(guest: Guest, _: str) -> Any:
+    lines = config.raw(guest.config, "lxc.idmap")
+    return {"map": lines} if lines else None
+
+
+def _entry(guest: Guest, path: str) -> Any:
+    source = config.entries(guest.config).get(path)
+    return {"source": source} if source else None
+
+
+# By type of object: the guest, and what stands behind its gateway in the object's name.
+STATES: dict[str, Callable[[Guest, str], Any]] = {
+    "container": lambda guest, _: {**config.container(guest.config, guest.node, guest.vmid), "pool": guest.pool},
+    "machine": lambda guest, _: {**machines.machine(guest.config, guest.node, guest.vmid), "pool": guest.pool},
+    "power": lambda guest, _: {"running": True} if guest.running else None,
+    "volume": _mount,
+    "bind": _mount,
+    "idmap": _idmap,
+    "entry": _entry,
+    "disk": lambda guest, serial: machines.disk(guest.config, serial),
+    "virtiofs": lambda guest, mapping: machines.virtiofs(guest.config, mapping),
+}
 
 
 def agrees(now: Any, wanted: Any) -> bool:

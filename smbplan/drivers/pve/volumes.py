@@ -11,12 +11,12 @@ from typing import Any
 
 from smbplan.drivers.agent.core import Untouched
 from smbplan.drivers.pve import config
-from smbplan.drivers.pve.held import Held
+from smbplan.drivers.pve.tagged import Tagged
 
 WAITS = "stays mounted until the container is restarted, and the next apply after that deletes its volume"
 
 
-class Volumes(Held):
+class Volumes(Tagged):
     """Brings a volume from a state to another."""
 
     def _volume(self, op: Mapping[str, Any], now: Any) -> None:

@@ -99,6 +99,28 @@ BOUND: dict[str, Any] = {
         },
     },
 }
+# A folder of the node by virtio-fs, and a disk.
+MACHINE: dict[str, Any] = {
+    **CONTAINER,
+    "site": "machined",
+    "gateways": {
+        "box": {
+            "mode": "vm",
+            "node": "pve1",
+            "network": {"address": "192.0.2.9/24", "gateway": "192.0.2.1"},
+            "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 admin"],
+        }
+    },
+    "shares": {
+        "plain": {"gateway": "box", "storage": {"directory": "/srv/plain"}, "access": MIXED, "windows_acls": True},
+        "vol": {"gateway": "box", "storage": {"volume": "local", "size": "8GiB"}, "access": MIXED},
+        "spare": {
+            "gateway": "box",
+            "storage": {"volume": "local", "size": "1GiB", "on_destroy": "delete"},
+            "access": MIXED,
+        },
+    },
+}
 
 
 def site(data: Mapping[str, Any]) -> Site:

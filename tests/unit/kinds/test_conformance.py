@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from unit.kinds.sites import BOUND, CONTAINER, RICH, plan, site
+from unit.kinds.sites import BOUND, CONTAINER, MACHINE, RICH, plan, site
 from unit.simulated import STORAGE, Notes, World
 
 from smbplan import templates
@@ -29,14 +29,15 @@ def defined() -> Iterator[tuple[str, Site]]:
     yield "rich", site(RICH)
     yield "contained", site(CONTAINER)
     yield "bound", site(BOUND)
+    yield "machined", site(MACHINE)
     for path in EXAMPLES:
         yield path.name, load(path).site
 
 
 SITES = dict(defined())
 DATA = {"directory", "btrfs.subvolume", "zfs.dataset"}
-# A volume holds data for all that anybody knows, and stays with its container: test_container.py has the rules.
-each_site = pytest.mark.parametrize("name", sorted(SITES.keys() - {"bound", "contained", "lxc"}))
+# A volume or disk holds data for all that anybody knows, and stays with its guest: test_container.py has the rules.
+each_site = pytest.mark.parametrize("name", sorted(SITES.keys() - {"bound", "contained", "lxc", "machined", "vm"}))
 each_kind = pytest.mark.parametrize("kind", ALL)
 
 
@@ -60,7 +61,7 @@ def test_kinds_are_described() -> None:
 
 @each_kind
 def test_the_sites_have_one_of_each_kind(kind: str) -> None:
-    assert kind in {item.kind for name in ("rich", "contained", "bound") for item in expand(SITES[name])}
+    assert kind in {item.kind for name in ("rich", "contained", "bound", "machined") for item in expand(SITES[name])}
 
 
 @each_kind

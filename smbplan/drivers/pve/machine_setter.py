@@ -1,0 +1,231 @@
+"""Brings a virtual machine of a gateway from one state to another: clone, change, park, remove, start."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from smbplan.drivers.agent.core import Refused, Untouched
+from smbplan.drivers.pve import config, machine_templates, machines, tasks
+from smbplan.drivers.pve.boot import Boot
+from smbplan.drivers.pve.errors import ApiError
+from smbplan.drivers.pve.guests import Guest, Guests
+from smbplan.drivers.pve.nodes import Nodes
+from smbplan.drivers.pve.tagged import RACES, Tagged
+
+CLONING = 3600.0  # seconds; a full clone copies the whole disk
+SHUTDOWN = 60  # seconds that a VM has to end by itself
+PLAIN = {"hostname": "name", "nameserver": "nameserver", "searchdomain": "searchdomain", "startup": "startup",
+         "cores": "cores", "memory": "memory", "balloon": "balloon", "onboot": "onboot", "protection": "protection",
+         }  # fmt: skip
+
+
+class MachineSetter(Tagged):
+    """Raises ApiError, Refused or Untouched."""
+
+    def __init__(self, guests: Guests, nodes: Nodes, gateway: str, guest: Guest | None) -> None:
+        super().__init__(guests, gateway, guest)
+        self.nodes = nodes
+
+    def set(self, op: Mapping[str, Any], now: Any) -> None:
+        self.records[op["address"]] = op["record"]
+        by_type: dict[str, Callable[[Mapping[str, Any], Any], None]] = {
+            "machine": self._machine,
+            "disk": self._disk,
+            "virtiofs": self._virtiofs,
+            "mapping": self._mapping,
+            "power": self._power,
+        }
+        by_type[op["type"]](op, now)
+
+    def _machine(self, op: Mapping[str, Any], now: Any) -> None:
+        after = op["after"]
+        if after is None:
+            self._remove()
+        elif self.guest is None:
+            self._create(after, op["options"])
+        else:
+            self._change(now, after)
+
+    def _create(self, wanted: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        template = machine_templates.chosen(self.client, wanted["node"], options["template"])
+        node = wanted["node"] or template.node
+        for _ in range(RACES):
+            vmid = int(wanted["vmid"] or self.client.get("cluster/nextid"))
+            try:
+                upid = self._clone(template, node, vmid, wanted, options["clone"] == "full")
+                break
+            except ApiError as error:
+                taken = "already exists" in f"{error.summary} {error.detail}"
+                if not taken or wanted["vmid"]:
+                    raise
+        else:
+            raise Refused(f"{RACES} ids in a row were taken by others", "", "try again")
+        with self._wholly(node, vmid):
+            self.warnings += tasks.wait(self.client, upid, CLONING)
+            self.guest = self.guests.at(node, "qemu", vmid)
+            now = machines.machine(self._there().config, node, vmid)
+            self._change({**now, "pool": wanted["pool"]}, wanted, {"making": False})
+
+    def _clone(
+        self, template: machine_templates.Template, node: str, vmid: int, wanted: Mapping[str, Any], full: bool
+    ) -> Any:
+        """The task. From its start on the id is ours, by the mark; `making` says that the rest is still to come."""
+        told = {"mark": config.sealed(wanted["mark"], vmid), "records": self.records, "making": True}
+        given = {
+            "newid": vmid,
+            "name": wanted["hostname"],
+            "description": config.described({}, told),
+            "full": full,
+            "storage": wanted["storage"] if full else None,
+            "target": node if node != template.node else None,
+            "pool": wanted["pool"] or None,
+        }
+        return self.client.post(f"nodes/{template.node}/qemu/{template.vmid}/clone", **given)
+
+    @contextmanager
+    def _wholly(self, node: str, vmid: int) -> Iterator[None]:
+        """A VM that can't be finished goes again, with its disks."""
+        try:
+            yield
+        except (ApiError, Refused) as error:
+            left = self._discarded(node, vmid)
+            error.hint = "; ".join(filter(None, [error.hint, left]))
+            raise
+
+    def _discarded(self, node: str, vmid: int) -> str:
+        """What a person has to do where that fails, too."""
+        try:
+            there = self.guests.at(node, "qemu", vmid)
+            if there is not None:
+                if there.protected:
+                    self.client.put(f"{there.path}/config", protection=False)
+                tasks.wait(self.client, self.client.delete(there.path, purge=1))
+            self.guest = None
+        except ApiError as error:
+            return f"`qm destroy {vmid} --purge` on {node} removes what is left of it ({error.summary})"
+        return ""
+
+    def _change(self, now: Mapping[str, Any], after: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> None:
+        changed, gone = self._plain(now, after)
+        old, new = (state["networks"].get(machines.INTERFACE) for state in (now, after))
+        if new is None and old is not None:
+            gone += ["net0", *(["ipconfig0"] if "ipconfig0" in self._there().config else [])]
+        elif new is not None and new != old:
+            changed |= machines.network({**new, "mac": new.get("mac") or (old or {}).get("mac")})
+        if not machines.has_cloud_init(self._there().config):
+            changed["ide2"] = f"{after['storage']}:cloudinit"
+        if gone:
+            changed["delete"] = ",".join(gone)
+        if after["disk"] > now["disk"]:
+            self._grow(machines.root_disk(self._there().config), after["disk"])
+        with self._pooled(now["pool"], after["pool"]):
+            self._told(now["tags"], after["tags"], changed, more)
+
+    def _plain(self, now: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Settings of one value each: new values, and keys that go."""
+        changed: dict[str, Any] = {}
+        gone: list[str] = []
+        for ours, theirs in PLAIN.items():
+            if after[ours] == now[ours]:
+                continue
+            if after[ours] in ("", None):
+                gone.append(theirs)
+            else:
+                changed[theirs] = after[ours]
+        if "cores" in changed:
+            changed["sockets"] = 1
+        if after["ssh_keys"] != now["ssh_keys"]:
+            if after["ssh_keys"]:
+                changed |= {"sshkeys": machines.ssh_keys(after["ssh_keys"]), "ciuser": "root"}
+            else:
+                gone.append("sshkeys")
+        return changed, gone
+
+    def _remove(self) -> None:
+        guest = self._there()
+        making = guest.told.get("making")
+        data = [] if making else [*machines.further(guest.config), *machines.unused(guest.config)]
+        if data:
+            raise Untouched(
+                f"VM {guest.vmid} has the disk {data[0]}, which would be deleted with it",
+                "",
+                "write on_destroy: delete at its share and use --delete-data, or move it with `qm disk move`",
+            )
+        if guest.running:
+            self._wait(self.client.post(f"{guest.path}/status/stop"))
+        if guest.protected:  # made so by the step that is undone: a plan would have refused it
+            self.client.put(f"{guest.path}/config", protection=False)
+        self._wait(self.client.delete(guest.path, purge=1))
+
+    def _disk(self, op: Mapping[str, Any], now: Any) -> None:
+        guest, after, serial = self._there(), op["after"], op["name"].partition(":")[2]
+        if after is None:
+            with self._unprotected():
+                self.client.put(f"{guest.path}/unlink", idlist=now["key"], force=True)
+            self._again()
+            self.guests.tell(self._there(), self.records)
+            return
+        if now is not None and after["size"] > now["size"]:
+            self._grow(now["key"], after["size"])
+        with self._unprotected():
+            there = self._there()
+            if now is None:
+                made = f"{after['volume']}:{config.gibibytes(after['size'])}"
+                value: dict[str, Any] = {machines.free(there.config, "scsi"): machines.disk_text(serial, after, made)}
+            elif after["backup"] != now["backup"]:
+                grown = f"{now['id']},size={max(now['size'], after['size']) >> 20}M"
+                value = {now["key"]: machines.disk_text(serial, after, grown)}
+            else:
+                value = {}
+            self.guests.tell(there, self.records, **value)
+
+    def _virtiofs(self, op: Mapping[str, Any], now: Any) -> None:
+        guest, mapping = self._there(), op["name"].partition(":")[2]
+        if op["after"] is None:
+            self.guests.tell(guest, self.records, delete=now["key"])
+            return
+        key = now["key"] if now else machines.free(guest.config, "virtiofs")
+        device: dict[str, Any] = {key: f"{mapping},cache=auto,expose-acl=1,expose-xattr=1"}
+        self.guests.tell(guest, self.records, **device)
+        if guest.running:  # it is no device that can be plugged in
+            self._stop()
+            self._start(op["options"].get("answers") or {})
+
+    def _mapping(self, op: Mapping[str, Any], now: Any) -> None:
+        after, name = op["after"], op["name"].partition(":")[2]
+        if after is None:
+            self.client.delete(f"cluster/mapping/dir/{name}")
+        else:
+            given = {
+                "map": [f"node={node},path={path}" for node, path in sorted(after["nodes"].items())],
+                "description": f"smbplan {config.sealed(after['mark'], name)}",
+            }
+            if now is None:
+                self.client.post("cluster/mapping/dir", id=name, **given)
+            else:
+                self.client.put(f"cluster/mapping/dir/{name}", **given)
+        self.guests.tell(self._there(), self.records)
+
+    def _power(self, op: Mapping[str, Any], now: Any) -> None:
+        guest = self._there()
+        if op["after"] is not None:
+            self.guests.tell(guest, self.records)
+            self._start(op["options"].get("answers") or {})
+        else:
+            self._stop()
+            self._again()
+            self.guests.tell(self._there(), self.records)
+
+    def _start(self, answers: Mapping[str, Any]) -> None:
+        boot = Boot(self.client, self.nodes, self._there(), answers)
+        with boot.watched():
+            self._wait(self.client.post(f"{self._there().path}/status/start"))
+            self.warnings += boot.wait()
+
+    def _stop(self) -> None:
+        """One that can't be asked to end is not asked."""
+        guest = self._there()
+        if Boot(self.client, self.nodes, guest, {}).answers():
+            self._wait(self.client.post(f"{guest.path}/status/shutdown", timeout=SHUTDOWN, forceStop=1))
+        else:
+            self._wait(self.client.post(f"{guest.path}/status/stop"))

@@ -1,0 +1,119 @@
+"""Templates of virtual machines: marked as ones that smbplan can use, by a comment in their description."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from smbplan.drivers.agent.core import Refused
+from smbplan.drivers.pve import config, machines
+from smbplan.drivers.pve.client import Client
+from smbplan.drivers.pve.errors import ApiError
+
+VERSION = 1  # of what smbplan expects to be in one: Samba, Python 3, cloud-init, qemu-guest-agent
+READERS = 8  # requests at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    node: str
+    vmid: int
+    name: str
+    version: int  # 0 for one without our mark
+    samba: str  # version of Samba in it, as far as the mark tells
+    built: str  # day
+    storage: str  # of its root disk
+    size: int  # bytes
+
+    @property
+    def suits(self) -> bool:
+        return self.version == VERSION
+
+
+def comment(told: Mapping[str, Any]) -> str:
+    """The description of a template with this in its mark: {version, samba, built}."""
+    return config.described({}, {"template": dict(told)})
+
+
+def every(client: Client) -> list[Template]:
+    """The templates of the cluster, those with our mark first and the newest of them first. Raises ApiError."""
+    rows = [row for row in client.get("cluster/resources", type="vm") if row["type"] == "qemu" and row.get("template")]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = [template for template in pool.map(lambda row: _read(client, row), rows) if template]
+    ordered = sorted(found, key=lambda one: (one.version, one.built, -one.vmid), reverse=True)
+    return sorted(ordered, key=lambda one: not one.suits)
+
+
+def _read(client: Client, row: Mapping[str, Any]) -> Template | None:
+    try:
+        found = client.get(f"nodes/{row['node']}/qemu/{row['vmid']}/config")
+    except ApiError:
+        return None  # removed meanwhile, on a node that is down, or not for us
+    told = config.told(found).get("template")
+    told = told if isinstance(told, dict) else {}
+    pairs = config.properties(str(found.get(machines.root_disk(found), "")), "volume")
+    version = told.get("version")
+    return Template(
+        row["node"],
+        int(row["vmid"]),
+        str(found.get("name", "")),
+        version if isinstance(version, int) else 0,
+        str(told.get("samba", "")),
+        str(told.get("built", "")),
+        pairs.get("volume", "").partition(":")[0],
+        config.size(pairs.get("size", "0")),
+    )
+
+
+def chosen(client: Client, node: str | None, wanted: str) -> Template:
+    """The template for a new gateway on a node: of that name or id, or the newest. Raises ApiError, Refused."""
+    found = every(client)
+    named = [one for one in found if wanted in ("", one.name, str(one.vmid))]
+    near = sorted(named, key=lambda one: node not in (None, one.node))  # PVE clones to another node from shared storage
+    fitting = [one for one in near if one.suits and (node in (None, one.node) or _is_shared(client, one.storage))]
+    if fitting:
+        return fitting[0]
+    raise Refused(*_lacking(named, node, wanted))
+
+
+def _is_shared(client: Client, storage: str) -> bool:
+    rows = client.get("cluster/resources", type="storage")
+    return any(row.get("storage") == storage and row.get("shared") for row in rows)
+
+
+def _lacking(named: Sequence[Template], node: str | None, wanted: str) -> tuple[str, str, str]:
+    """What is wrong, details, and how to go on."""
+    where = f" on {node}" if node else ""
+    words = f"there is no template {wanted} for VMs{where}" if wanted else f"there is no template for VMs{where}"
+    unmarked = [one for one in named if not one.version] if wanted else []
+    if unmarked:
+        one = unmarked[0]
+        words = f"template {one.vmid} ({one.name}) has no mark that says what is in it"
+        hint = (
+            "if Samba, Python 3, cloud-init and qemu-guest-agent are, mark it on its node: "
+            f"`qm set {one.vmid} --description '{comment({'version': VERSION})}'`"
+        )
+        return words, "", hint
+    old = [one for one in named if one.version and not one.suits]
+    if old:
+        words = f"template {old[0].vmid} ({old[0].name}) is of version {old[0].version}, and {VERSION} is needed"
+    elsewhere = [one for one in named if one.suits]
+    if elsewhere:
+        words += f"; {elsewhere[0].vmid} is on {elsewhere[0].node}, on storage that only that node has"
+    return words, by_hand(node), f"`smbplan image build vm{f' --node {node}' if node else ''}` makes one"
+
+
+def by_hand(node: str | None) -> str:
+    """How a template is made without smbplan's image upload."""
+    lines = [
+        "smbplan image build vm --output smbplan.qcow2       # on a machine with Debian",
+        f"scp smbplan.qcow2 {node or 'NODE'}:/root/",
+        f"ssh {node or 'NODE'}",
+        "qm create 9000 --name debian-12-samba --memory 512 --cores 2 --ostype l26 --agent 1 --serial0 socket \\",
+        "  --scsihw virtio-scsi-single --net0 virtio,bridge=vmbr0",
+        "qm set 9000 --scsi0 local:0,import-from=/root/smbplan.qcow2,discard=on --boot order=scsi0 \\",
+        "  --ide2 local:cloudinit",
+        f"qm set 9000 --description '{comment({'version': VERSION})}'",
+        "qm template 9000",
+    ]
+    return "by hand:\n" + "\n".join(lines)

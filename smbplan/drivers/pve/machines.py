@@ -1,0 +1,132 @@
+"""A virtual machine's configuration as the API tells it, and as states that compare. Pure; qm.conf(5).
+
+State of a machine: as that of a container (see drivers.pve.config), with `balloon` in MiB, 0 for none and None for
+PVE's own, and `ssh_keys`; its network has the keys of `net0` and of cloud-init's `ipconfig0`.
+State of a disk: {volume, size, backup}; of a virtio-fs device: {acl, xattr}.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+from smbplan.drivers.pve import config
+from smbplan.drivers.pve.config import properties, size, text
+
+INTERFACE = "eth0"
+CARD = {"bridge": "bridge", "vlan": "tag", "firewall": "firewall", "mtu": "mtu", "rate": "rate"}  # ours: of net0
+LEASE = {"address": "ip", "gateway": "gw", "address6": "ip6", "gateway6": "gw6"}  # ours: of ipconfig0
+MODEL = re.compile(r"^(virtio|e1000e?|rtl8139|vmxnet3)(?:=([0-9A-Fa-f:]{17}))?$")
+DISK = re.compile(r"(scsi|virtio|sata|ide)\d+")
+OPTIONS = "discard=on,iothread=1"  # of a disk of ours
+
+
+def machine(found: Mapping[str, Any], node: str, vmid: int) -> dict[str, Any]:
+    """The state of a machine."""
+    root = properties(str(found.get(root_disk(found), "")), "volume")
+    return {
+        "mark": config.unsealed(config.told(found).get("mark"), vmid),
+        "vmid": vmid,
+        "node": node,
+        "hostname": str(found.get("name", "")),
+        **{name: str(found.get(name, "")) for name in ("nameserver", "searchdomain", "startup")},
+        **{name: bool(int(found.get(name, 0))) for name in ("onboot", "protection")},
+        "cores": int(found.get("cores", 1)) * int(found.get("sockets", 1)),
+        "memory": int(properties(str(found.get("memory", 512)), "current")["current"]),
+        "balloon": int(found["balloon"]) if "balloon" in found else None,
+        "storage": root.get("volume", "").partition(":")[0],
+        "disk": size(root.get("size", "0")),
+        "networks": networks(found),
+        "ssh_keys": sorted(line for line in unquote(str(found.get("sshkeys", ""))).splitlines() if line.strip()),
+        "tags": sorted({*config.tags(found), *config.told(found).get("untagged", ())}),
+        "volumes": sorted([*further(found), *unused(found)]),
+    }
+
+
+def root_disk(found: Mapping[str, Any]) -> str:
+    """The key of the disk that it boots from."""
+    order = properties(str(found.get("boot", "")), "legacy").get("order", "").split(";")
+    keys = [*order, str(found.get("bootdisk", "")), "scsi0", "virtio0", "sata0", "ide0"]
+    return next((key for key in keys if DISK.fullmatch(key) and not _is_medium(found.get(key, "cdrom"))), "")
+
+
+def _is_medium(value: Any) -> bool:
+    """Of a CD or cloud-init drive."""
+    return "media=cdrom" in str(value) or "cloudinit" in str(value) or str(value) in ("cdrom", "none")
+
+
+def disks(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Key and properties of every disk but the one that it boots from."""
+    root = root_disk(found)
+    for key, value in sorted(found.items()):
+        if DISK.fullmatch(key) and key != root and not _is_medium(value):
+            yield key, properties(str(value), "volume")
+
+
+def further(found: Mapping[str, Any]) -> list[str]:
+    """The serial numbers, or keys, of the disks that hold data."""
+    return [pairs.get("serial", key) for key, pairs in disks(found)]
+
+
+def unused(found: Mapping[str, Any]) -> list[str]:
+    """Keys of disks that were taken off."""
+    return [key for key in found if re.fullmatch(r"unused\d+", key)]
+
+
+def has_cloud_init(found: Mapping[str, Any]) -> bool:
+    """Whether it has a drive with its settings for cloud-init."""
+    return any(DISK.fullmatch(key) and "cloudinit" in str(value) for key, value in found.items())
+
+
+def disk(found: Mapping[str, Any], serial: str) -> dict[str, Any] | None:
+    """The state of the disk with this serial number."""
+    for key, pairs in disks(found):
+        if unquote(pairs.get("serial", "")) == serial:
+            storage = pairs["volume"].partition(":")[0]
+            kept = {"volume": storage, "size": size(pairs.get("size", "0")), "backup": pairs.get("backup", "1") == "1"}
+            return {**kept, "key": key, "id": pairs["volume"]}
+    return None
+
+
+def disk_text(serial: str, wanted: Mapping[str, Any], volume: str) -> str:
+    """The value of a `scsiN`; `volume` is one that is there, or what to make."""
+    return f"{volume},{OPTIONS},serial={quote(serial)},backup={int(wanted['backup'])}"
+
+
+def virtiofs(found: Mapping[str, Any], mapping: str) -> dict[str, Any] | None:
+    """The state of the device for a mapping."""
+    for key, value in found.items():
+        pairs = properties(str(value), "dirid") if re.fullmatch(r"virtiofs\d+", key) else {}
+        if pairs.get("dirid") == mapping:
+            acl = pairs.get("expose-acl") == "1"
+            return {"acl": acl, "xattr": acl or pairs.get("expose-xattr") == "1", "key": key}
+    return None
+
+
+def free(found: Mapping[str, Any], sort: str) -> str:
+    """A key of this sort that nothing has."""
+    return next(f"{sort}{number}" for number in range(31) if f"{sort}{number}" not in found)
+
+
+def networks(found: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """{interface: {ours: value}}"""
+    if "net0" not in found:
+        return {}
+    model, _, mac = str(found["net0"]).partition(",")[0].partition("=")
+    pairs, lease = properties(str(found["net0"]), "model"), properties(str(found.get("ipconfig0", "")))
+    ours = {name: pairs[theirs] for name, theirs in CARD.items() if theirs in pairs}
+    ours |= {name: lease[theirs] for name, theirs in LEASE.items() if theirs in lease}
+    return {INTERFACE: {**ours, **({"mac": mac or pairs.get("macaddr", "")} if MODEL.match(model) and mac else {})}}
+
+
+def network(wanted: Mapping[str, Any]) -> dict[str, str]:
+    """What `net0` and `ipconfig0` become."""
+    card = text({theirs: wanted.get(ours) for ours, theirs in CARD.items()})
+    mac = wanted.get("mac")
+    lease = text({theirs: wanted.get(ours) for ours, theirs in LEASE.items()})
+    return {"net0": f"virtio={mac},{card}" if mac else f"virtio,{card}", "ipconfig0": lease}
+
+
+def ssh_keys(lines: list[str]) -> str:
+    """As the API takes them: encoded once more than a form is. qm.conf(5), `sshkeys`"""
+    return quote("\n".join(lines), safe="")

@@ -1,0 +1,81 @@
+"""What a plan needs of a cluster before anything is made: nodes, storages, free ids, templates."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smbplan.drivers.agent.core import Refused
+from smbplan.drivers.pve import machine_templates, templates
+from smbplan.drivers.pve.client import Client
+from smbplan.drivers.pve.errors import ApiError, Denied
+
+CONTENT = {"lxc": "rootdir", "vm": "images"}  # that storages of disks take
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a gateway is going to need. `storages` are those of new disks; `template` is None where none is needed."""
+
+    gateway: str
+    mode: str  # lxc, vm
+    node: str | None
+    vmid: int | None
+    template: str | None
+    storages: Sequence[str]
+
+
+Trouble = tuple[str, str, str, str]  # gateway, summary, detail, hint
+
+
+def check(client: Client, wishes: Sequence[Wish]) -> Iterator[Trouble]:
+    """What is lacking. What the token may not look at is passed by. Raises ApiError."""
+    states = {row["node"]: row.get("status") for row in client.get("nodes")}
+    known: dict[tuple[str, str], set[str]] = {}
+    for wish in wishes:
+        node = wish.node
+        if node is not None and states and states.get(node) != "online":
+            there = f"the cluster has {', '.join(sorted(states))}"
+            words = f"node {node} is not online" if node in states else f"there is no node {node}"
+            yield wish.gateway, words, "", f"correct node: at the gateway; {there}"
+            continue
+        at = node or templates.roomiest(client)
+        yield from _ids(client, wish)
+        if (at, wish.mode) not in known:
+            rows = client.get(f"nodes/{at}/storage", content=CONTENT[wish.mode], enabled=1)
+            known[at, wish.mode] = {row["storage"] for row in rows}
+        found = known[at, wish.mode]
+        for storage in wish.storages if found else ():
+            if storage not in found:
+                what = "containers" if wish.mode == "lxc" else "VMs"
+                words = f"storage {storage} takes no disks of {what} on {at}"
+                yield wish.gateway, words, "", f"those that do are {', '.join(sorted(found))}"
+    yield from _templates(client, [wish for wish in wishes if wish.template is not None])
+
+
+def _ids(client: Client, wish: Wish) -> Iterator[Trouble]:
+    if wish.vmid is None:
+        return
+    try:
+        client.get("cluster/nextid", vmid=wish.vmid)
+    except Denied:
+        return
+    except ApiError as error:
+        if error.status != 400:
+            raise
+        yield wish.gateway, f"the vmid {wish.vmid} is taken", "", "write another one, or leave the key out"
+
+
+def _templates(client: Client, wishes: Sequence[Wish]) -> Iterator[Trouble]:
+    listed: Mapping[str, Any] = {
+        wish.gateway: (wish.node, wish.template) for wish in wishes if wish.mode == "lxc" and wish.template
+    }
+    for gateway, node, summary in templates.missing(client, listed):
+        storage = listed[gateway][1].partition(":")[0]
+        make = f"`smbplan image build lxc --node {node} --storage {storage}` makes one"
+        yield gateway, summary, "", f"`smbplan image list` shows what is there; {make}"
+    for wish in wishes:
+        if wish.mode == "vm":
+            try:
+                machine_templates.chosen(client, wish.node, wish.template or "")
+            except Refused as refused:
+                yield wish.gateway, refused.summary, refused.detail, refused.hint

@@ -1,0 +1,67 @@
+"""Commands in a virtual machine by QEMU's guest agent, as the API passes them on. `…/agent/exec`"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smbplan.drivers.pve.client import Client
+from smbplan.drivers.pve.errors import ApiError
+
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
+INPUT = 60000  # characters that a command may be given (65536), or a file in one request (61440)
+FIRST, LONGEST = 0.02, 0.5  # seconds between two looks; each is half as long again as the one before
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Slow(ApiError):
+    """A command that did not end in its time; it goes on in the machine."""
+
+
+def ping(client: Client, path: str) -> bool:
+    """Whether the agent answers. Raises ApiError where it never will."""
+    try:
+        client.post(f"{path}/agent/ping")
+    except ApiError as error:
+        if _is_silent(error):
+            return False
+        raise
+    return True
+
+
+def _is_silent(error: ApiError) -> bool:
+    words = f"{error.summary} {error.detail}"
+    return "agent is not running" in words or "is not running" in words or "got timeout" in words
+
+
+def execute(client: Client, path: str, argv: Sequence[str], given: str = "", timeout: float = 60.0) -> Done:
+    """Run a command; `given` is its standard input, at most INPUT characters. Raises ApiError, Slow after its time."""
+    more: dict[str, Any] = {"input-data": given} if given else {}
+    pid = client.post(f"{path}/agent/exec", command=list(argv), **more)["pid"]
+    deadline, pause = time.monotonic() + timeout, FIRST
+    while True:
+        status = client.get(f"{path}/agent/exec-status", pid=pid)
+        if int(status["exited"]):
+            code = status.get("exitcode", status.get("signal", 1))
+            return Done(int(code), status.get("out-data", ""), status.get("err-data", ""))
+        if time.monotonic() > deadline:
+            raise Slow(f"{argv[0]} in the VM did not end within {timeout:.0f} s", "", "look into the VM")
+        time.sleep(pause)
+        pause = min(LONGEST, pause * 1.5)
+
+
+def host_key(client: Client, path: str) -> str:
+    """The public key of the machine's SSH server; "" where the agent does not tell it."""
+    try:
+        words = str(client.get(f"{path}/agent/file-read", file=HOST_KEY)["content"]).split()
+    except ApiError:
+        return ""
+    return " ".join(words[:2])

@@ -1,0 +1,86 @@
+"""Folders of a node in a VM, by virtio-fs. qm.conf(5), `virtiofs[n]`; Proxmox VE 8.4 or newer"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from smbplan.engine.kind import Change, Hazard, Kind
+from smbplan.engine.resource import Key, Resource, State
+from smbplan.kinds import guest, machine, mapping
+from smbplan.kinds.names import unit
+from smbplan.spec.model import Site
+
+SINCE = (8, 4)
+
+
+class VirtioFs(Kind):
+    """State: {acl, xattr}: what of the folder's files the VM sees besides their modes."""
+
+    name, title, object = "vm.virtiofs", "virtio-fs device", "virtiofs"
+
+    def canonical(self, state: State) -> State:
+        return None if state is None else {name: value for name, value in state.items() if name != "key"}
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        version = str(facts.get("version", ""))
+        parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if change.resource and parts and parts < SINCE:
+            yield Hazard(
+                change.address,
+                f"Proxmox VE {version} has no virtio-fs, which came with 8.4",
+                "use storage: {volume: STORAGE, size: …} for this share, or upgrade the node",
+                origin=change.resource.origin,
+            )
+
+    def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        if guest.waits(change, changes, facts):
+            gone = change.after is None
+            yield "stays attached until the VM is restarted" if gone else "restarts the VM, which ends its sessions"
+
+    def warnings(self, resource: Resource, live: State) -> Iterable[str]:
+        for other in resource.desired["others"]:
+            yield (
+                f"{resource.address}: the isolation of {resource.key.name.partition(':')[0]} is weakened both ways: "
+                f"what lies in {resource.desired['path']} is also served by {other}"
+            )
+
+    def options(self, resource: Resource) -> Mapping[str, Any]:
+        return {"answers": resource.desired["answers"]}
+
+    def complete(self, desired: Mapping[str, Any], live: State) -> State:
+        return {"acl": True, "xattr": True}
+
+
+KIND = VirtioFs()
+
+
+def address(share: str) -> str:
+    return f"{KIND.name}.{share}"
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        for share, found in guest.binds(site, name).items() if gateway.mode == "vm" else ():
+            path = found.storage.path
+            yield Resource(
+                address(share),
+                KIND.name,
+                guest.CLUSTER,
+                Key(KIND.object, f"{name}:{mapping.identity(site, share)}"),
+                {"path": path, "others": sorted(_others(site, name, path)), "answers": guest.answers(gateway)},
+                (machine.address(name), mapping.address(share)),
+                unit(share),
+                ahead=(guest.power(name),),
+            )
+
+
+def _others(site: Site, gateway: str, path: str) -> set[str]:
+    """The gateways that serve something of the same folder of the same node."""
+    node = site.gateways[gateway].node
+    found = set()
+    for share in site.shares.values():
+        other = site.gateways[share.gateway]
+        here = other.node if other.guest else other.host or share.gateway
+        near = f"{share.storage.path}/".startswith(f"{path}/") or f"{path}/".startswith(f"{share.storage.path}/")
+        if share.gateway != gateway and not share.storage.volume and here == node and near:
+            found.add(share.gateway)
+    return found

@@ -1,0 +1,208 @@
+"""Virtual machines as resources, against the emulated API over HTTPS: clones, changes, disks, folders."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.kinds.sites import MACHINE
+from unit.pve.emulated import Lab
+from unit.pve.gateways import Gateways, reasons
+from unit.pve.test_gateways import ca, requests_follow_the_published_schema  # noqa: F401 - fixtures
+from unit.pve.test_qemu_clone import make_template
+from unit.simulated import Notes
+
+from smbplan.drivers.agent.core import Refused
+from smbplan.drivers.pve import machine_templates
+from smbplan.drivers.pve.client import Client
+from smbplan.drivers.pve.config import described, sealed
+from smbplan.drivers.pve.errors import ApiError
+from smbplan.drivers.pve.machine_templates import VERSION, comment
+from smbplan.engine.execute import Entry, Execution, Outcome, resumed
+from smbplan.engine.plan import Plan
+from smbplan.engine.step import Move, Status
+
+BOX, POWER, FS, VOL, SPARE = "vm.machine.box", "guest.power.box", "vm.virtiofs.plain", "vm.disk.vol", "vm.disk.spare"
+DATA = {"purge": True, "delete_data": True}
+MARK = comment({"version": VERSION, "samba": "4.17", "built": "2026-11-01"})
+
+
+@pytest.fixture
+def gateways(lab: Lab, ca: Path) -> Gateways:  # noqa: F811
+    make_template(lab)
+    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", description=MARK)
+    return Gateways(lab, ca)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "plain"
+    found.mkdir()
+    return found
+
+
+def defined(folder: Path, shares: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+    """The site `machined`, whose folder is there."""
+    data = copy.deepcopy(MACHINE)
+    data["site"] = "contained"
+    data["gateways"]["box"] |= {"roots": ["/srv", str(folder.parent)], "disk": "4GiB", "boot_timeout": 5, **keys}
+    data["shares"]["plain"]["storage"] = {"directory": str(folder)}
+    for name, storage in (shares or {}).items():
+        if storage is None:
+            del data["shares"][name]
+        else:
+            data["shares"][name]["storage"] |= storage
+    return data
+
+
+def config(gateways: Gateways, vmid: int = 100) -> dict[str, Any]:
+    found = gateways.lab.ask("GET", f"/nodes/pve1/qemu/{vmid}/config")
+    assert isinstance(found, dict)
+    return found
+
+
+def images(gateways: Gateways, vmid: int = 100) -> list[str]:
+    return sorted(path.name for path in (gateways.lab.vz / "images" / str(vmid)).glob("*"))
+
+
+def guests(gateways: Gateways) -> list[int]:
+    return sorted(row["vmid"] for row in gateways.lab.ask("GET", "/cluster/resources", type="vm"))
+
+
+def test_a_machine_with_its_folder_and_disks(gateways: Gateways, folder: Path) -> None:
+    gateways.apply(defined(folder))
+    found = config(gateways)
+    assert (found["name"], found.get("memory", "512"), found["cores"], found["balloon"]) == ("box", "512", 2, 0)
+    assert found["virtiofs0"] == "smb-contained-plain,cache=auto,expose-acl=1,expose-xattr=1"
+    assert "serial=vol" in found["scsi1"] or "serial=vol" in found["scsi2"]
+    assert "size=4G" in found["scsi0"] and found["ipconfig0"] == "ip=192.0.2.9/24,gw=192.0.2.1"
+    assert "ssh-ed25519%20AAAA" in found["sshkeys"] and found["ciuser"] == "root"
+    (mapping,) = gateways.lab.ask("GET", "/cluster/mapping/dir")
+    assert mapping["id"] == "smb-contained-plain" and mapping["map"] == [f"node=pve1,path={folder}"]
+    assert len(images(gateways)) == 4, "root disk, cloud-init drive, two disks"
+
+
+def test_a_linked_clone_lies_where_its_template_does(gateways: Gateways, folder: Path) -> None:
+    gateways.apply(defined(folder, clone="linked"))
+    assert "base-9000-disk-0.qcow2/100/" in config(gateways)["scsi0"]
+
+
+def test_changes_in_place_and_those_that_wait_for_a_restart(gateways: Gateways, folder: Path) -> None:
+    gateways.apply(defined(folder))
+    made = gateways.plan(defined(folder, {"vol": {"size": "9GiB"}}, memory="1GiB", cores=4, disk="6GiB", tags=["new"]))
+    assert reasons(made, BOX) == (
+        "cores and memory take effect at its next start",
+        "the file system on its root disk grows at its next start",
+    )
+    gateways.apply(defined(folder, {"vol": {"size": "9GiB"}}, memory="1GiB", cores=4, disk="6GiB", tags=["new"]))
+    running = gateways.lab.ask("GET", "/nodes/pve1/qemu/100/config", current=1)
+    assert (running.get("memory", "512"), config(gateways)["memory"]) == ("512", "1024")
+    live, _ = gateways.fleet.read("@proxmox", {})
+    assert live.facts["guests"]["box"]["waiting"] == ["cores", "memory"]
+    assert "size=6G" in config(gateways)["scsi0"] and any("size=9G" in str(each) for each in config(gateways).values())
+    (refused,) = gateways.plan(defined(folder, {"vol": {"size": "9GiB"}}, disk="5GiB")).refused
+    assert "would shrink from 6144 MiB" in refused.summary
+
+
+@pytest.mark.parametrize("step", [BOX, "pve.mapping.plain", FS, VOL, POWER])
+def test_a_step_that_fails_leaves_nothing(gateways: Gateways, folder: Path, step: str) -> None:
+    done = gateways.run(gateways.plan(defined(folder), atomic=True).steps, fail=step)
+    assert done.name == "rolled_back", done.problems
+    assert (guests(gateways), images(gateways)) == ([9000], [])
+    assert gateways.lab.ask("GET", "/cluster/mapping/dir") == []
+
+
+def test_an_agent_that_never_answers_leaves_nothing(gateways: Gateways, folder: Path) -> None:
+    (gateways.lab.site.local / "dry-machines" / "100.silent").touch()
+    done = gateways.run(gateways.plan(defined(folder), atomic=True).steps)
+    assert done.name == "rolled_back"
+    assert done.problems[0].summary == "the guest agent of VM 100 on pve1 did not answer within 5 s"
+    assert (guests(gateways), images(gateways)) == ([9000], [])
+
+
+def test_a_clone_that_can_not_be_finished_goes_again(
+    gateways: Gateways, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task has made it, and what comes next is refused."""
+    real = Client.put
+
+    def put(self: Client, path: str, /, **params: Any) -> Any:
+        if path.endswith("/qemu/100/resize"):
+            raise ApiError("no room left", "", "make room")
+        return real(self, path, **params)
+
+    monkeypatch.setattr(Client, "put", put)
+    done = gateways.run(gateways.plan(defined(folder), atomic=True).steps)
+    assert (done.name, done.problems[0].summary) == ("rolled_back", "no room left")
+    assert (guests(gateways), images(gateways)) == ([9000], [])
+
+
+def test_a_clone_that_was_cut_short_is_taken_away_by_recovery(gateways: Gateways, folder: Path) -> None:
+    """Killed between the clone and its settings: the mark is there, and nothing else."""
+    (step,) = [each for each in gateways.plan(defined(folder)).steps if each.id == BOX]
+    assert isinstance(step.do, Move) and step.do.record
+    told = {"mark": sealed(f"contained/{BOX}", 100), "records": {}, "making": True}
+    upid = gateways.lab.ask("POST", "/nodes/pve1/qemu/9000/clone", newid=100, description=described({}, told))
+    assert gateways.lab.done(upid) == "OK"
+    start = resumed([Entry(BOX, Status.DOING)], [step])
+    done = Execution([step], gateways.fleet, Notes(), start=start).run()
+    assert done.statuses[BOX] is Status.UNDONE, done.problems
+    assert (guests(gateways), images(gateways)) == ([9000], [])
+
+
+def test_parked_then_removed_and_data_stays_unless_it_is_asked_twice(gateways: Gateways, folder: Path) -> None:
+    gateways.apply(defined(folder))
+    gone = defined(folder)
+    gone["shares"], gone["gateways"] = {}, {}
+    parked = done(gateways, gateways.plan(gone))
+    assert parked.name == "applied"
+    found = config(gateways)
+    assert (found["name"], "net0" in found, found.get("onboot", 0)) == ("box-parked", False, 0)
+    assert gateways.plan(gone).changes == ()
+    refused = done(gateways, gateways.plan(gone, purge=True, delete_data=True))
+    assert refused.name == "applied" and 100 in guests(gateways), "vol is to be kept"
+    assert not any("serial=spare" in str(value) for value in config(gateways).values())
+    assert any("serial=vol" in str(value) for value in config(gateways).values())
+
+
+def test_a_machine_without_data_is_removed_wholly(gateways: Gateways, folder: Path) -> None:
+    data = defined(folder, {"vol": None})
+    gateways.apply(data)
+    gone = {**data, "shares": {}, "gateways": {}}
+    made = gateways.plan(gone, **DATA)
+    assert done(gateways, made).name == "applied"
+    assert (guests(gateways), images(gateways)) == ([9000], [])
+
+
+def done(gateways: Gateways, made: Plan) -> Outcome:
+    assert made.refused == ()
+    return gateways.run(made.steps)
+
+
+def test_a_clone_or_copy_with_our_mark_is_foreign(gateways: Gateways, folder: Path) -> None:
+    data = defined(folder)
+    gateways.apply(data)
+    lab = gateways.lab
+    lab.done(lab.ask("POST", "/nodes/pve1/qemu/100/status/stop"))
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/100/clone", newid=150, full=1)) == "OK"
+    assert config(gateways, 150)["description"] == config(gateways)["description"]
+    lab.done(lab.ask("POST", "/nodes/pve1/qemu/100/status/start"))
+    assert gateways.differences(data) == []
+
+
+def test_templates_are_known_by_their_mark_and_version(gateways: Gateways, folder: Path) -> None:
+    lab, client = gateways.lab, gateways.client
+    (found,) = machine_templates.every(client)
+    assert (found.vmid, found.version, found.samba, found.suits) == (9000, VERSION, "4.17", True)
+    for description, words in (
+        (comment({"version": VERSION + 1}), f"is of version {VERSION + 1}"),
+        ("", "there is no template for VMs on pve1"),
+    ):
+        lab.ask("PUT", "/nodes/pve1/qemu/9000/config", description=description)
+        with pytest.raises(Refused) as refused:
+            machine_templates.chosen(client, "pve1", "")
+        assert words in refused.value.summary
+        assert "smbplan image build vm --node pve1" in refused.value.hint and "qm template 9000" in refused.value.detail
+    with pytest.raises(Refused) as refused:
+        machine_templates.chosen(client, "pve1", "9000")
+    assert "has no mark" in refused.value.summary and "qm set 9000 --description" in refused.value.hint
