@@ -75,7 +75,15 @@ PROPS: dict[str, Props] = {
         "file",
         {"volume": "file"},
     ),
-    "qemu-tpmstate": Props({**_FILE, "version": Param(enum=("v1.2", "v2.0"))}, "file", {"volume": "file"}),
+    "qemu-tpmstate": Props(
+        {
+            **_FILE,
+            "format": Param(enum=("raw", "qcow2", "vmdk"), since=9),
+            "version": Param(enum=("v1.2", "v2.0")),
+        },
+        "file",
+        {"volume": "file"},
+    ),
     "qemu-unused": Props({"file": Param(optional=False, format="volume-id")}, "file", {"volume": "file"}),
     "qemu-net": Props(
         {

@@ -32,9 +32,9 @@ class Param:
     since: float = 0
     until: float = 99
 
-    def known(self, dialect: float) -> bool:
-        """Whether this version of PVE has the parameter."""
-        return self.since <= dialect <= self.until
+    def known(self, dialect: float | None) -> bool:
+        """Whether this version of PVE (None: any) has the parameter."""
+        return dialect is None or self.since <= dialect <= self.until
 
 
 STR = Param()
@@ -149,7 +149,7 @@ def lookup(table: Table, name: str) -> Param | None:
     return table.get(name) or table.get(re.sub(r"\d+$", "[n]", name))
 
 
-def check_value(param: Param, name: str, value: str, dialect: float) -> str | None:
+def check_value(param: Param, name: str, value: str, dialect: float | None) -> str | None:
     """What is wrong with the value, in the server's words; None if nothing is."""
     problem = _check_kind(param, value)
     if problem:
@@ -237,7 +237,7 @@ def as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def parse_props(kind: str, text: str, name: str, dialect: float = 99) -> dict[str, str]:
+def parse_props(kind: str, text: str, name: str, dialect: float | None = None) -> dict[str, str]:
     """A property string as a dict, booleans as 0/1; PropertyError with paths below `name`."""
     props = PROPS[kind]
     values: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """Configurations of virtual machines: what applies at once, what waits, and where disks go."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from unit.pve.emulated import Lab
 
 from smbplan.lab.pve import guestconf, guests
 
+Start = Callable[..., list[Lab]]
 VM = "/nodes/pve1/qemu/200"
 CONFIG = f"{VM}/config"
 VALUES = {
@@ -173,6 +175,21 @@ def test_a_task_that_changes_a_machine_fails_like_the_request(lab: Lab) -> None:
     assert lab.done(lab.ask("PUT", f"{VM}/resize", disk="scsi1", size="9G")) == "disk 'scsi1' does not exist"
     assert lab.done(lab.ask("PUT", f"{VM}/resize", disk="scsi0", size="+1G")) == "OK"
     assert lab.ask("GET", CONFIG)["scsi0"].endswith("size=3G")
+
+
+# From the published schemas of both versions.
+@pytest.mark.parametrize(("dialect", "newer"), [("8.4", 400), ("9.1", 200)], ids=["8.4", "9.1"])
+def test_the_versions_differ(start: Start, dialect: str, newer: int) -> None:
+    lab = start(dialect=dialect)[0]
+    lab.machine(VALUES)
+    for values in ({"agent": "1,freeze-fs=0"}, {"allow-ksm": 0}, {"tpmstate0": "local:1,format=raw,version=v2.0"}):
+        assert lab.answer("PUT", CONFIG, **values)[0] == newer
+    older = lab.answer("PUT", CONFIG, scsi1="local:1,cyls=4")[0]
+    assert (older, newer) in ((200, 400), (400, 200))
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu", vmid=300)) == "OK"
+    made = lab.ask("GET", "/nodes/pve1/qemu/300/config")["meta"]
+    assert made.startswith("creation-qemu=9.2.0," if dialect == "8.4" else "creation-qemu=10.0.13,")
+    assert lab.ask("PUT", f"{VM}/resize", disk="scsi0", size="+1G").startswith("UPID:pve1:")
 
 
 def test_an_empty_tag_list_is_stored_as_a_blank(lab: Lab) -> None:
