@@ -1,6 +1,6 @@
 """Templates of virtual machines: marked as ones that smbplan can use, by a comment in their description."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -68,17 +68,27 @@ def _read(client: Client, row: Mapping[str, Any]) -> Template | None:
 def chosen(client: Client, node: str | None, wanted: str) -> Template:
     """The template for a new gateway on a node: of that name or id, or the newest. Raises ApiError, Refused."""
     found = every(client)
-    named = [one for one in found if wanted in ("", one.name, str(one.vmid))]
-    near = sorted(named, key=lambda one: node not in (None, one.node))  # PVE clones to another node from shared storage
-    fitting = [one for one in near if one.suits and (node in (None, one.node) or _is_shared(client, one.storage))]
-    if fitting:
-        return fitting[0]
-    raise Refused(*_lacking(named, node, wanted))
+    template = fitting(found, node, wanted, shared(client))
+    if template is None:
+        raise Refused(*_lacking([one for one in found if _is_meant(one, wanted)], node, wanted))
+    return template
 
 
-def _is_shared(client: Client, storage: str) -> bool:
+def fitting(found: Sequence[Template], node: str | None, wanted: str, everywhere: Collection[str]) -> Template | None:
+    """Of these templates; PVE clones to another node from storages that are `everywhere`."""
+    near = sorted(found, key=lambda one: node not in (None, one.node))
+    here = (one for one in near if node in (None, one.node) or one.storage in everywhere)
+    return next((one for one in here if one.suits and _is_meant(one, wanted)), None)
+
+
+def _is_meant(one: Template, wanted: str) -> bool:
+    return wanted in ("", one.name, str(one.vmid))
+
+
+def shared(client: Client) -> set[str]:
+    """Names of the storages that all nodes see. Raises ApiError."""
     rows = client.get("cluster/resources", type="storage")
-    return any(row.get("storage") == storage and row.get("shared") for row in rows)
+    return {row["storage"] for row in rows if row.get("shared")}
 
 
 def _lacking(named: Sequence[Template], node: str | None, wanted: str) -> tuple[str, str, str]:

@@ -21,13 +21,14 @@ class Place:
     node: str
     storage: str
     shared: bool
+    content: str = "vztmpl"  # `import` for disks of VMs
 
     @property
     def path(self) -> str:
         return f"nodes/{self.node}/storage/{self.storage}"
 
     def volume(self, file: str) -> str:
-        return f"{self.storage}:vztmpl/{file}"
+        return f"{self.storage}:{self.content}/{file}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +48,19 @@ def online(client: Client) -> list[str]:
     return sorted(row["node"] for row in client.get("nodes") if row.get("status") == "online")
 
 
-def places(client: Client, nodes: Sequence[str]) -> list[Place]:
-    """Raises ApiError."""
+def places(client: Client, nodes: Sequence[str], content: str = "vztmpl") -> list[Place]:
+    """Storages that take this content. Raises ApiError."""
     found: dict[tuple[str, str], Place] = {}
     for node in nodes:
-        for row in client.get(f"nodes/{node}/storage", content="vztmpl", enabled=1):
-            place = Place(node, row["storage"], bool(row.get("shared")))
+        for row in client.get(f"nodes/{node}/storage", content=content, enabled=1):
+            place = Place(node, row["storage"], bool(row.get("shared")), content)
             found.setdefault(("" if place.shared else node, place.storage), place)
     return list(found.values())
 
 
 def on(client: Client, place: Place) -> list[Template]:
     """Raises ApiError."""
-    rows = client.get(f"{place.path}/content", content="vztmpl")
+    rows = client.get(f"{place.path}/content", content=place.content)
     return sorted((Template(place, row["volid"], int(row.get("size", 0))) for row in rows), key=lambda one: one.volume)
 
 
@@ -78,17 +79,17 @@ def upload(client: Client, place: Place, file: Path) -> str:
         data.seek(0)
         given: Mapping[str, Any] = {"checksum": digest, "checksum-algorithm": "sha256", "filename": data}
         try:
-            tasks.wait(client, client.post(f"{place.path}/upload", content="vztmpl", **given))
+            tasks.wait(client, client.post(f"{place.path}/upload", content=place.content, **given))
         except BaseException as error:  # Ctrl-C, too
-            left = _dropped(client, place, volume)
+            left = dropped(client, place, volume)
             if left and isinstance(error, ChannelError):
                 error.hint = "; ".join(filter(None, [error.hint, left]))
             raise
     return volume
 
 
-def _dropped(client: Client, place: Place, volume: str) -> str:
-    """Remove what a failed upload has left there; what a person has to do if that fails, too."""
+def dropped(client: Client, place: Place, volume: str) -> str:
+    """Remove what an upload has put there, all of it or half; what a person has to do if that fails."""
     try:
         if any(one.volume == volume for one in on(client, place)):
             tasks.wait(client, client.delete(f"{place.path}/content/{volume}"))
