@@ -300,6 +300,7 @@ def trouble(hazard: Hazard) -> Trouble:
     return Trouble(
         hazard.summary,
         hazard.hint,
+        hazard.detail,
         address=hazard.address,
         file=place.file if place else "",
         line=place.line if place else 0,

@@ -20,6 +20,7 @@ from smbplan.drivers.pve.templates import Place, Template
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds.guest import CLUSTER
+from smbplan.kinds.packages import SERVED
 from smbplan.spec.model import Site
 
 Progress = Callable[[str], None]
@@ -137,7 +138,7 @@ def build_machine(output: Path, mirror: str, progress: Progress) -> Built:
     """A disk of a VM in a file of this machine, which must not exist. Raises Refused and OSError."""
     if output.exists():
         raise Refused(Trouble("exists already, and is not overwritten", "choose another place", file=str(output)))
-    made = bootable.build(output, mirror, image.SERVED, progress)
+    made = bootable.build(output, mirror, SERVED, progress)
     return Built(output.name, output.stat().st_size, made.samba, output)
 
 
@@ -174,7 +175,7 @@ def _disk(file: Path | None, mirror: str, progress: Progress) -> Iterator[tuple[
         return
     with tempfile.TemporaryDirectory(prefix="smbplan-image-") as name:
         path = Path(name) / f"smbplan-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}{DISK}"
-        yield path, bootable.build(path, mirror, image.SERVED, progress).samba
+        yield path, bootable.build(path, mirror, SERVED, progress).samba
 
 
 def listing(site: Site) -> list[dict[str, Any]]:

@@ -189,7 +189,7 @@ def preflight(fleet: Fleet, site: Site, made: Plan) -> list[Hazard]:
         raise Refused(Trouble(str(answer), getattr(answer, "hint", ""), address=CLUSTER))
     places = {name: guests.get(name) or disks[name][0] for name in {**guests, **disks}}
     return [
-        Hazard(places[name].address, "\n".join(filter(None, [summary, detail])), hint, origin=places[name].origin)
+        Hazard(places[name].address, summary, hint, origin=places[name].origin, detail=detail)
         for name, summary, detail, hint in answer or ()
     ]
 

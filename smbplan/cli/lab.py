@@ -43,13 +43,19 @@ def up(
         bool | None,
         typer.Option("--pve/--no-pve", help="Nodes of a Proxmox VE cluster, running LXC containers; from 3 nodes on."),
     ] = None,
+    vms: Annotated[
+        bool | None,
+        typer.Option("--vms/--no-vms", help="A template of virtual machines on every node; with a cluster."),
+    ] = None,
     dialect: Annotated[str, typer.Option(help="The version that the cluster plays: 9.1 or 8.4.")] = "9.1",
     format: Output = Format.text,
 ) -> None:
     """Bring a lab up, or add what is missing to one that is.
 
-    The first time, this builds the machines' root filesystem, which takes a minute or two.
+    The first time, this builds the machines' root filesystem, which takes a minute or two, and the template of virtual
+    machines, which takes some more.
     """
+    cluster = nodes >= CLUSTER if pve is None else pve
     _show(
         format,
         lambda: Lab(name).up(
@@ -58,7 +64,8 @@ def up(
             btrfs=btrfs,
             zfs=zfs,
             client=client,
-            pve=nodes >= CLUSTER if pve is None else pve,
+            pve=cluster,
+            vms=cluster if vms is None else vms,
             dialect=dialect,
             progress=_progress,
         ),

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from smbplan import debian
 from smbplan.debian import Progress
-from smbplan.kinds.packages import DISCOVERY, SAMBA, UPDATES
+from smbplan.kinds.packages import SERVED
 
-SERVED = (*SAMBA, *DISCOVERY, *UPDATES)
 SYSTEM = (
     "adduser",
     "ca-certificates",

@@ -40,6 +40,7 @@ class Hazard:
     hint: str
     guardrail: str = ""
     origin: Location | None = None
+    detail: str = ""  # more lines for a person
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from smbplan.spec.model import Site
 SAMBA = ["acl", "samba", "samba-vfs-modules"]
 DISCOVERY = ["avahi-daemon", "wsdd"]
 UPDATES = ["unattended-upgrades"]
+SERVED = (*SAMBA, *DISCOVERY, *UPDATES)  # what a template has in it
 
 
 class Packages(Kind):

@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).with_name("pve")
 SHARED_BY_NODE = ("lxc", "qemu-server", "priv")
 STORAGES = """dir: local
 \tpath /var/lib/vz
-\tcontent backup,images,iso,rootdir,snippets,vztmpl
+\tcontent backup,images,import,iso,rootdir,snippets,vztmpl
 
 dir: shared
 	path /mnt/pve/shared
-	content backup,images,rootdir,vztmpl
+	content backup,images,import,rootdir,vztmpl
 	shared 1
 
 btrfs: local-btrfs
@@ -48,7 +48,7 @@ for _ in 1 2 3 4 5 6 7 8 9; do ! zfs destroy "$clone" 2>/dev/null || break; slee
 """
 # A lab is for playing and reached from this host only, so that this is no secret.
 TOKEN, SECRET = "root@pam!smbplan", "00000000-0000-4000-8000-000000000000"
-COMMANDS = ("pct", "pveum", "pvesh", "pvesm")
+COMMANDS = ("pct", "pveum", "pvesh", "pvesm", "qm")
 PROXY = """[Unit]
 Description=PVE API Proxy Server
 ConditionPathExists=/usr/share/smbplan-lab/smbplan/lab/pve/__main__.py

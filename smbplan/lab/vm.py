@@ -15,22 +15,26 @@ from pathlib import Path
 from smbplan import bootable, debian
 from smbplan.debian import CONTAINED, Progress
 from smbplan.errors import Refused
-from smbplan.kinds.packages import DISCOVERY, SAMBA, UPDATES
 from smbplan.lab.pvenode import PACKAGE
 from smbplan.lab.rootfs import Rootfs, cache_dir, one_at_a_time
 from smbplan.lab.tools import TO_BUILD, LabError, require
 
 SCRIPT = Path(__file__).with_name("vm.sh")
-SERVED = (*SAMBA, *DISCOVERY, *UPDATES)
 PREPARED_BY = ("vm_guest.py", "vm_prepare.py", "vm_qemu.py")  # the others only help
 DISK, INFO = "base.qcow2", "info.json"
+
+
+def _served() -> tuple[str, ...]:
+    from smbplan.kinds.packages import SERVED  # it needs pydantic, and this module is imported at every start
+
+    return SERVED
 
 
 def disk(progress: Progress) -> Path:
     """The disk, in a folder with what is known of it; built first if this recipe never was. Raises LabError."""
     release = debian.codename()
     texts = [path.read_text() for path in (Path(bootable.__file__), bootable.SCRIPT, debian.BLANK)]
-    target = cache_dir() / f"disk-{release}-{_hash(SERVED, debian.SLIM, texts)}"
+    target = cache_dir() / f"disk-{release}-{_hash(_served(), debian.SLIM, texts)}"
     if not target.is_dir():
         require(TO_BUILD)
         with one_at_a_time(target, "a disk", progress):
@@ -60,7 +64,7 @@ def _hash(*parts: object) -> str:
 def _build_disk(target: Path, progress: Progress) -> None:
     building = _empty(target)
     try:
-        made = bootable.build(building / DISK, debian.MIRROR, SERVED, progress)
+        made = bootable.build(building / DISK, debian.MIRROR, _served(), progress)
     except Refused as refused:
         trouble = refused.troubles[0]
         raise LabError(

@@ -26,7 +26,7 @@ def plan(made: Plan, kinds: Kinds, endpoints: Mapping[str, Endpoint]) -> dict[st
             "steps": [step_to_json(step) for step in made.steps],
             "warnings": list(made.warnings),
             "refused": [
-                {"address": item.address, "summary": item.summary, "hint": item.hint, "guardrail": item.guardrail}
+                {name: getattr(item, name) for name in ("address", "summary", "detail", "hint", "guardrail")}
                 for item in made.refused
             ],
             "lifted": sorted({item.guardrail for item in made.lifted}),

@@ -106,6 +106,8 @@ def _refused(hazard: Hazard, colour: bool) -> str:
     lines = [paint(f"Refused: {_subject(hazard.address, hazard.origin)}{safe(hazard.summary)}", "red", colour)]
     if hazard.hint:
         lines.append(f"  Hint: {safe(hazard.hint)}")
+    if hazard.detail:
+        lines.append(indented(hazard.detail, "  "))
     return "\n".join(lines)
 
 
