@@ -5,7 +5,8 @@
 #   bootable.sh grub ROOT       GRUB's first sector and core into the file $IMAGE_GRUB
 #   bootable.sh disk ROOT       its file system into the file $IMAGE_DISK, at 1 MiB
 set -eu
-MODULES='virtio_pci virtio_scsi virtio_blk sd_mod sr_mod ext4 crc32c_generic'
+# The cloud-init drive has to be there when systemd asks, before it loads anything.
+MODULES='ata_piix virtio_pci virtio_scsi virtio_blk sd_mod sr_mod ext4 crc32c_generic'
 
 before() {
     mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/etc/initramfs-tools/hooks" "$1/etc/cloud/cloud.cfg.d"
@@ -20,7 +21,10 @@ after() {
     echo 'LABEL=root / ext4 defaults,errors=remount-ro 0 1' > etc/fstab
     printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' > etc/hosts
     mkdir -p boot/grub etc/network/interfaces.d
-    printf 'source /etc/network/interfaces.d/*\nauto lo\niface lo inet loopback\n' > etc/network/interfaces
+    # What cloud-init writes has the loopback, too, with the name servers.
+    echo 'source /etc/network/interfaces.d/*' > etc/network/interfaces
+    mkdir -p etc/ssh/sshd_config.d
+    echo 'PasswordAuthentication no' > etc/ssh/sshd_config.d/smbplan.conf
     # Debian keeps these links on its newest kernel, so that nothing has to write this file again.
     cat > boot/grub/grub.cfg <<'GRUB'
 set timeout=0
@@ -32,7 +36,6 @@ GRUB
     cat > etc/cloud/cloud.cfg <<'CLOUD'
 datasource_list: [NoCloud, ConfigDrive, None]
 disable_root: false
-ssh_pwauth: false
 ssh_genkeytypes: [ed25519]
 ssh_quiet_keygen: true
 no_ssh_fingerprints: true
@@ -46,11 +49,34 @@ system_info:
   default_user: {name: root, lock_passwd: true}
   paths: {cloud_dir: /var/lib/cloud/, templates_dir: /etc/cloud/templates/}
   ssh_svcname: ssh
+output: {all: '>> /var/log/cloud-init-output.log'}
+log_cfgs:
+  - |
+    [loggers]
+    keys=root,cloudinit
+    [handlers]
+    keys=file
+    [formatters]
+    keys=line
+    [logger_root]
+    level=INFO
+    handlers=file
+    [logger_cloudinit]
+    level=INFO
+    handlers=
+    qualname=cloudinit
+    [handler_file]
+    class=FileHandler
+    level=INFO
+    formatter=line
+    args=('/var/log/cloud-init.log', 'a', 'UTF-8')
+    [formatter_line]
+    format=%(asctime)s - %(filename)s[%(levelname)s]: %(message)s
 CLOUD
     rm -f etc/cloud/cloud.cfg.d/*
     chroot . passwd --quiet --lock root
-    for timer in e2scrub_all.timer fstrim.timer man-db.timer; do
-        chroot . systemctl --quiet disable "$timer" 2>/dev/null || :
+    for unit in e2scrub_all.timer e2scrub_reap.service fstrim.timer; do
+        chroot . systemctl --quiet disable "$unit" 2>/dev/null || :
     done
 }
 

@@ -14,7 +14,7 @@ from smbplan.lab.pve.vm_config import FLAGS
 from smbplan.lab.pve.vm_qemu import Place
 
 PROGRAM = "/usr/lib/qemu/virtiofsd"
-START = 5.0
+START, END = 5.0, 2.0
 
 
 def mapped(root: Path, node: str, name: str) -> Path:
@@ -23,8 +23,8 @@ def mapped(root: Path, node: str, name: str) -> Path:
     here = False
     for line in files.read(root / "mapping" / "directory.cfg").splitlines():
         if line[:1] not in ("", " ", "\t", "#"):
-            entries = [] if line.partition(":")[2].strip() == name else entries
-            here = line.partition(":")[2].strip() == name
+            here = (line.partition(":")[2] or line).strip() == name
+            entries = [] if here else entries
         elif entries is not None and here and line.strip().startswith("map "):
             entries.append(guest.properties(line.strip().removeprefix("map ").strip(), ""))
     if entries is None:
@@ -71,10 +71,18 @@ def serve(place: Place, key: str, folder: Path, options: Mapping[str, str]) -> N
 
 
 def end(place: Place) -> None:
-    """Kill those that still run. Their machine is gone, so nobody writes any more."""
+    """Return when they are gone: they end with their machine, or are killed with what they have started."""
     for path in place.top.glob(f"{place.vmid}.virtiofs*-pid"):
         with suppress(OSError, ValueError):
             pid = int(path.read_text())
-            if PROGRAM.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
+            limit = time.monotonic() + END
+            while _runs(pid) and time.monotonic() < limit:
+                time.sleep(0.02)
+            if _runs(pid):
+                os.killpg(pid, signal.SIGKILL)
         path.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    """A dead process that nobody has waited for has no command line."""
+    return PROGRAM.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -72,7 +72,8 @@ def _save(place: Place, accelerator: str) -> None:
     agent.run("systemctl stop '*.timer'")
     agent.write(SCRIPT, Path(__file__).with_name("vm_guest.py").read_text())
     agent.run(f"systemd-run --quiet --unit=smbplan-guest python3 {SCRIPT}")
-    agent.run("until [ -e /run/smbplan-ready ]; do sleep 0.2; done", 120)
+    waiting = "[ -e /run/smbplan-ready ] || ! systemctl --quiet is-active smbplan-guest"
+    agent.run(f"until {waiting}; do sleep 0.2; done; ls /run/smbplan-ready", 120)
     agent.run(f"{{ {USED}; }} >/dev/null 2>&1; sync")
     print(f"it waits after {time.monotonic() - began:.1f} s", flush=True)
     with vm_qmp.Monitor(place.monitor) as monitor:

@@ -17,7 +17,7 @@ from smbplan.lab.pve.machine import MachineError
 RUN = Path("/run/qemu-server")
 PROGRAM = "qemu-system-x86_64"
 CPU = "Nehalem"  # the newest that the emulation has all of
-ACCELERATORS = {"tcg": "tcg,thread=multi", "kvm": "kvm"}
+ACCELERATORS = {"tcg": "tcg,thread=multi,tb-size=256", "kvm": "kvm"}
 BUS = "virtioscsi0.0"
 START = 20.0
 
@@ -134,7 +134,9 @@ def wait_gone(place: Place, pid: int, timeout: float) -> None:
 
 def _gone(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        # While a thread of it ends, its network cards and files are still open.
+        return state == "Z" and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
     except OSError:
         return True
 
