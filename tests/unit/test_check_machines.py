@@ -1,0 +1,91 @@
+"""Bad definitions of virtual machines and what lies in them, and the line that a person gets to read for each."""
+
+import pytest
+from unit.checked import problems
+from unit.kinds.sites import plan
+from unit.simulated import World
+
+from smbplan.kinds import expand
+from smbplan.spec.load import load_source
+from smbplan.spec.source import parse
+
+HEAD = """version: 1
+site: office
+proxmox: lab
+gateways:
+  v: {mode: vm, node: pve1, network: {address: 192.0.2.8/24}KEYS}
+  w: {mode: vm, network: {address: 192.0.2.9/24}}
+  n: {}
+users:
+  alice: {password: {env: A}, uid: 2001}
+shares:
+"""
+FOLDER = "directory: /srv/s"
+
+
+def share(gateway: str, storage: str, extra: str = "", keys: str = "") -> str:
+    head = HEAD.replace("KEYS", f", {keys}" if keys else "")
+    return f"{head}  s: {{gateway: {gateway}, storage: {{{storage}}}, access: {{write: [alice]}}{extra}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (share("v", FOLDER), None),
+        (share("w", "volume: local, size: 1GiB"), None),
+        (share("w", FOLDER), "can't be reached before the node is known"),
+        (share("v", "directory: '/srv/a,b'"), "splits its settings at commas and spaces"),
+        (share("v", FOLDER + ", ids: same"), "a VM has the ids of its node anyway"),
+        (share("v", FOLDER, keys="balloon: 256MiB"), "which rules ballooning out"),
+        (share("v", "volume: local, size: 1GiB", keys="balloon: 256MiB"), None),
+        (share("v", FOLDER, ", windows_acls: true, multi_protocol: true"), "user.NTACL"),
+        (share("v", "zfs: tank/s", ", previous_versions: true"), "can't enter a dataset's snapshots"),
+        (share("v", FOLDER, keys="swap: 512MiB"), "swap can't stand at a gateway of mode vm (it belongs to mode: lxc)"),
+        (share("v", FOLDER, keys="template: 'local:vztmpl/t.tar.zst'"), "a VM is cloned from a template that is a VM"),
+        (share("v", FOLDER, keys="host: vault"), "host and ssh are for SSH"),
+        (share("v", FOLDER, keys="connection: local"), "connection local is no way into a gateway of mode vm"),
+        (share("v", FOLDER, keys="connection: ssh"), None),
+        (
+            share("v", FOLDER, keys="connection: ssh").replace("{address: 192.0.2.8/24}", "{}"),
+            "by SSH its address has to be known",
+        ),
+        (share("v", FOLDER, keys="ssh_keys: [hello]"), "write a line of authorized_keys"),
+        (share("v", FOLDER).replace("n: {}", "n: {connection: agent}"), "is no way into a gateway of mode native"),
+        (share("v", FOLDER).replace("n: {}", "n: {clone: full}"), "it belongs to mode: vm"),
+    ],
+)
+def test_machines(text: str, expected: str | None) -> None:
+    found = problems(text)
+    assert (found == []) if expected is None else (expected in found[-1]), found
+
+
+def both(other: str, path: str) -> str:
+    """A folder in a VM, and one near it at another gateway."""
+    return (
+        share("v", FOLDER)
+        + f"""  t:
+    gateway: {other}
+    storage: {{directory: {path}}}
+    access: {{write: [alice]}}
+    allow_overlap: true
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "host", "warned"), [("n", "pve1", True), ("n", "elsewhere", False), ("c", "pve1", True)]
+)
+def test_what_another_gateway_shares_weakens_the_isolation(other: str, host: str, warned: bool) -> None:
+    container = 'c: {mode: lxc, node: pve1, template: "local:vztmpl/t.tar.zst", network: {address: 192.0.2.7/24}}'
+    text = both(other, "/srv/s/inner").replace("  n: {}", f"  n: {{host: {host}}}\n  {container}")
+    assert problems(text) == []
+    defined = load_source(parse(text, "site.yaml")).site
+    made = plan(defined, expand(defined), World())
+    found = [words for words in made.warnings if "isolation of v is weakened both ways" in words]
+    assert len(found) == warned, made.warnings
+    assert all(f"served by {other}" in words for words in found)
+
+
+def test_one_folder_can_not_be_two_gateways_own() -> None:
+    text = both("c", "/srv/s").replace("  n: {}", '  c: {mode: lxc, node: pve1, template: "local:vztmpl/t.tar.zst"}')
+    assert "put both on one gateway" in problems(text)[-1]
