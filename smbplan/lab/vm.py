@@ -15,12 +15,14 @@ from pathlib import Path
 from smbplan import bootable, debian
 from smbplan.debian import CONTAINED, Progress
 from smbplan.errors import Refused
+from smbplan.lab.pve import vm_qemu
+from smbplan.lab.pve.vm_qemu import Place, Shape
 from smbplan.lab.pvenode import PACKAGE
 from smbplan.lab.rootfs import Rootfs, cache_dir, one_at_a_time
 from smbplan.lab.tools import TO_BUILD, LabError, require
 
 SCRIPT = Path(__file__).with_name("vm.sh")
-PREPARED_BY = ("vm_guest.py", "vm_prepare.py", "vm_qemu.py")  # the others only help
+PREPARED_BY = ("vm_guest.py", "vm_prepare.py")  # and by the command line
 DISK, INFO = "base.qcow2", "info.json"
 
 
@@ -47,9 +49,10 @@ def prepare(layers: Rootfs, progress: Progress) -> Path:
     """The folder with disk and state for such nodes, prepared first if it never was. Raises LabError."""
     base = disk(progress)
     texts = [path.read_text() for path in (SCRIPT, *(PACKAGE / name for name in PREPARED_BY))]
+    argv = vm_qemu.command(Place(0), Shape(), "tcg", vm_qemu.boot_disk(Path(DISK)))
     # What KVM has saved can't go on without it.
     kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
-    target = cache_dir() / f"vm-{_hash(base.parent.name, layers.base.parent.name, kvm, texts)}"
+    target = cache_dir() / f"vm-{_hash(base.parent.name, layers.base.parent.name, kvm, argv, texts)}"
     if not target.is_dir():
         with one_at_a_time(target, "a machine", progress):
             if not target.is_dir():

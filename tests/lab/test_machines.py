@@ -54,13 +54,13 @@ def removed(lab: Lab, number: int, config: dict[str, str], node: str = "pve1") -
     )
     call(lab, code, node, n=number, v=volumes)
     assert left(lab, node) == NOTHING
-    assert str(number) not in sh(lab, "ls /var/lib/vz/images /mnt/pve/shared/images", node)
+    assert str(number) not in sh(lab, "ls /var/lib/vz/images; ls /mnt/pve/shared/images 2>/dev/null || :", node)
 
 
 def test_every_node_has_a_template(lab: Lab) -> None:
     for node in ("pve1", "pve2"):
         text = sh(lab, f"cat /etc/pve/nodes/{node}/qemu-server/{vmid(node)}.conf")
-        assert "template: 1\n" in text
+        assert text.endswith("template: 1")
         assert text.startswith('#<!-- smbplan {"template"%3A{"version"%3A1,"samba"%3A"4.')
         volume = f"local:{vmid(node)}/base-{vmid(node)}-disk-0.qcow2"
         assert f"scsi0: {volume},size=2G\n" in text
@@ -160,8 +160,7 @@ def test_changes_of_one_that_runs_and_what_a_restart_keeps(lab: Lab) -> None:
     call(lab, "m.start(305, given['c'], log.append); Agent(Place(305).agent).wait(240)", c=after | {"cores": "1"})
     shown = inside(lab, 305, f"nproc; hostname; mount {device} /mnt; cat /mnt/f /root/f; umount /mnt")
     assert shown.split() == ["1", "vm305", "kept", "too"]
-    address_of = "cloud-init status --wait >/dev/null; ip -4 -br address show eth0"
-    assert address(lab, 305) in call(lab, "out = run(305, given['s'], 120)", s=address_of)
+    eventually(lambda: lab.exec("client", ["ping", "-c1", "-W1", address(lab, 305)]).returncode == 0)
     removed(lab, 305, after)
 
 
@@ -176,7 +175,7 @@ def test_an_agent_that_never_answers_and_an_image_that_is_none(lab: Lab) -> None
     with pytest.raises(RuntimeError, match="VM 306 already running"):
         start(lab, 306, config)
     removed(lab, 306, config)
-    with pytest.raises(RuntimeError, match="volume 'local:306.*' does not exist"):
+    with pytest.raises(RuntimeError, match=r"volume 'local:306.*' does not exist"):
         start(lab, 306, config)
     assert left(lab) == NOTHING
 

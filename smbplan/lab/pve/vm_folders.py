@@ -75,14 +75,18 @@ def end(place: Place) -> None:
     for path in place.top.glob(f"{place.vmid}.virtiofs*-pid"):
         with suppress(OSError, ValueError):
             pid = int(path.read_text())
-            limit = time.monotonic() + END
-            while _runs(pid) and time.monotonic() < limit:
-                time.sleep(0.02)
-            if _runs(pid):
+            if not _ended(pid):
                 os.killpg(pid, signal.SIGKILL)
+                _ended(pid)
         path.unlink(missing_ok=True)
+        path.with_name(path.name.removesuffix("-pid")).unlink(missing_ok=True)
 
 
-def _runs(pid: int) -> bool:
-    """A dead process that nobody has waited for has no command line."""
-    return PROGRAM.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+def _ended(pid: int) -> bool:
+    """Whether it does so in time. A dead process that nobody has waited for has no command line."""
+    limit = time.monotonic() + END
+    while PROGRAM.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.02)
+    return True

@@ -56,8 +56,7 @@ class Place:
 
     def files(self) -> list[Path]:
         """What QEMU leaves when it is killed."""
-        own = (self.monitor, self.agent, self.serial, self.pid_file, self.agent.with_suffix(".qga-lock"))
-        return [*own, *self.top.glob(f"{self.vmid}.virtiofs*")]
+        return [self.monitor, self.agent, self.serial, self.pid_file, self.agent.with_suffix(".qga-lock")]
 
 
 def command(place: Place, shape: Shape, accelerator: str, more: Sequence[str] = ()) -> list[str]:
