@@ -88,7 +88,7 @@ def comes_back(site: Site) -> None:
     number = vmid(site, "drawings", "pve2")
     site.shell("pve2", f"pct stop {number}; pct destroy {number}")
     gone = site.differences()
-    assert {f"create lxc.{kind}.drawings" for kind in ("container", "idmap", "power")} < set(gone)
+    assert {f"create {kind}.drawings" for kind in ("lxc.container", "lxc.idmap", "guest.power")} < set(gone)
     assert all(any(word in change for word in ("drawings", "plans", "exports")) for change in gone)
     site.applied()
     assert site.differences() == []
@@ -98,9 +98,14 @@ def comes_back(site: Site) -> None:
 
 def test_what_fails_takes_its_share_back_and_leaves_its_gateway(site: Site) -> None:
     site.edit("site.yaml", "volume: local, size: 256MiB", "volume: nosuch, size: 256MiB")
-    done = site.apply(targets=("share.letters", "share.minutes"))
+    shares = ("share.letters", "share.minutes")
+    assert "storage nosuch takes no disks of containers on pve1" in site.plan(targets=shares).plan.refused[0].summary
+    site.edit("site.yaml", "volume: nosuch, size: 256MiB", "volume: local-btrfs, size: 256MiB")
+    planned = site.plan(targets=shares)
+    site.shell("pve1", "pvesm set local-btrfs --disable 1")
+    done = app.apply(planned)
     assert done.outcome.name == "partial"
-    assert "nosuch" in done.outcome.problems[0].summary
+    assert "storage 'local-btrfs' is disabled" in done.outcome.problems[0].summary
     assert "minutes" not in site.shell("pve1", f"pct config {vmid(site, 'office', 'pve1')} | grep ^mp")
     assert "NT_STATUS" not in smb(site, "office", "alice", "letters", "ls")
     assert "BAD_NETWORK_NAME" in smb(site, "office", "alice", "minutes", "ls")

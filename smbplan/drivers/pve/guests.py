@@ -65,13 +65,14 @@ class Guests:
                 raise Denied(f"{self.client.access.token} lacks VM.Audit on /vms", "", DOCTOR, 403)
             self._sees = True
         rows = [row for row in self.client.get("cluster/resources", type="vm") if row["type"] in KINDS]
+        down: set[str] = set()
         with ThreadPoolExecutor(READERS) as pool:
-            read = list(pool.map(self._readable, rows))
-        self._hidden = sorted({row["node"] for row, guest in zip(rows, read, strict=True) if guest is False})
+            read = list(pool.map(lambda row: self._readable(row, down), rows))
+        self._hidden = sorted(down)
         found: dict[str, Guest] = {}
-        for guest in read:
-            gateway = self._gateway(guest) if isinstance(guest, Guest) else ""
-            if not isinstance(guest, Guest) or not gateway:
+        for guest in filter(None, read):
+            gateway = self._gateway(guest)
+            if not gateway:
                 continue
             if other := found.get(gateway):
                 raise ApiError(
@@ -106,16 +107,17 @@ class Guests:
         kind = KINDS[guest.type]
         return address.removeprefix(kind) if site == self.site and address.startswith(kind) else ""
 
-    def _readable(self, row: Mapping[str, Any]) -> Guest | bool | None:
-        """False for a guest on a node that can't be reached."""
-        if row.get("status") == "unknown":
-            return False
+    def _readable(self, row: Mapping[str, Any], down: set[str]) -> Guest | None:
+        """Nodes that can't be reached are noted, and not asked again."""
+        if row["node"] in down:
+            return None
         try:
             return self._read(row)
         except ApiError as error:
-            if error.status in DOWN:
-                return False
-            raise
+            if error.status not in DOWN:
+                raise
+            down.add(row["node"])
+            return None
 
     def _read(self, row: Mapping[str, Any]) -> Guest | None:
         try:

@@ -44,12 +44,19 @@ def check(client: Client, wishes: Sequence[Wish]) -> Iterator[Trouble]:
             rows = client.get(f"nodes/{at}/storage", content=CONTENT[wish.mode], enabled=1)
             known[at, wish.mode] = {row["storage"] for row in rows}
         found = known[at, wish.mode]
-        for storage in wish.storages if found else ():
-            if storage not in found:
+        for storage in wish.storages:
+            if storage not in found and _may_see(client, storage):
                 what = "containers" if wish.mode == "lxc" else "VMs"
                 words = f"storage {storage} takes no disks of {what} on {at}"
                 yield wish.gateway, words, "", f"those that do are {', '.join(sorted(found))}"
     yield from _templates(client, [wish for wish in wishes if wish.template is not None])
+
+
+def _may_see(client: Client, storage: str) -> bool:
+    """Whether the token would be told of it: lists leave out what it has no rights on."""
+    path = f"/storage/{storage}"
+    held = client.get("access/permissions", path=path).get(path, {})
+    return any(held.get(name) for name in ("Datastore.Audit", "Datastore.AllocateSpace"))
 
 
 def _ids(client: Client, wish: Wish) -> Iterator[Trouble]:
