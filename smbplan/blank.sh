@@ -12,7 +12,8 @@ printf '%s\n' "$IMAGE_SOURCES" > etc/apt/sources.list
 
 # Nothing is served before smbplan has set it up.
 for package in $IMAGE_SERVED; do
-    units=$(chroot . dpkg --listfiles "$package" | grep -Eo '[^/@]+\.(service|socket)$' || :)
+    # Only units: avahi-daemon has an example that is called ssh.service.
+    units=$(chroot . dpkg --listfiles "$package" | sed -nE 's#.*/systemd/system/([^/@]+\.(service|socket))$#\1#p')
     for unit in $units; do chroot . systemctl --quiet disable "$unit" 2>/dev/null || :; done  # aliases can't be
 done
 ln -sf /lib/systemd/system/multi-user.target etc/systemd/system/default.target

@@ -158,8 +158,10 @@ def test_changes_of_one_that_runs_and_what_a_restart_keeps(lab: Lab) -> None:
     assert left(lab) == NOTHING
     # Another shape, and not its first start: this one boots.
     call(lab, "m.start(305, given['c'], log.append); Agent(Place(305).agent).wait(240)", c=after | {"cores": "1"})
-    shown = inside(lab, 305, f"nproc; hostname; mount {device} /mnt; cat /mnt/f /root/f; umount /mnt")
-    assert shown.split() == ["1", "vm305", "kept", "too"]
+    shown = inside(
+        lab, 305, f"nproc; hostname; mount {device} /mnt; cat /mnt/f /root/f; umount /mnt; systemctl is-enabled ssh"
+    )
+    assert shown.split() == ["1", "vm305", "kept", "too", "enabled"]
     eventually(lambda: lab.exec("client", ["ping", "-c1", "-W1", address(lab, 305)]).returncode == 0)
     removed(lab, 305, after)
 
