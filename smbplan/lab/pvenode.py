@@ -100,13 +100,14 @@ def make_share(state: State, nodes: dict[str, str], zfs: bool, dialect: str) -> 
     top = share(state)
     top.mkdir(exist_ok=True)
     storage(state).mkdir(exist_ok=True)
-    for folder in ("priv/lock", *(f"nodes/{node}/{name}" for node in nodes for name in SHARED_BY_NODE)):
+    for folder in ("priv/lock", "mapping", *(f"nodes/{node}/{name}" for node in nodes for name in SHARED_BY_NODE)):
         (top / folder).mkdir(parents=True, exist_ok=True)
     # Places for each node's own view of itself, as the real file system has links.
     for name in ("local", "lxc", "qemu-server"):
         (top / name).mkdir(exist_ok=True)
     if not (top / "storage.cfg").exists():
         write(top / "storage.cfg", STORAGES + (ZFS_STORAGE if zfs else ""), 0o640)
+    (top / "mapping" / "directory.cfg").touch(0o640)
     (top / ".members").unlink(missing_ok=True)  # written anew, for nodes that came later
     words = [word for name, address in nodes.items() for word in ("--node", f"{name}={address}")]
     program = [sys.executable, "-m", "smbplan.lab.pve", "init", "--root", str(top)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.fleet import encode
+from smbplan.drivers.pve.inside import Inside
 from smbplan.engine.step import Step
 
 FAULTS = ("before", "after", "lost")
@@ -48,36 +49,52 @@ class Fault:
         return {"address": op["address"]}
 
 
-class Pool(dict[str, "FaultyChannel"]):
+class Pool(dict[str, "Faulty"]):
     """Connections that outlast a run, so that a thousand runs don't wait for a thousand logins."""
 
     def connect(self, fault: Fault) -> Callable[[Endpoint, Counts], Channel]:
         def channel(endpoint: Endpoint, counts: Counts) -> Channel:
-            found = self.setdefault(endpoint.name, FaultyChannel(endpoint, counts))
-            found.fault = fault
-            return found
+            return self.found(endpoint.name, fault, lambda: FaultyChannel(endpoint, counts))
 
         return channel
+
+    def found(self, name: str, fault: Fault, make: Callable[[], "Faulty"]) -> Any:
+        """The one of that name, or a new one, with this fault."""
+        if name not in self:
+            self[name] = make()
+        self[name].fault = fault
+        return self[name]
 
     def close(self) -> None:
         for channel in self.values():
             channel.hang_up()
 
 
-class FaultyChannel(Channel):
+class Faulty:
+    """Before the class of a channel."""
+
     fault: Fault
 
     def close(self) -> None:
         """A run has ended."""
 
     def hang_up(self) -> None:
-        super().close()
+        super().close()  # type: ignore[misc]
 
     def request(self, verb: str, timeout: float = 900.0, **arguments: Any) -> Any:
-        if verb != "perform" or self.endpoint.name != self.fault.step.target:
-            return super().request(verb, timeout, **arguments)
+        real = partial(super().request, verb, timeout)  # type: ignore[misc]
+        if verb != "perform" or self.endpoint.name != self.fault.step.target:  # type: ignore[attr-defined]
+            return real(**arguments)
         try:
-            return self.fault.strike(partial(super().request, verb, timeout), arguments)
+            return self.fault.strike(real, arguments)
         except ChannelError:
             self.hang_up()
             raise
+
+
+class FaultyChannel(Faulty, Channel):
+    """Over SSH."""
+
+
+class FaultyInside(Faulty, Inside):
+    """By a guest agent."""

@@ -94,6 +94,10 @@ class Guests:
         """The guest of this id, whosever it is, as if it were stopped; None if there is none. Raises ApiError."""
         return self._read({"node": node, "type": type_, "vmid": vmid})
 
+    def is_ours(self, guest: Guest) -> bool:
+        """Whether it carries a mark of our site."""
+        return bool(self._gateway(guest))
+
     def again(self, guest: Guest) -> Guest | None:
         """The same guest as it is now, wherever it has migrated to; two requests."""
         rows = self.client.get("cluster/resources", type="vm")

@@ -9,6 +9,7 @@ from smbplan.drivers.pve import config, machine_templates, machines, tasks
 from smbplan.drivers.pve.boot import Boot
 from smbplan.drivers.pve.errors import ApiError
 from smbplan.drivers.pve.guests import Guest, Guests
+from smbplan.drivers.pve.machine_templates import Template
 from smbplan.drivers.pve.nodes import Nodes
 from smbplan.drivers.pve.tagged import RACES, Tagged
 
@@ -49,26 +50,28 @@ class MachineSetter(Tagged):
     def _create(self, wanted: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         template = machine_templates.chosen(self.client, wanted["node"], options["template"])
         node = wanted["node"] or template.node
-        for _ in range(RACES):
-            vmid = int(wanted["vmid"] or self.client.get("cluster/nextid"))
-            try:
-                upid = self._clone(template, node, vmid, wanted, options["clone"] == "full")
-                break
-            except ApiError as error:
-                taken = "already exists" in f"{error.summary} {error.detail}"
-                if not taken or wanted["vmid"]:
-                    raise
-        else:
-            raise Refused(f"{RACES} ids in a row were taken by others", "", "try again")
+        vmid = self._cloned(template, node, wanted, options["clone"] == "full")
         with self._wholly(node, vmid):
-            self.warnings += tasks.wait(self.client, upid, CLONING)
             self.guest = self.guests.at(node, "qemu", vmid)
             now = machines.machine(self._there().config, node, vmid)
             self._change({**now, "pool": wanted["pool"]}, wanted, {"making": False})
 
-    def _clone(
-        self, template: machine_templates.Template, node: str, vmid: int, wanted: Mapping[str, Any], full: bool
-    ) -> Any:
+    def _cloned(self, template: Template, node: str, wanted: Mapping[str, Any], full: bool) -> int:
+        """The id of a new clone. Who loses a race for one is told by the request, or by its task."""
+        for _ in range(RACES):
+            vmid = int(wanted["vmid"] or self.client.get("cluster/nextid"))
+            try:
+                upid = self._clone(template, node, vmid, wanted, full)
+                with self._wholly(node, vmid):
+                    self.warnings += tasks.wait(self.client, upid, CLONING)
+                return vmid
+            except ApiError as error:
+                taken = "already exists" in f"{error.summary} {error.detail}"
+                if not taken or wanted["vmid"]:
+                    raise
+        raise Refused(f"{RACES} ids in a row were taken by others", "", "try again")
+
+    def _clone(self, template: Template, node: str, vmid: int, wanted: Mapping[str, Any], full: bool) -> Any:
         """The task. From its start on the id is ours, by the mark; `making` says that the rest is still to come."""
         told = {"mark": config.sealed(wanted["mark"], vmid), "records": self.records, "making": True}
         given = {
@@ -84,7 +87,7 @@ class MachineSetter(Tagged):
 
     @contextmanager
     def _wholly(self, node: str, vmid: int) -> Iterator[None]:
-        """A VM that can't be finished goes again, with its disks."""
+        """A VM that can't be finished goes again, with its disks, if it has come to be ours."""
         try:
             yield
         except (ApiError, Refused) as error:
@@ -96,7 +99,7 @@ class MachineSetter(Tagged):
         """What a person has to do where that fails, too."""
         try:
             there = self.guests.at(node, "qemu", vmid)
-            if there is not None:
+            if there is not None and self.guests.is_ours(there):
                 if there.protected:
                     self.client.put(f"{there.path}/config", protection=False)
                 tasks.wait(self.client, self.client.delete(there.path, purge=1))

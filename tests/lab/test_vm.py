@@ -1,0 +1,169 @@
+"""examples/vm on real virtual machines: two gateways that come, serve, drift, restart and go; and what fails."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import snapshot, vm
+from lab.lxc import network
+from lab.site import Site
+from lab.vm import inside, smb, vmid
+
+from smbplan.lab import Lab
+
+pytestmark = pytest.mark.lab
+DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
+
+
+@pytest.fixture(scope="module")
+def site(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Not applied yet; every test leaves nothing."""
+    lab = Lab(f"{machines.name}-vm")
+    lab.down()
+    lab.up(nodes=2, pve=True, vms=True)
+    with pytest.MonkeyPatch.context() as patched:
+        yield vm.prepared(lab, tmp_path_factory.mktemp("site"), patched)
+    lab.down()
+
+
+@pytest.fixture(scope="module")
+def before(site: Site) -> dict[str, dict[str, object]]:
+    return {node: snapshot.take(site.lab, node) for node in ("pve1", "pve2")}
+
+
+def test_two_gateways_come_serve_drift_restart_and_go(site: Site, before: dict[str, dict[str, object]]) -> None:
+    site.shell("pve1", "echo theirs >/srv/theirs")
+    made = site.applied()
+    proofs = {step.id for step in made.steps if step.id.endswith("#proof")}
+    assert proofs == {"samba.share.books#proof", "samba.share.accounts#proof"}
+    assert site.differences() == []
+    site.shell("client", "echo news >/tmp/news")
+    for gateway, share in (("vault", "books"), ("ledger", "accounts")):
+        assert "NT_STATUS" not in smb(site, gateway, "alice", share, "put /tmp/news n")
+        assert "news" in smb(site, gateway, "bob", share, "get n -")
+    assert "DENIED" in smb(site, "vault", "bob", "books", "put /tmp/news m")
+    assert site.shell("pve1", "cat /srv/books/n") == "news\n", "the data is on the host's path"
+    assert "user:2002:r-x" in site.shell("pve1", "getfacl -pn /srv/books"), "with the VM's ACLs"
+    assert site.shell("pve1", "stat -c %u:%g /srv/books/n").strip() == "2001:0"
+    drifts(site)
+    grows(site)
+    restarts(site)
+    leaves_what_is_foreign(site)
+    goes(site, before)
+
+
+def drifts(site: Site) -> None:
+    vault, ledger = vmid(site, "vault"), vmid(site, "ledger")
+    site.shell("pve1", f"qm set {vault} --onboot 0")
+    inside(site, "vault", "net conf setparm books comment hello")
+    site.shell("pve2", f"qm set {ledger} --memory 600")
+    inside(site, "ledger", "umount /srv/accounts")
+    assert site.differences() == [
+        "update directory.accounts",
+        "update samba.share.books",
+        "update service.accounts.mount",
+        "update vm.machine.ledger",
+        "update vm.machine.vault",
+    ]
+    site.applied()
+    assert site.differences() == []
+    assert "news" in smb(site, "ledger", "bob", "accounts", "get n -")
+
+
+def grows(site: Site) -> None:
+    site.edit("site.yaml", "size: 256MiB", "size: 384MiB")
+    site.edit("site.yaml", "    node: pve2\n", "    node: pve2\n    memory: 640MiB\n")
+    told = {change.address: change.reasons for change in site.plan().plan.changes}
+    assert told["vm.machine.ledger"] == ("memory takes effect at its next start",)
+    assert set(told) == {"vm.machine.ledger", "vm.disk.accounts", "filesystem.accounts"}
+    site.applied()
+    assert int(inside(site, "ledger", "df -B1M --output=size /srv/accounts").split()[-1]) > 300
+    (warning,) = [words for words in site.plan().plan.warnings if "next start" in words]
+    assert "memory waits for its next start" in warning and f"qm reboot {vmid(site, 'ledger')}" in warning
+    assert site.differences() == []
+
+
+def restarts(site: Site) -> None:
+    """A cold boot, with the memory that waited."""
+    site.shell("pve2", f"qm shutdown {vmid(site, 'ledger')} --forceStop 1")
+    assert site.differences() == ["create guest.power.ledger"]
+    site.applied()
+    assert site.differences() == []
+    assert "news" in smb(site, "ledger", "bob", "accounts", "get n -")
+    assert int(inside(site, "ledger", "awk '/MemTotal/ {print $2}' /proc/meminfo")) > 550_000
+    assert not any("next start" in words for words in site.plan().plan.warnings)
+
+
+def leaves_what_is_foreign(site: Site) -> None:
+    node, ledger = "pve2", vmid(site, "ledger")
+    site.shell(node, f"qm clone {ledger} 300 --full 1 --name copy || qm clone {ledger} 300 --name copy")
+    assert "smbplan" in site.shell(node, "qm config 300")
+    assert site.differences() == []
+    site.shell(node, "qm destroy 300")
+    disk = "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_accounts"
+    inside(site, "ledger", f"systemctl stop smbd srv-accounts.mount; wipefs -qa {disk}; mkswap -q {disk}")
+    (refused,) = [each for each in site.plan().plan.refused if each.address == "filesystem.accounts"]
+    assert "holds another file system already: swap" in refused.summary and "wipefs" in refused.hint
+
+
+def goes(site: Site, before: dict[str, dict[str, object]]) -> None:
+    site.applied(**DESTROY)
+    listed = site.shell("pve1", "qm list") + site.shell("pve2", "qm list")
+    assert "vault-parked" in listed and "ledger-parked" in listed and "running" not in listed
+    site.applied(purge=True, delete_data=True, **DESTROY)
+    assert site.shell("pve1", "cat /srv/books/n /srv/theirs") == "news\ntheirs\n"
+    site.shell("pve1", "rm -r /srv/books /srv/theirs")
+    for node, state in before.items():
+        assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node
+
+
+def test_one_that_does_not_answer_in_time_leaves_nothing(site: Site, before: dict[str, dict[str, object]]) -> None:
+    """One core is not what the lab has saved: it boots cold, and is not given the time for that."""
+    path = site.folder / "site.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("    node: pve1\n", "    node: pve1\n    cores: 1\n    boot_timeout: 12\n"))
+    done = site.apply(targets=("share.books",))
+    path.write_text(text)
+    assert done.outcome.name == "rolled_back", done.outcome.problems
+    problem = done.outcome.problems[0]
+    assert (problem.address, "did not answer within 12 s" in problem.summary) == ("guest.power.vault", True)
+    assert "the console of VM" in problem.detail, problem.detail
+    for node, state in before.items():
+        assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node
+
+
+MIXED = """
+version: 1
+site: mixed
+proxmox: lab
+gateways:
+  machine: {mode: vm, clone: linked, node: pve2, discovery: false, network: {address: NET.62/24}}
+  box:
+    mode: lxc
+    node: pve1
+    template: local:vztmpl/debian-12-samba_1_amd64.tar.zst
+    disk: 1GiB
+    discovery: false
+    network: {address: NET.63/24}
+  metal: {host: pve2, discovery: false, ssh: {config: CONFIG}}
+users:
+  alice: {password: {env: ALICE_PASSWORD}}
+shares:
+  deep: {gateway: machine, storage: {volume: local, size: 64MiB, on_destroy: delete}, access: {write: [alice]}}
+  boxed: {gateway: box, storage: {volume: local, size: 64MiB, on_destroy: delete}, access: {write: [alice]}}
+  plain: {gateway: metal, storage: {directory: /srv/plain, on_destroy: delete}, access: {write: [alice]}}
+"""
+
+
+def test_containers_machines_and_hosts_in_one_site(
+    site: Site, before: dict[str, dict[str, object]], tmp_path: Path
+) -> None:
+    text = MIXED.replace("NET", network(site.lab)).replace("CONFIG", str(site.lab.ssh_config))
+    (tmp_path / "site.yaml").write_text(text)
+    mixed = Site(site.lab, tmp_path)
+    done = mixed.applied()
+    assert {step.target for step in done.steps if step.id.endswith("#proof")} == {"machine", "box", "metal"}
+    assert mixed.differences() == []
+    mixed.applied(purge=True, delete_data=True, **DESTROY)
+    for node, state in before.items():
+        assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node

@@ -1,0 +1,111 @@
+"""examples/vm: every step of the emitted plan fails; nodes and machines are as before.
+
+The cases come from the plan itself. Those on the cluster and its nodes begin with nothing; those inside begin with the
+machine running and its disk there.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from lab import snapshot, vm
+from lab.faults import FAULTS, Fault, FaultyInside, Pool
+from lab.site import Site
+
+from smbplan import app
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.pve.cluster import Cluster
+from smbplan.kinds.guest import CLUSTER
+from smbplan.lab import Lab
+from smbplan.spec.load import load
+
+pytestmark = pytest.mark.lab
+# What tells quickly whether a machine is as it was; the whole comparison comes at the end.
+SIGNATURE = """
+find /etc /srv /usr/local /var/lib/samba /var/lib/smbplan -printf '%p %M %U %G %s %l\\n' | sort
+sha256sum /etc/passwd /etc/group /etc/shadow; systemctl is-active smbd apt-daily.timer || :; findmnt -rno TARGET,SOURCE
+"""
+
+
+@pytest.fixture(scope="module")
+def site(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    lab = Lab(f"{machines.name}-vmf")
+    lab.down()
+    lab.up(nodes=2, pve=True, vms=True)
+    with pytest.MonkeyPatch.context() as patched:
+        yield vm.prepared(lab, tmp_path_factory.mktemp("site"), patched)
+    lab.down()
+
+
+def outside(site: Site, gateway: str) -> tuple[str, ...]:
+    """The addresses of all that has to be there before something inside is."""
+    shares = {f"share.{name}" for name, share in load(site.folder).site.shares.items() if share.gateway == gateway}
+    found = [change.resource for change in site.plan().plan.changes if change.resource]
+    mine = [item.address for item in found if item.target.startswith("@") and item.unit in shares]
+    return (f"guest.power.{gateway}", *mine)
+
+
+def nodes(site: Site) -> dict[str, dict[str, object]]:
+    return {node: snapshot.take(site.lab, node) for node in vm.NODES.values()}
+
+
+def differences(before: dict[str, dict[str, object]], after: dict[str, dict[str, object]]) -> list[str]:
+    return [line for node, state in before.items() for line in snapshot.differences(state, after[node])]
+
+
+@pytest.mark.parametrize("gateway", vm.NODES)
+def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
+    site: Site, monkeypatch: pytest.MonkeyPatch, gateway: str
+) -> None:
+    """Every fault for what makes a machine or a disk; one in turn for what only has to be started to fail."""
+    planned = site.plan(atomic=True, targets=outside(site, gateway))
+    assert {step.target[0] for step in planned.plan.steps} == {"@"}
+    before, real, connections = nodes(site), Cluster.request, Pool()
+    made = ("vm.machine.", "vm.disk.", "pve.mapping.")
+    for number, step in enumerate(planned.plan.steps):
+        for kind in FAULTS if step.id.startswith(made) else FAULTS[number % 3 : number % 3 + 1]:
+            fault = Fault(step, kind)
+
+            def request(self: Cluster, verb: str, timeout: float = 0.0, **given: Any) -> Any:
+                if verb != "perform" or fault.step.target != CLUSTER:  # noqa: B023
+                    return real(self, verb, timeout, **given)
+                return fault.strike(partial(real, self, verb, timeout), given)  # noqa: B023
+
+            monkeypatch.setattr(Cluster, "request", request)
+            done = app.apply(planned, connect=connections.connect(fault))
+            assert fault.struck, (step.id, kind, done.outcome.problems)
+            assert done.outcome.name == "rolled_back", (step.id, kind, done.outcome.problems)
+            assert differences(before, nodes(site)) == [], (step.id, kind)
+    connections.close()
+
+
+def test_a_fault_inside_leaves_the_machine_as_before(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = "ledger"
+    site.applied(targets=outside(site, gateway))
+    before, around, connections = vm.inside(site, gateway, SIGNATURE), nodes(site), Pool()
+    changes = site.plan().plan.changes
+    planned = site.plan(atomic=True, targets=tuple(change.address for change in changes if change.target == gateway))
+    assert {step.target for step in planned.plan.steps} == {gateway}
+    assert {"filesystem.accounts", "service.accounts.mount"} < {step.id for step in planned.plan.steps}
+    real = Cluster.enter
+    for number, step in enumerate(planned.plan.steps):
+        fault = Fault(step, FAULTS[number % 3])
+
+        def enter(self: Cluster, endpoint: Endpoint, counts: Counts, connect: Any) -> Channel:
+            if endpoint.guest != gateway:
+                return real(self, endpoint, counts, connect)
+            there = real(self, endpoint, counts, connect)
+            made = partial(FaultyInside, there.endpoint, counts, client=self.guests.client, path=there.path)  # type: ignore[attr-defined]
+            found: Channel = connections.found(gateway, fault, made)  # noqa: B023
+            return found
+
+        monkeypatch.setattr(Cluster, "enter", enter)
+        done = app.apply(planned)
+        assert fault.struck, (step.id, fault.kind, done.outcome.problems)
+        assert done.outcome.name == "rolled_back", (step.id, fault.kind, done.outcome.problems)
+        assert vm.inside(site, gateway, SIGNATURE) == before, (step.id, fault.kind)
+    connections.close()
+    monkeypatch.setattr(Cluster, "enter", real)
+    assert differences(around, nodes(site)) == []
+    assert [change.address for change in site.plan().plan.changes] == [change.address for change in changes]
