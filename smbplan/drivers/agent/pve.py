@@ -70,21 +70,24 @@ def pct(request: dict[str, Any]) -> Any:
     return run(["pct", *request["argv"]])
 
 
-def mounted(request: dict[str, Any]) -> bool:
-    """Whether a running container has something mounted at a path of its own."""
+def mounted(request: dict[str, Any]) -> str:
+    """What a running container has at a path of its own: `mount`, `deleted` if its folder is no more, or nothing."""
     pid = run(["lxc-info", "--name", str(request["vmid"]), "--pid", "--no-humanize"]).strip()
     rows = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace").splitlines() if pid.isdigit() else []
-    return any(row.split()[4] == request["path"] for row in rows)
+    roots = [row.split()[3] for row in rows if row.split()[4] == request["path"]]
+    return "" if not roots else "deleted" if roots[-1].endswith("//deleted") else "mount"
 
 
 def unmount(request: dict[str, Any]) -> None:
     """Take a mount off a running container, at once: Proxmox VE does it at the next start only.
 
-    What it got when it started is locked (mount_namespaces(7)), and what is in use is busy: those stay.
+    What it got when it started is locked, and stays (mount_namespaces(7)). Who has files open in it keeps them.
     """
-    if mounted(request):
-        with contextlib.suppress(Refused):
-            run(["lxc-attach", "-n", str(request["vmid"]), "--clear-env", "--", "umount", request["path"]])
+    enter = ["lxc-attach", "-n", str(request["vmid"]), "--clear-env", "--", "umount"]
+    for lazy in ([], ["--lazy"]):
+        if mounted(request):
+            with contextlib.suppress(Refused):
+                run([*enter, *lazy, request["path"]])
 
 
 def raw(request: dict[str, Any]) -> Any:

@@ -34,9 +34,9 @@ class Nodes:
         """Raises ChannelError."""
         self._ask(node, "pct", argv=argv)
 
-    def mounted(self, node: str, vmid: int, path: str) -> bool:
-        """Whether the running container has a mount there. Raises ChannelError."""
-        return bool(self._ask(node, "mounted", vmid=vmid, path=path))
+    def mounted(self, node: str, vmid: int, path: str) -> str:
+        """`mount` or `deleted` where the running container has something there. Raises ChannelError."""
+        return str(self._ask(node, "mounted", vmid=vmid, path=path))
 
     def unmount(self, node: str, vmid: int, path: str) -> None:
         """Take a mount off the running container, if that can be. Raises ChannelError."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from smbplan.drivers.agent.core import Untouched
 from smbplan.drivers.pve import config
 from smbplan.drivers.pve.guests import Guest, Guests
 from smbplan.drivers.pve.nodes import Nodes
@@ -36,8 +37,15 @@ class Rooted(Volumes):
 
     def _key_of(self, after: Mapping[str, Any]) -> str:
         """A free one, or that of the same mount point where a running container still has it."""
-        guest = self._there()
-        if guest.running and not self.nodes.mounted(guest.node, guest.vmid, after["path"]):
+        guest, path = self._there(), after["path"]
+        there = self.nodes.mounted(guest.node, guest.vmid, path) if guest.running else "mount"
+        if there == "deleted":  # another folder of that name
+            self.nodes.unmount(guest.node, guest.vmid, path)
+            there = self.nodes.mounted(guest.node, guest.vmid, path)
+            if there:
+                words = f"container {guest.vmid} has a folder at {path} that was deleted on {guest.node}"
+                raise Untouched(words, "", f"`pct reboot {guest.vmid}` there lets go of it; then apply again")
+        if not there:
             return self._free_key()
         for row in self._pending():
             pairs = config.properties(str(row.get("value", "")), "volume")
