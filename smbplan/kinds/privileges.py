@@ -48,10 +48,9 @@ GUESTS = Role(
 )
 MACHINES = (
     *GUESTS.privileges,
-    "VM.Clone",  # of the template
-    "VM.Config.CDROM",
+    "VM.Clone",
+    "VM.Config.CDROM",  # a drive for cloud-init, where the template has none
     "VM.Config.Cloudinit",
-    "VM.Config.HWType",  # virtio-fs
 )
 AGENT = {8: "VM.Monitor", 9: "VM.GuestAgent.Unrestricted"}  # to run commands in VMs, by the major version
 MAPPINGS = Role("smbplan-mappings", ("Mapping.Audit", "Mapping.Modify", "Mapping.Use"))

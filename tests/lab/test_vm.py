@@ -9,7 +9,9 @@ from lab.lxc import network
 from lab.site import Site
 from lab.vm import inside, smb, vmid
 
+from smbplan import app, image
 from smbplan.lab import Lab
+from smbplan.lab import vm as lab_vm
 
 pytestmark = pytest.mark.lab
 DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
@@ -165,5 +167,60 @@ def test_containers_machines_and_hosts_in_one_site(
     assert {step.target for step in done.steps if step.id.endswith("#proof")} == {"machine", "box", "metal"}
     assert mixed.differences() == []
     mixed.applied(purge=True, delete_data=True, **DESTROY)
+    for node, state in before.items():
+        assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node
+
+
+SSH = """
+version: 1
+site: byssh
+proxmox: lab
+gateways:
+  vault:
+    mode: vm
+    node: pve1
+    template: made
+    connection: ssh
+    ssh: {identity: IDENTITY}
+    ssh_keys: ["KEY"]
+    network: {address: NET.64/24}
+    discovery: false
+users:
+  alice: {password: {env: ALICE_PASSWORD}}
+shares:
+  data: {gateway: vault, storage: {volume: local, size: 64MiB, on_destroy: delete}, access: {write: [alice]}}
+"""
+
+
+def test_a_disk_becomes_a_template_and_its_machine_is_reached_by_ssh(
+    site: Site, before: dict[str, dict[str, object]], tmp_path: Path
+) -> None:
+    """`image build vm` with the disk that the lab has built in the same way."""
+    disk = tmp_path / "smbplan.qcow2"
+    disk.symlink_to(lab_vm.disk(print))
+    key = site.lab.state.key
+    text = SSH.replace("NET", network(site.lab)).replace("IDENTITY", str(key))
+    text = text.replace("KEY", key.with_suffix(".pub").read_text().strip())
+    (tmp_path / "site.yaml").write_text(text)
+    ours = Site(site.lab, tmp_path)
+    (refused,) = ours.plan().plan.refused
+    assert "there is no template made for VMs on pve1" in refused.summary
+    assert "smbplan image build vm --node pve1" in refused.hint and "qm template 9000" in refused.detail
+
+    loaded = app.validate(tmp_path).site
+    made = image.provide_machine(loaded, disk, "local", (), image.MIRROR, print)
+    (template,) = made.machines
+    assert template.suits and template.node == "pve1"
+    site.shell("pve1", f"qm set {template.vmid} --name made")
+    listed = {row["template"]: row for row in image.listing(loaded) if row["sort"] == "vm"}
+    assert listed[f"{template.vmid} made"]["gateways"] == ["vault"]
+    assert "smbplan" not in site.shell("pve1", "ls -R /var/lib/vz/import 2>/dev/null || :"), "the upload goes again"
+
+    ours.applied()
+    assert ours.differences() == []
+    words = f"smbclient //{network(site.lab)}.64/data -U alice%alice-Geheim-1 -c 'put /etc/hostname n; get n -'"
+    assert "client" in site.shell("client", words)
+    ours.applied(purge=True, delete_data=True, **DESTROY)
+    site.shell("pve1", f"qm destroy {template.vmid} --purge 1")
     for node, state in before.items():
         assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node

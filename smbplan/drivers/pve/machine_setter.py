@@ -7,7 +7,7 @@ from typing import Any
 from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.pve import config, machine_templates, machines, tasks
 from smbplan.drivers.pve.boot import Boot
-from smbplan.drivers.pve.errors import ApiError
+from smbplan.drivers.pve.errors import ApiError, Denied
 from smbplan.drivers.pve.guests import Guest, Guests
 from smbplan.drivers.pve.machine_templates import Template
 from smbplan.drivers.pve.nodes import Nodes
@@ -228,7 +228,11 @@ class MachineSetter(Tagged):
     def _stop(self) -> None:
         """One that can't be asked to end is not asked."""
         guest = self._there()
-        if Boot(self.client, self.nodes, guest, {}).answers():
+        try:
+            answers = Boot(self.client, self.nodes, guest, {}).answers()
+        except Denied:  # Proxmox may ask it all the same
+            answers = True
+        if answers:
             self._wait(self.client.post(f"{guest.path}/status/shutdown", timeout=SHUTDOWN, forceStop=1))
         else:
             self._wait(self.client.post(f"{guest.path}/status/stop"))

@@ -62,7 +62,7 @@ class Gateways:
 
     def __init__(self, lab: Lab, ca: Path, token: str = TOKEN) -> None:
         if token == TOKEN:
-            lab.token(token)
+            lab.token(token)  # any other is there already
         self.lab = lab
         self.api = {
             "endpoint": f"https://127.0.0.1:{lab.client.port}",

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.kinds.sites import MACHINE
+from unit.kinds.sites import MACHINE, site
+from unit.pve.conftest import Start
 from unit.pve.emulated import Lab
 from unit.pve.gateways import Gateways, reasons
 from unit.pve.test_gateways import ca, requests_follow_the_published_schema  # noqa: F401 - fixtures
@@ -21,6 +22,7 @@ from smbplan.drivers.pve.machine_templates import VERSION, comment
 from smbplan.engine.execute import Entry, Execution, Outcome, resumed
 from smbplan.engine.plan import Plan
 from smbplan.engine.step import Move, Status
+from smbplan.kinds import privileges
 
 BOX, POWER, FS, VOL, SPARE = "vm.machine.box", "guest.power.box", "vm.virtiofs.plain", "vm.disk.vol", "vm.disk.spare"
 DATA = {"purge": True, "delete_data": True}
@@ -206,3 +208,40 @@ def test_templates_are_known_by_their_mark_and_version(gateways: Gateways, folde
     with pytest.raises(Refused) as refused:
         machine_templates.chosen(client, "pve1", "9000")
     assert "has no mark" in refused.value.summary and "qm set 9000 --description" in refused.value.hint
+
+
+@pytest.mark.parametrize("dialect", ["9.1", "8.4"])
+def test_a_token_with_what_doctor_grants_is_enough_and_no_privilege_is_spare(
+    start: Start,
+    ca: Path,  # noqa: F811
+    folder: Path,
+    dialect: str,
+) -> None:
+    (lab,) = start(dialect=dialect)
+    make_template(lab)
+    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", description=MARK)
+    token, data = "smbplan@pve!apply", defined(folder, {"vol": {"on_destroy": "delete"}}, clone="linked")
+    lab.token(token, privsep=1)
+    granted = privileges.grants(site(data), dialect)
+    for role in dict.fromkeys(grant.role for grant in granted):
+        lab.ask("POST", "/access/roles", roleid=role.name, privs=",".join(role.privileges))
+    for grant in granted:
+        for who in ({"users": "smbplan@pve"}, {"tokens": token}):
+            lab.ask("PUT", "/access/acl", path=grant.path, roles=grant.role.name, propagate=int(grant.below), **who)
+    gateways = Gateways(lab, ca, token)
+    gateways.apply(data)
+    gateways.apply(defined(folder, {"vol": {"on_destroy": "delete", "size": "9GiB"}}, clone="linked", memory="1GiB"))
+    gone = {**data, "shares": {}, "gateways": {}}
+    assert done(gateways, gateways.plan(gone, **DATA)).name == "applied"
+    assert (guests(gateways), images(gateways)) == ([9000], [])
+    (machines,) = [grant.role for grant in granted if grant.path == "/vms"]
+    agent = "VM.Monitor" if dialect == "8.4" else "VM.GuestAgent.Unrestricted"
+    assert agent in machines.privileges
+    for name in ("VM.Clone", agent):
+        rest = ",".join(each for each in machines.privileges if each != name)
+        lab.ask("PUT", f"/access/roles/{machines.name}", privs=rest)
+        refused = gateways.run(gateways.plan(data, atomic=True).steps)
+        assert refused.name == "rolled_back", (name, refused.problems)
+        assert name in refused.problems[0].summary, refused.problems
+        assert (guests(gateways), images(gateways)) == ([9000], []), name
+    lab.ask("PUT", f"/access/roles/{machines.name}", privs=",".join(machines.privileges))
