@@ -28,7 +28,7 @@ after() {
     # Debian keeps these links on its newest kernel, so that nothing has to write this file again.
     cat > boot/grub/grub.cfg <<'GRUB'
 set timeout=0
-linux /vmlinuz root=LABEL=root ro console=tty0 console=ttyS0,115200 net.ifnames=0 quiet
+linux /vmlinuz root=LABEL=root ro console=tty0 console=ttyS0,115200 net.ifnames=0
 initrd /initrd.img
 boot
 GRUB
