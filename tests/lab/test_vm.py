@@ -139,7 +139,16 @@ version: 1
 site: mixed
 proxmox: lab
 gateways:
-  machine: {mode: vm, clone: linked, node: pve2, discovery: false, network: {address: NET.62/24}}
+  machine:
+    mode: vm
+    node: pve1
+    template: made
+    clone: linked
+    connection: ssh
+    ssh: {identity: IDENTITY}
+    ssh_keys: ["KEY"]
+    discovery: false
+    network: {address: NET.64/24}
   box:
     mode: lxc
     node: pve1
@@ -157,53 +166,17 @@ shares:
 """
 
 
-def test_containers_machines_and_hosts_in_one_site(
+def test_a_disk_becomes_a_template_and_its_machine_by_ssh_goes_with_containers_and_hosts(
     site: Site, before: dict[str, dict[str, object]], tmp_path: Path
 ) -> None:
+    """`image build vm` with the disk that the lab has built in the same way; all modes in one apply."""
+    disk, key = tmp_path / "smbplan.qcow2", site.lab.state.key
+    disk.symlink_to(lab_vm.disk(print))
     text = MIXED.replace("NET", network(site.lab)).replace("CONFIG", str(site.lab.ssh_config))
+    text = text.replace("IDENTITY", str(key)).replace("KEY", key.with_suffix(".pub").read_text().strip())
     (tmp_path / "site.yaml").write_text(text)
     mixed = Site(site.lab, tmp_path)
-    done = mixed.applied()
-    assert {step.target for step in done.steps if step.id.endswith("#proof")} == {"machine", "box", "metal"}
-    assert mixed.differences() == []
-    mixed.applied(purge=True, delete_data=True, **DESTROY)
-    for node, state in before.items():
-        assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node
-
-
-SSH = """
-version: 1
-site: byssh
-proxmox: lab
-gateways:
-  vault:
-    mode: vm
-    node: pve1
-    template: made
-    connection: ssh
-    ssh: {identity: IDENTITY}
-    ssh_keys: ["KEY"]
-    network: {address: NET.64/24}
-    discovery: false
-users:
-  alice: {password: {env: ALICE_PASSWORD}}
-shares:
-  data: {gateway: vault, storage: {volume: local, size: 64MiB, on_destroy: delete}, access: {write: [alice]}}
-"""
-
-
-def test_a_disk_becomes_a_template_and_its_machine_is_reached_by_ssh(
-    site: Site, before: dict[str, dict[str, object]], tmp_path: Path
-) -> None:
-    """`image build vm` with the disk that the lab has built in the same way."""
-    disk = tmp_path / "smbplan.qcow2"
-    disk.symlink_to(lab_vm.disk(print))
-    key = site.lab.state.key
-    text = SSH.replace("NET", network(site.lab)).replace("IDENTITY", str(key))
-    text = text.replace("KEY", key.with_suffix(".pub").read_text().strip())
-    (tmp_path / "site.yaml").write_text(text)
-    ours = Site(site.lab, tmp_path)
-    (refused,) = ours.plan().plan.refused
+    (refused,) = mixed.plan().plan.refused
     assert "there is no template made for VMs on pve1" in refused.summary
     assert "smbplan image build vm --node pve1" in refused.hint and "qm template 9000" in refused.detail
 
@@ -213,14 +186,15 @@ def test_a_disk_becomes_a_template_and_its_machine_is_reached_by_ssh(
     assert template.suits and template.node == "pve1"
     site.shell("pve1", f"qm set {template.vmid} --name made")
     listed = {row["template"]: row for row in image.listing(loaded) if row["sort"] == "vm"}
-    assert listed[f"{template.vmid} made"]["gateways"] == ["vault"]
-    assert "smbplan" not in site.shell("pve1", "ls -R /var/lib/vz/import 2>/dev/null || :"), "the upload goes again"
+    assert listed[f"{template.vmid} made"]["gateways"] == ["machine"]
+    assert site.shell("pve1", "find /var/lib/vz/import -type f") == "", "the upload goes again"
 
-    ours.applied()
-    assert ours.differences() == []
-    words = f"smbclient //{network(site.lab)}.64/data -U alice%alice-Geheim-1 -c 'put /etc/hostname n; get n -'"
+    done = mixed.applied()
+    assert {step.target for step in done.steps if step.id.endswith("#proof")} == {"machine", "box", "metal"}
+    assert mixed.differences() == []
+    words = f"smbclient //{network(site.lab)}.64/deep -U alice%alice-Geheim-1 -c 'put /etc/hostname n; get n -'"
     assert "client" in site.shell("client", words)
-    ours.applied(purge=True, delete_data=True, **DESTROY)
+    mixed.applied(purge=True, delete_data=True, **DESTROY)
     site.shell("pve1", f"qm destroy {template.vmid} --purge 1")
     for node, state in before.items():
         assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node
