@@ -5,11 +5,15 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lab.published import violations
 from unit.pve.emulated import TEMPLATE, Lab
+from unit.pve.gateways import Gateways
 from unit.pve.replay import Client
 
+from smbplan.drivers.pve.client import Client as ApiClient
 from smbplan.lab.pve import auth, backend, certificates, server
 from smbplan.lab.pve.__main__ import initialise
 from smbplan.lab.pve.site import Site, load_machines
@@ -70,3 +74,28 @@ def start(tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.Mo
 def lab(start: Start) -> Lab:
     """A cluster of one node."""
     return start()[0]
+
+
+@pytest.fixture
+def requests_follow_the_published_schema(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """8.4 knows nothing that 9.1 does not."""
+    wrong: list[str] = []
+    real = ApiClient._request
+
+    def send(self: ApiClient, method: str, path: str, params: dict[str, Any]) -> Any:
+        wrong.extend(violations(method, path, params, "8.4"))
+        return real(self, method, path, params)
+
+    monkeypatch.setattr(ApiClient, "_request", send)
+    yield
+    assert wrong == []
+
+
+@pytest.fixture
+def ca(certificate: tuple[Path, Path]) -> Path:
+    return certificate[0].parents[2] / "pve-root-ca.pem"
+
+
+@pytest.fixture
+def gateways(lab: Lab, ca: Path) -> Gateways:
+    return Gateways(lab, ca)

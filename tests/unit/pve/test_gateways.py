@@ -2,12 +2,9 @@
 
 import hashlib
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from lab.published import violations
 from unit.pve.emulated import Lab
 from unit.pve.gateways import TOKEN, Gateways, defined, reasons
 
@@ -19,30 +16,7 @@ from smbplan.report import document, markdown, text
 
 BOX, VOL, SPARE, POWER = "lxc.container.box", "lxc.volume.vol", "lxc.volume.spare", "guest.power.box"
 DATA = {"purge": True, "delete_data": True}
-
-
-@pytest.fixture(autouse=True)
-def requests_follow_the_published_schema(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    wrong: list[str] = []
-    real = Client._request
-
-    def send(self: Client, method: str, path: str, params: dict[str, Any]) -> Any:
-        wrong.extend(violations(method, path, params, "8.4"))  # which 9.1 knows all of
-        return real(self, method, path, params)
-
-    monkeypatch.setattr(Client, "_request", send)
-    yield
-    assert wrong == []
-
-
-@pytest.fixture
-def ca(certificate: tuple[Path, Path]) -> Path:
-    return certificate[0].parents[2] / "pve-root-ca.pem"
-
-
-@pytest.fixture
-def gateways(lab: Lab, ca: Path) -> Gateways:
-    return Gateways(lab, ca)
+pytestmark = pytest.mark.usefixtures("requests_follow_the_published_schema")
 
 
 def pool_of(lab: Lab, vmid: int = 100) -> str:

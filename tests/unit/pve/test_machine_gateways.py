@@ -9,7 +9,6 @@ from unit.kinds.sites import MACHINE, site
 from unit.pve.conftest import Start
 from unit.pve.emulated import Lab
 from unit.pve.gateways import Gateways, reasons
-from unit.pve.test_gateways import ca, requests_follow_the_published_schema  # noqa: F401 - fixtures
 from unit.pve.test_qemu_clone import make_template
 from unit.simulated import Notes
 
@@ -26,11 +25,12 @@ from smbplan.kinds import privileges
 
 BOX, POWER, FS, VOL, SPARE = "vm.machine.box", "guest.power.box", "vm.virtiofs.plain", "vm.disk.vol", "vm.disk.spare"
 DATA = {"purge": True, "delete_data": True}
+pytestmark = pytest.mark.usefixtures("requests_follow_the_published_schema")
 MARK = comment({"version": VERSION, "samba": "4.17", "built": "2026-11-01"})
 
 
 @pytest.fixture
-def gateways(lab: Lab, ca: Path) -> Gateways:  # noqa: F811
+def gateways(lab: Lab, ca: Path) -> Gateways:
     make_template(lab)
     lab.ask("PUT", "/nodes/pve1/qemu/9000/config", description=MARK)
     return Gateways(lab, ca)
@@ -213,7 +213,7 @@ def test_templates_are_known_by_their_mark_and_version(gateways: Gateways, folde
 @pytest.mark.parametrize("dialect", ["9.1", "8.4"])
 def test_a_token_with_what_doctor_grants_is_enough_and_no_privilege_is_spare(
     start: Start,
-    ca: Path,  # noqa: F811
+    ca: Path,
     folder: Path,
     dialect: str,
 ) -> None:
