@@ -5,9 +5,7 @@ from typing import Any
 
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
-from smbplan.engine.step import Nature
 from smbplan.kinds import guest
-from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Gateway, Site
 
 FIXED = ("unprivileged", "nesting")
@@ -42,23 +40,8 @@ class Container(Kind):
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if record.original is not None:
             return Removal({**record.original, "mark": None}, reason="was there before")
-        volumes = live.get("volumes") or []
-        mortal = options.delete_data and record.on_destroy == "delete" and all(path[:1] == "/" for path in volumes)
-        if not options.purge or (volumes and not mortal):
-            parked = {
-                **self.canonical(live),
-                "onboot": False,
-                "networks": {},
-                "hostname": guest.parked(live["hostname"]),
-            }
-            words = "has volumes, which stay" if options.purge else "is stopped and kept; --purge removes it"
-            return Removal(parked, Nature.PARKED, reason=words, parked=True, open=frozenset({"volumes"}))
-        return Removal(
-            None,
-            Nature.IRREVERSIBLE,
-            "a container that was removed can't be brought back",
-            open=frozenset({"volumes"}),
-        )
+        mounted = all(path[:1] == "/" for path in live.get("volumes") or [])
+        return guest.removal(live, self.canonical(live), record, options, mounted)
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource
@@ -97,15 +80,13 @@ def address(gateway: str) -> str:
 def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
         if gateway.mode == "lxc":
-            volumes = [share.storage for share in shares_of(site, name).values() if share.storage.volume]
-            keep = any(storage.on_destroy == "keep" for storage in volumes)
             yield Resource(
                 address(name),
                 KIND.name,
                 guest.CLUSTER,
                 Key(KIND.object, name),
                 _desired(name, gateway),
-                on_destroy="keep" if keep else "delete",
+                on_destroy=guest.on_destroy(site, name),
             )
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from smbplan.engine.kind import Action, Change, Hazard
-from smbplan.engine.resource import Key
+from smbplan.engine.kind import Action, Change, Hazard, Options, Removal
+from smbplan.engine.resource import Key, Record
+from smbplan.engine.step import Nature
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Gateway, Share, Site
 
@@ -72,9 +73,27 @@ def owner(change: Change) -> str:
     return key.name.partition(":")[0]
 
 
-def parked(hostname: str) -> str:
-    """The name of one that is kept."""
-    return hostname.removesuffix(PARKED)[: 63 - len(PARKED)] + PARKED
+def removal(
+    live: Mapping[str, Any], plain: Mapping[str, Any], record: Record, options: Options, known: bool
+) -> Removal:
+    """Stopped and kept, without its name and network; or removed, if no volume is left that is to stay.
+
+    `plain` is the canonical form of its live state; `known`: all its volumes are where their shares have them.
+    """
+    unseen, volumes = frozenset({"volumes"}), live.get("volumes") or []
+    mortal = options.delete_data and record.on_destroy == "delete" and known
+    if options.purge and (mortal or not volumes):
+        return Removal(None, Nature.IRREVERSIBLE, "a guest that was removed can't be brought back", open=unseen)
+    name = live["hostname"].removesuffix(PARKED)[: 63 - len(PARKED)] + PARKED
+    words = "has volumes, which stay" if options.purge else "is stopped and kept; --purge removes it"
+    kept = {**plain, "onboot": False, "networks": {}, "hostname": name}
+    return Removal(kept, Nature.PARKED, reason=words, parked=True, open=unseen)
+
+
+def on_destroy(site: Site, gateway: str) -> str:
+    """Whether all of its volumes may go with it."""
+    storages = (share.storage for share in shares_of(site, gateway).values())
+    return "keep" if any(storage.volume and storage.on_destroy == "keep" for storage in storages) else "delete"
 
 
 def protected(change: Change, what: str, does: str) -> Hazard:

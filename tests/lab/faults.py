@@ -1,14 +1,18 @@
 """A connection that fails at one operation: before its effect, after it, or by losing the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from lab import snapshot
+from lab.site import Site
 
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.fleet import encode
 from smbplan.drivers.pve.inside import Inside
 from smbplan.engine.step import Step
+from smbplan.spec.load import load
 
 FAULTS = ("before", "after", "lost")
 ERROR = {"error": {"summary": "seeded fault", "detail": "", "hint": ""}}
@@ -47,6 +51,23 @@ class Fault:
             arguments = op["arguments"]
             return {"call": op["call"], "share": arguments.get("share"), "address": arguments.get("address")}
         return {"address": op["address"]}
+
+
+def outside(site: Site, gateway: str) -> tuple[str, ...]:
+    """The addresses of all that has to be there before something inside a gateway's guest is."""
+    shares = {f"share.{name}" for name, share in load(site.folder).site.shares.items() if share.gateway == gateway}
+    found = [change.resource for change in site.plan().plan.changes if change.resource]
+    mine = [item.address for item in found if item.target.startswith("@") and item.unit in shares]
+    return (f"guest.power.{gateway}", *mine)
+
+
+def nodes(site: Site, names: Iterable[str]) -> dict[str, dict[str, object]]:
+    """What is on each of these nodes."""
+    return {node: snapshot.take(site.lab, node) for node in names}
+
+
+def differences(before: dict[str, dict[str, object]], after: dict[str, dict[str, object]]) -> list[str]:
+    return [line for node, state in before.items() for line in snapshot.differences(state, after[node])]
 
 
 class Pool(dict[str, "Faulty"]):

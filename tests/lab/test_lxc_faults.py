@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from lab import lxc, snapshot
-from lab.faults import FAULTS, Fault, Pool
+from lab.faults import FAULTS, Fault, Pool, differences, nodes, outside
 from lab.site import Site
 
 from smbplan import app
@@ -19,7 +19,6 @@ from smbplan.drivers.pve.cluster import Cluster
 from smbplan.engine.step import Step
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab
-from smbplan.spec.load import load
 
 pytestmark = pytest.mark.lab
 each_gateway = pytest.mark.parametrize("gateway", lxc.NODES)
@@ -35,14 +34,6 @@ def connections() -> Iterator[Pool]:
     pool = Pool()
     yield pool
     pool.close()
-
-
-def outside(site: Site, gateway: str) -> tuple[str, ...]:
-    """The addresses of all that has to be there before something inside is."""
-    shares = {f"share.{name}" for name, share in load(site.folder).site.shares.items() if share.gateway == gateway}
-    found = [change.resource for change in site.plan().plan.changes if change.resource]
-    mine = [item.address for item in found if item.target.startswith("@") and item.unit in shares]
-    return (f"guest.power.{gateway}", *mine)
 
 
 def matrix(site: Site, steps: list[Step]) -> Iterator[tuple[Step, str]]:
@@ -65,7 +56,7 @@ def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
 ) -> None:
     planned = site.plan(atomic=True, targets=outside(site, gateway))
     assert {step.target[0] for step in planned.plan.steps} == {"@"}
-    before, real = nodes(site), Cluster.request
+    before, real = nodes(site, lxc.NODES.values()), Cluster.request
     for step, kind in matrix(site, list(planned.plan.steps)):
         fault = Fault(step, kind)
 
@@ -81,7 +72,7 @@ def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
         node = lxc.NODES[gateway]
         found = snapshot.differences(before[node], snapshot.take(site.lab, node))
         assert not found, (step.id, kind, found)
-    assert differences(before, nodes(site)) == []
+    assert differences(before, nodes(site, lxc.NODES.values())) == []
 
 
 @pytest.mark.parametrize(  # inside, nothing knows the API's version: one gateway shows that
@@ -91,7 +82,7 @@ def test_a_fault_inside_leaves_the_container_as_before(site: Site, connections: 
     site.applied(targets=outside(site, gateway))
     node = lxc.NODES[gateway]
     inside = ("lxc-attach", "-n", lxc.vmid(site, gateway, node), "--clear-env", "--")
-    before, around = snapshot.take(site.lab, node, inside), nodes(site)
+    before, around = snapshot.take(site.lab, node, inside), nodes(site, lxc.NODES.values())
     changes = site.plan().plan.changes
     planned = site.plan(atomic=True, targets=tuple(change.address for change in changes if change.target == gateway))
     assert {step.target for step in planned.plan.steps} == {gateway}
@@ -101,12 +92,4 @@ def test_a_fault_inside_leaves_the_container_as_before(site: Site, connections: 
         assert fault.struck, (step.id, kind, done.outcome.problems)
         assert done.outcome.name == "rolled_back", (step.id, kind, done.outcome.problems)
         assert snapshot.differences(before, snapshot.take(site.lab, node, inside)) == [], (step.id, kind)
-    assert differences(around, nodes(site)) == []
-
-
-def nodes(site: Site) -> dict[str, dict[str, object]]:
-    return {node: snapshot.take(site.lab, node) for node in lxc.NODES.values()}
-
-
-def differences(before: dict[str, dict[str, object]], after: dict[str, dict[str, object]]) -> list[str]:
-    return [line for node, state in before.items() for line in snapshot.differences(state, after[node])]
+    assert differences(around, nodes(site, lxc.NODES.values())) == []

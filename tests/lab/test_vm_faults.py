@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from lab import snapshot, vm
-from lab.faults import FAULTS, Fault, FaultyInside, Pool
+from lab import vm
+from lab.faults import FAULTS, Fault, FaultyInside, Pool, differences, nodes, outside
 from lab.site import Site
 
 from smbplan import app
@@ -18,7 +18,6 @@ from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.pve.cluster import Cluster
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab
-from smbplan.spec.load import load
 
 pytestmark = pytest.mark.lab
 # What tells quickly whether a machine is as it was; the whole comparison comes at the end.
@@ -39,22 +38,6 @@ def site(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     lab.down()
 
 
-def outside(site: Site, gateway: str) -> tuple[str, ...]:
-    """The addresses of all that has to be there before something inside is."""
-    shares = {f"share.{name}" for name, share in load(site.folder).site.shares.items() if share.gateway == gateway}
-    found = [change.resource for change in site.plan().plan.changes if change.resource]
-    mine = [item.address for item in found if item.target.startswith("@") and item.unit in shares]
-    return (f"guest.power.{gateway}", *mine)
-
-
-def nodes(site: Site) -> dict[str, dict[str, object]]:
-    return {node: snapshot.take(site.lab, node) for node in vm.NODES.values()}
-
-
-def differences(before: dict[str, dict[str, object]], after: dict[str, dict[str, object]]) -> list[str]:
-    return [line for node, state in before.items() for line in snapshot.differences(state, after[node])]
-
-
 @pytest.mark.parametrize("gateway", vm.NODES)
 def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
     site: Site, monkeypatch: pytest.MonkeyPatch, gateway: str
@@ -62,7 +45,7 @@ def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
     """Every fault for what makes a machine or a disk; one in turn for what only has to be started to fail."""
     planned = site.plan(atomic=True, targets=outside(site, gateway))
     assert {step.target[0] for step in planned.plan.steps} == {"@"}
-    before, real, connections = nodes(site), Cluster.request, Pool()
+    before, real, connections = nodes(site, vm.NODES.values()), Cluster.request, Pool()
     made = ("vm.machine.", "vm.disk.", "pve.mapping.")
     for number, step in enumerate(planned.plan.steps):
         for kind in FAULTS if step.id.startswith(made) else FAULTS[number % 3 : number % 3 + 1]:
@@ -77,14 +60,14 @@ def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
             done = app.apply(planned, connect=connections.connect(fault))
             assert fault.struck, (step.id, kind, done.outcome.problems)
             assert done.outcome.name == "rolled_back", (step.id, kind, done.outcome.problems)
-            assert differences(before, nodes(site)) == [], (step.id, kind)
+            assert differences(before, nodes(site, vm.NODES.values())) == [], (step.id, kind)
     connections.close()
 
 
 def test_a_fault_inside_leaves_the_machine_as_before(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = "ledger"
     site.applied(targets=outside(site, gateway))
-    before, around, connections = vm.inside(site, gateway, SIGNATURE), nodes(site), Pool()
+    before, around, connections = vm.inside(site, gateway, SIGNATURE), nodes(site, vm.NODES.values()), Pool()
     changes = site.plan().plan.changes
     planned = site.plan(atomic=True, targets=tuple(change.address for change in changes if change.target == gateway))
     assert {step.target for step in planned.plan.steps} == {gateway}
@@ -108,6 +91,6 @@ def test_a_fault_inside_leaves_the_machine_as_before(site: Site, monkeypatch: py
         assert vm.inside(site, gateway, SIGNATURE) == before, (step.id, fault.kind)
     connections.close()
     monkeypatch.setattr(Cluster, "enter", real)
-    left = differences(around, nodes(site))
+    left = differences(around, nodes(site, vm.NODES.values()))
     assert [line for line in left if "/images/" not in line] == [], "but for what is in its own disks"
     assert [change.address for change in site.plan().plan.changes] == [change.address for change in changes]
