@@ -205,6 +205,7 @@ def _wish(name: str, gateway: Gateway, new: Resource | None, disks: Sequence[Res
         gateway.vmid if new else None,
         (gateway.template or "") if new else None,
         tuple(dict.fromkeys(storages)),
+        gateway.disk if new else 0,
     )
 
 

@@ -11,7 +11,7 @@ from functools import cache
 
 from smbplan.engine.kind import Kinds
 from smbplan.engine.resource import Resource
-from smbplan.kinds import power
+from smbplan.kinds import power, virtiofs
 from smbplan.spec.model import Site
 
 
@@ -32,11 +32,11 @@ def kinds() -> Kinds:
 def expand(site: Site) -> list[Resource]:
     """Every resource of the site, ordered by address. What is inside a guest waits until that runs."""
     inside = {name for name, gateway in site.gateways.items() if gateway.guest}
-    found = (
+    found = [
         replace(item, after=(*item.after, power.address(item.target))) if item.target in inside else item
         for item in _expanded(site)
-    )
-    return sorted(found, key=lambda item: item.address)
+    ]
+    return sorted(virtiofs.first(found), key=lambda item: item.address)
 
 
 def _expanded(site: Site) -> Iterator[Resource]:

@@ -66,11 +66,6 @@ def serial(share: str) -> str:
     return f"{share[:11]}-{hashlib.sha256(share.encode()).hexdigest()[:8]}"
 
 
-def device(share: str) -> str:
-    """Where the VM has it. 60-persistent-storage.rules of udev"""
-    return f"/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_{serial(share)}"
-
-
 def expand(site: Site) -> Iterator[Resource]:
     for name, share in site.shares.items():
         storage = share.storage

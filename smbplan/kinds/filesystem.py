@@ -16,7 +16,7 @@ SPACE = uuid.UUID("6a1f9f0e-6e0f-4d0b-9d62-2f6a3c7d5b11")  # of our UUIDs, rfc95
 
 
 class FileSystem(Kind):
-    """State: {type, uuid, size}. By its UUID it is known to be the share's own."""
+    """State: {type, uuid, size} on the disk with this serial number. Its UUID says that it is the share's own."""
 
     name, title, object = "filesystem", "file system", "filesystem"
 
@@ -59,7 +59,7 @@ def expand(site: Site) -> Iterator[Resource]:
                 address(name),
                 KIND.name,
                 share.gateway,
-                Key(KIND.object, disk.device(name)),
+                Key(KIND.object, disk.serial(name)),
                 {"type": TYPE, "uuid": identity(site, name), "size": share.storage.size},
                 (disk.address(name),),
                 unit(name),

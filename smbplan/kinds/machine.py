@@ -1,5 +1,6 @@
 """Gateways that are virtual machines on Proxmox VE: clones of a template, found by their mark. qm(1)"""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from smbplan.spec.model import Gateway, Site
 
 # What a running VM gets only when it starts again: PVE hot-plugs network, disks and USB (`hotplug`, qm.conf(5)).
 AT_START = ("cores", "memory", "balloon", "hostname", "nameserver", "searchdomain", "ssh_keys")
+FOREIGN = re.compile(r"(scsi|virtio|sata|ide|unused)\d+")  # what a disk without a serial number is called
 CLOUD_INIT = ("address", "gateway", "address6", "gateway6")  # of a network
 
 
@@ -26,11 +28,14 @@ class Machine(Kind):
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         """Where it is, it stays; so do the tags and MAC addresses that it has got since."""
+        linked = desired.get("clone") == "linked"
         desired = {name: value for name, value in desired.items() if name not in ("template", "clone")}
         if live is None:
             return desired
         wanted = super().complete(desired, live)
-        wanted |= {"node": live["node"], "balloon": desired["balloon"]}
+        wanted["node"] = live["node"]
+        if linked:  # its disk lies where its template's does
+            wanted["storage"] = live["storage"]
         wanted["tags"] = sorted({*wanted["tags"], *live["tags"]})
         wanted["networks"] = container.networks(wanted, live)
         return wanted
@@ -41,8 +46,8 @@ class Machine(Kind):
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if record.original is not None:
             return Removal({**record.original, "mark": None}, reason="was there before")
-        attached = not any("unused" in key for key in live.get("volumes") or [])
-        return guest.removal(live, self.canonical(live), record, options, attached)
+        ours = not any(FOREIGN.fullmatch(key) for key in live.get("volumes") or [])
+        return guest.removal(live, self.canonical(live), record, options, ours)
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource
@@ -96,6 +101,6 @@ def _desired(site: Site, name: str, gateway: Gateway) -> dict[str, Any]:
         **desired,
         "template": gateway.template or "",
         "clone": gateway.clone,
-        "balloon": None if balloon == memory else balloon,
+        "balloon": "" if balloon in (None, memory) else balloon,
         "ssh_keys": sorted(gateway.ssh_keys),
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smbplan.engine.resource import Resource, State
-from smbplan.kinds import disk, filesystem, mapping, virtiofs
+from smbplan.kinds import filesystem, mapping, virtiofs
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Share, Site
 from smbplan.templates import render
@@ -37,7 +37,8 @@ def of_machines(site: Site) -> Iterator[Mount]:
     for gateway in (name for name, found in site.gateways.items() if found.mode == "vm"):
         for name, share in shares_of(site, gateway).items():
             if share.storage.volume:
-                what, type_, after = disk.device(name), filesystem.TYPE, filesystem.address(name)
+                what = f"/dev/disk/by-uuid/{filesystem.identity(site, name)}"
+                type_, after = filesystem.TYPE, filesystem.address(name)
             else:
                 what, type_, after = mapping.identity(site, name), "virtiofs", virtiofs.address(name)
             yield Mount(name, gateway, what, share.storage.path, type_, after)

@@ -1,6 +1,7 @@
 """Folders of a node in a VM, by virtio-fs. qm.conf(5), `virtiofs[n]`; Proxmox VE 8.4 or newer"""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from smbplan.engine.kind import Change, Hazard, Kind
@@ -71,6 +72,16 @@ def expand(site: Site) -> Iterator[Resource]:
                 unit(share),
                 ahead=(guest.power(name),),
             )
+
+
+def first(items: Sequence[Resource]) -> Iterator[Resource]:
+    """All these resources; a device comes ahead of everything in its VM, which a new one restarts."""
+    inside: dict[str, list[str]] = {}
+    for item in items:
+        inside.setdefault(item.target, []).append(item.address)
+    for item in items:
+        gateway = item.key.name.partition(":")[0]
+        yield replace(item, ahead=(*item.ahead, *inside.get(gateway, ()))) if item.kind == KIND.name else item
 
 
 def _others(site: Site, gateway: str, path: str) -> set[str]:

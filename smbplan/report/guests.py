@@ -101,7 +101,7 @@ def _guest(guest: Guest, path: str, op: Move) -> list[str]:
     changed = [
         f"--{'name' if key == 'hostname' and tool == 'qm' else key} {shlex.quote(str(_number(after[key])))}"
         for key in plain
-        if key in after and after[key] is not None and after[key] != before.get(key)
+        if after.get(key) not in (None, "") and after[key] != before.get(key)
     ]
     lines = [f"{tool} set {guest.id} {' '.join(changed)}"] if changed else []
     old, new = before.get("pool") or "", after.get("pool") or ""

@@ -124,8 +124,8 @@ def _packages(name: str, before: Any, after: Any) -> list[str]:
 
 def _filesystem(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"wipefs -a {shlex.quote(name)}  # only if nothing is on it"]
-    return [f"blkid {shlex.quote(name)}  # the file system keeps its size"]
+        return [f"lsblk -o NAME,SERIAL  # then `wipefs -a` of the disk {name}, only if nothing is on it"]
+    return [f"lsblk -o NAME,SERIAL  # the file system of the disk {name} keeps its size"]
 
 
 def _service(name: str, before: Any, after: Any) -> list[str]:

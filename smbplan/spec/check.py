@@ -48,6 +48,7 @@ def check(site: Site, where: Where, damaged: Collection[Path] = ()) -> list[Prob
         *(finding for name, share in site.shares.items() for finding in _share(site, name, share)),
         *_continued(site),
         *_names(site),
+        *_folders(site),
         *_overlaps(site),
     ]
     return [
@@ -197,6 +198,14 @@ def _storage(site: Site, here: Path, share: Share, gateway: Gateway) -> Iterator
         if storage.volume:
             yield at, "nobody else uses a volume, so its ids are the container's", "leave ids out"
         yield from _same_ids(site, at, share)
+
+
+def _folders(site: Site) -> Iterator[Finding]:
+    for name, gateway in site.gateways.items():
+        found = [each for each, share in site.shares.items() if share.gateway == name and not share.storage.volume]
+        if gateway.mode == "vm" and len(found) > 10:
+            words = f"a VM has at most 10 folders of its node, and {name!r} would have {len(found)}"
+            yield ("shares", found[10], "storage"), words, "use volume: STORAGE and size: 32GiB, or another gateway"
 
 
 def _in_machine(at: Path, share: Share, gateway: Gateway) -> Iterator[Finding]:

@@ -143,6 +143,7 @@ def test_a_gateway_from_a_built_template_serves_and_takes_security_updates(site:
     uploaded(site, template)
     listed = {one["template"]: one for one in image.listing(app.validate(site.folder).site)}
     assert listed[f"local:vztmpl/{template.name}"] == {
+        "sort": "lxc",
         "storage": "local",
         "node": "pve1",
         "template": f"local:vztmpl/{template.name}",

@@ -102,10 +102,14 @@ def leaves_what_is_foreign(site: Site) -> None:
     assert "smbplan" in site.shell(node, "qm config 300")
     assert site.differences() == []
     site.shell(node, "qm destroy 300")
-    disk = "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_accounts"
-    inside(site, "ledger", f"systemctl stop smbd srv-accounts.mount; wipefs -qa {disk}; mkswap -q {disk}")
+    spoil = """
+        systemctl stop smbd srv-accounts.mount
+        disk=/dev/$(lsblk -ndo NAME,SERIAL | awk '$2 == "accounts" {print $1}')
+        dd if=/dev/urandom of=$disk bs=1M count=2 status=none
+    """
+    inside(site, "ledger", spoil)
     (refused,) = [each for each in site.plan().plan.refused if each.address == "filesystem.accounts"]
-    assert "holds another file system already: swap" in refused.summary and "wipefs" in refused.hint
+    assert "holds another file system already: data that has no name" in refused.summary and "wipefs" in refused.hint
 
 
 def goes(site: Site, before: dict[str, dict[str, object]]) -> None:

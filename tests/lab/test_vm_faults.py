@@ -23,7 +23,7 @@ pytestmark = pytest.mark.lab
 # What tells quickly whether a machine is as it was; the whole comparison comes at the end.
 SIGNATURE = """
 find /etc /srv /usr/local /var/lib/smbplan ! -type d ! -name '*-' ! -path '*/apparmor.d/*' \\
-    -printf '%p %M %U %G %s %l\\n'
+    -printf '%p %M %U %G %s %l\\n' 2>/dev/null | sort
 sha256sum /etc/passwd /etc/group /etc/shadow; systemctl is-active smbd apt-daily.timer || :; findmnt -rno TARGET,SOURCE
 """
 

@@ -89,3 +89,11 @@ def test_what_another_gateway_shares_weakens_the_isolation(other: str, host: str
 def test_one_folder_can_not_be_two_gateways_own() -> None:
     text = both("c", "/srv/s").replace("  n: {}", '  c: {mode: lxc, node: pve1, template: "local:vztmpl/t.tar.zst"}')
     assert "put both on one gateway" in problems(text)[-1]
+
+
+def test_a_machine_has_no_more_folders_than_proxmox_gives_it() -> None:
+    more = "".join(
+        f"  t{number}: {{gateway: v, storage: {{directory: /srv/t{number}}}, access: {{write: [alice]}}}}\n"
+        for number in range(10)
+    )
+    assert "at most 10 folders of its node, and 'v' would have 11" in problems(share("v", FOLDER) + more)[-1]

@@ -6,80 +6,110 @@ import os
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from .core import Object, Refused, Untouched, run
 
 APPEARS = 10.0  # seconds that a disk has after it was plugged in
-SLACK = 2**20  # bytes at the end of a disk that a file system may leave
+SLACK = 4 * 2**20  # bytes at the end of a disk that are too few for another block group
+EDGE = 2**20  # bytes at either end of a disk that have to be zero
+BLOCKS = Path("/sys/block")
 
 
 class FileSystem(Object):
-    """The name is the disk's path. State: {type, uuid, size}; None for a disk without any signature, or none at all.
+    """The name is the disk's serial number. State: {type, uuid, size}; None for an empty disk, or none at all.
 
     `size` is that of the disk where the file system fills it. What is on it may be seen, but is not looked into.
     """
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
-        if not os.path.exists(name):
+        device = _device(name)
+        found = _signature(device) if device else {}
+        if not device or not found:
             return None
-        found = _signature(name)
-        if not found:
-            return None
-        disk = _size(name)
-        inside = _inside(name) if found.get("TYPE") == "ext4" else disk
-        type_ = found.get("TYPE") or found.get("PTTYPE") or "an unknown"
+        disk = _size(device)
+        inside = _inside(device) if found.get("TYPE") == "ext4" else disk
+        type_ = found.get("TYPE") or found.get("PTTYPE") or "an unknown one"
         return {"type": type_, "uuid": found.get("UUID", ""), "size": disk if disk - inside < SLACK else inside}
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-        _wait_for(name)
+        device = _appeared(name, after["size"] if after else 0)
         if after is None:
-            self._erase(name)
+            self._erase(device)
         elif before is None:
-            if _signature(name):  # the disk was not there when it was looked at
-                raise Untouched(f"{name} holds a file system already", "", "make a new plan")
-            run(["mkfs.ext4", "-q", "-U", after["uuid"], "-E", "lazy_itable_init=1,lazy_journal_init=1", name])
+            found = _signature(device)  # the disk may not have been there when it was looked at
+            if found:
+                raise Untouched(
+                    f"the disk {name} holds {found.get('TYPE', 'something')} already", "", "make a new plan"
+                )
+            run(["mkfs.ext4", "-q", "-U", after["uuid"], "-E", "lazy_itable_init=1,lazy_journal_init=1", device])
+            run(["udevadm", "trigger", "--settle", device])  # what mounts it knows it by its UUID
         elif (before["type"], before["uuid"]) == (after["type"], after["uuid"]):
             if after["size"] > before["size"]:
-                run(["resize2fs", name])
+                run(["resize2fs", device])
         else:
-            raise Untouched(f"{name} holds another file system, {before['type']} {before['uuid']}")
+            raise Untouched(f"the disk {name} holds another file system, {before['type']} {before['uuid']}")
 
     @staticmethod
-    def _erase(name: str) -> None:
+    def _erase(device: str) -> None:
         """Only what nobody has written to, which is looked at."""
         with tempfile.TemporaryDirectory() as place:
-            run(["mount", "-o", "ro", name, place])
+            run(["mount", "-o", "ro", device, place])
             try:
                 used = [each for each in os.listdir(place) if each != "lost+found"]
             finally:
                 run(["umount", place])
         if used:
-            raise Untouched(f"the file system on {name} holds data, so it stays")
-        run(["wipefs", "-q", "-a", name])
+            raise Untouched(f"the file system on {device} holds data, so it stays")
+        run(["wipefs", "-q", "-a", device])
+        with open(device, "r+b") as file:  # empty is what it was
+            file.write(bytes(EDGE))
 
 
-def _wait_for(name: str) -> None:
+def _device(serial: str) -> str:
+    """The disk with this serial number, as its vital product data tells it (SPC-4, page 80h); "" if there is none."""
+    for page in sorted(BLOCKS.glob("*/device/vpd_pg80")):
+        if page.read_bytes()[4:].decode("ascii", "replace").strip(" \0") == serial:
+            return f"/dev/{page.parts[-3]}"
+    return ""
+
+
+def _appeared(serial: str, size: int) -> str:
+    """The disk, when the kernel has seen that it was plugged in, or has grown to so many bytes."""
     deadline = time.monotonic() + APPEARS
-    while not os.path.exists(name):
+    while not (device := _device(serial)) or _size(device) < size:
         if time.monotonic() > deadline:
-            raise Refused(f"the disk {name} has not appeared", "", "look at `lsblk -o NAME,SERIAL` in the VM")
+            words = f"the disk {serial} has not {'grown' if device else 'appeared'}"
+            raise Refused(words, "", "look at `lsblk -o NAME,SERIAL,SIZE` in the VM")
         time.sleep(0.1)
+    return device
 
 
-def _signature(name: str) -> dict[str, str]:
-    """What blkid finds; {} of nothing at all."""
-    done = subprocess.run(["blkid", "-p", "-o", "export", name], capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 2):  # 2 is: nothing found; 8: several, which is no empty disk either
-        return {"TYPE": "more than one"}
+def _signature(device: str) -> dict[str, str]:
+    """What blkid finds; {} of nothing at all: a disk that is all zero where anything would begin or end."""
+    done = subprocess.run(["blkid", "-p", "-o", "export", device], capture_output=True, text=True, check=False)
+    if done.returncode == 2 and _is_blank(device):
+        return {}
+    if done.returncode:  # 8 is: several
+        return {"TYPE": "data that has no name"}
     return dict(row.split("=", 1) for row in done.stdout.splitlines() if "=" in row and not row.startswith("DEVNAME="))
 
 
-def _size(name: str) -> int:
-    return int(run(["blockdev", "--getsize64", name]))
+def _is_blank(device: str) -> bool:
+    with open(device, "rb") as file:
+        for at in (0, max(0, _size(device) - EDGE)):
+            file.seek(at)
+            if file.read(EDGE).strip(b"\0"):
+                return False
+    return True
 
 
-def _inside(name: str) -> int:
+def _size(device: str) -> int:
+    return int(run(["blockdev", "--getsize64", device]))
+
+
+def _inside(device: str) -> int:
     """Bytes of an ext4, by its superblock. ext4(5)"""
-    rows = dict(row.split(":", 1) for row in run(["dumpe2fs", "-h", name]).splitlines() if ":" in row)
+    rows = dict(row.split(":", 1) for row in run(["dumpe2fs", "-h", device]).splitlines() if ":" in row)
     return int(rows["Block count"]) * int(rows["Block size"])

@@ -209,6 +209,9 @@ def _lines(idle: float) -> Iterator[str]:
         buffer += os.read(stream, 1 << 20)
         while b"\n" in buffer:
             line, _, buffer = buffer.partition(b"\n")
+            if line == b"quit":
+                shutil.rmtree(os.getcwd(), ignore_errors=True)
+                return
             yield line.decode()
     shutil.rmtree(os.getcwd(), ignore_errors=True)  # the pipes, see drivers.pve.inside
 

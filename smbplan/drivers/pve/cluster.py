@@ -140,12 +140,14 @@ class Cluster:
     def _facts(self, found: Mapping[str, Guest]) -> dict[str, Any]:
         """What no state says, by gateway."""
         gone = drops(self.guests.client, {guest.vmid: guest.path for guest in found.values()})
+        with ThreadPoolExecutor(WORKERS) as pool:
+            waiting = dict(zip(found, pool.map(self._waiting, found.values()), strict=True))
         return {
             name: {
                 "running": guest.running,
                 "protected": guest.protected,
                 "drops": gone[guest.vmid],
-                "waiting": self._waiting(guest),
+                "waiting": waiting[name],
                 **{key: getattr(guest, key) for key in ("type", "vmid", "node")},
             }
             for name, guest in found.items()
@@ -156,7 +158,9 @@ class Cluster:
         if guest.type == "lxc" or not guest.running:
             return []
         rows = self.guests.client.get(f"{guest.path}/pending")
-        return sorted(row["key"] for row in rows if "pending" in row or row.get("delete"))
+        late = guest.told.get("late") or {}
+        told = late.get("keys", ()) if late.get("pid") == guest.pid else ()
+        return sorted({*told, *(row["key"] for row in rows if "pending" in row or row.get("delete"))})
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
         """Containers change at the same time, what is in one of them in order."""

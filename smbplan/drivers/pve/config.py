@@ -159,7 +159,8 @@ def told(config: Mapping[str, Any]) -> dict[str, Any]:
     """What smbplan wrote into the description; {} for a guest that isn't ours, or whose comment was damaged.
 
     mark; records: the inventory, by address; volumes: {path: {id, found}} that were mounted last; untagged: tags that
-    were refused; doomed: {path: {id, record}} of volumes that can't be deleted before the container has stopped.
+    were refused; doomed: {path: {id, record}} of volumes that can't be deleted before the container has stopped; of a
+    VM making: its clone is all that there is, and late: {keys, pid}, what cloud-init sets when that process has ended.
     """
     found = COMMENT.search(str(config.get("description", "")))
     try:

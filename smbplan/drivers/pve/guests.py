@@ -25,6 +25,7 @@ class Guest:
     config: Mapping[str, Any] = field(repr=False)
     pool: str = ""
     type: str = "lxc"  # as the API's paths have it
+    pid: int = 0  # of the process that it is on its node
 
     @property
     def path(self) -> str:
@@ -54,7 +55,7 @@ class Guests:
         self._hidden: list[str] = []  # nodes with guests that could not be read
 
     def find(self) -> dict[str, Guest]:
-        """{gateway: its guest}; one request, and one for each guest of the cluster.
+        """{gateway: its guest}; one request, one for each guest of the cluster, and another for each of ours.
 
         Raises ApiError, also where two guests carry one mark; Denied for a token that is shown no guest at all,
         whatever there is.
@@ -130,8 +131,11 @@ class Guests:
             if error.missing or isinstance(error, Denied):
                 return None  # removed meanwhile, or none of ours: we may read what we own
             raise
-        running = row.get("status") == "running"
-        return Guest(row["node"], int(row["vmid"]), running, told, row.get("pool", ""), row["type"])
+        guest = Guest(row["node"], int(row["vmid"]), False, told, row.get("pool", ""), row["type"])
+        if self._gateway(guest):  # lists tell what nodes have broadcast, seconds ago
+            status = self.client.get(f"{guest.path}/status/current")
+            guest.running, guest.pid = status["status"] == "running", int(status.get("pid") or 0)
+        return guest
 
     def tell(
         self, guest: Guest, records: Mapping[str, Any], more: Mapping[str, Any] | None = None, **changes: Any

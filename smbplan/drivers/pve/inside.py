@@ -22,12 +22,13 @@ SMBPLAN_IDLE={IDLE} setsid python3 -u -c {shlex.quote(BOOT)} 0<>in 1<>out 2>/dev
 cat "$@" - >in; head -n 1 <out; pwd
 """
 # The parts of a large request, in files, come before what stands on standard input.
+LIVES = f'cd "$1" 2>/dev/null && kill -0 "$(cat pid)" 2>/dev/null || exit {GONE}'
 ASK = f"""
-cd "$1" 2>/dev/null && kill -0 "$(cat pid)" 2>/dev/null || exit {GONE}; shift
+{LIVES}; shift
 cat "$@" - >in; rm -f "$@"; head -n 1 <out >answer; wc -c <answer; head -c {PART} answer
 """
 MORE = f'tail -c +"$2" "$1/answer" | head -c {PART}'
-END = 'kill "$(cat "$1/pid")"; rm -rf "$1"'
+END = 'echo quit >"$1/in"'  # when it has done what it does
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class Inside(Channel):
     client: Client | None = None
     path: str = ""  # of the machine in the API
     _folder: str = ""
+    _owner: str = ""  # who holds the lock
 
     def open(self) -> None:
         """Raises Unreachable."""
@@ -64,15 +66,15 @@ class Inside(Channel):
             ) from None
 
     def _asked(self, line: str, timeout: float) -> bytes:
-        for _ in range(2):  # an agent that ended was not asked
-            folder = self._folder
-            done = self._run(folder, ASK, line, timeout, folder)
-            if done.code != GONE:
-                break
-            was, self._folder, self.locked = self.locked, "", False
+        folder = self._folder
+        done = self._delivered(folder, line, timeout)
+        if done.code == GONE:  # it was not asked: the machine was restarted, or nobody had asked it for long
+            owner, self._folder, self.locked = self._owner if self.locked else "", "", False
             self.open()
-            if was:
-                raise ChannelError(f"the agent in the VM of {self.endpoint.name} ended meanwhile", "", "try again")
+            if owner:
+                self.lock(owner, 0)
+            folder = self._folder
+            done = self._delivered(folder, line, timeout)
         size, _, answer = done.out.partition("\n")
         if done.code or not size.strip().isdigit():
             raise ChannelError(f"{self.endpoint.name}: no answer from the agent in the VM", done.err.strip())
@@ -83,6 +85,18 @@ class Inside(Channel):
             answer += more.out
         self.counts.received += len(answer)
         return answer.encode()
+
+    def _delivered(self, folder: str, line: str, timeout: float) -> qga.Done:
+        if len(line) > qga.INPUT:  # its parts can't be written where no agent is
+            lives = qga.execute(self._client, self.path, ["/bin/sh", "-c", LIVES, "sh", folder])
+            if lives.code == GONE:
+                return lives
+        return self._run(folder, ASK, line, timeout, folder)
+
+    def lock(self, owner: str, wait: float, site: str = "") -> None:
+        """See drivers.channel.Channel. An agent that is started anew takes it again."""
+        self._owner = owner
+        Channel.lock(self, owner, wait, site)
 
     def _run(self, parts_in: str, script: str, given: str, timeout: float, *words: str) -> qga.Done:
         """A script with standard input of any length: what is too long is written into files first.

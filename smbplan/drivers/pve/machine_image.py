@@ -58,7 +58,9 @@ def _made(client: Client, place: Place, storage: str, volume: str, samba: str) -
         if left and isinstance(error, ChannelError):
             error.hint = "; ".join(filter(None, [error.hint, left]))
         raise
-    return next(one for one in machine_templates.every(client) if one.vmid == vmid)
+    made = machine_templates.read(client, place.node, vmid)
+    assert made is not None, "it was made a moment ago"
+    return made
 
 
 def _created(client: Client, node: str, given: dict[str, object]) -> int:

@@ -7,17 +7,23 @@ from typing import Any
 from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.pve import config, machine_templates, machines, tasks
 from smbplan.drivers.pve.boot import Boot
-from smbplan.drivers.pve.errors import ApiError, Denied
+from smbplan.drivers.pve.errors import ApiError
 from smbplan.drivers.pve.guests import Guest, Guests
 from smbplan.drivers.pve.machine_templates import Template
 from smbplan.drivers.pve.nodes import Nodes
 from smbplan.drivers.pve.tagged import RACES, Tagged
 
 CLONING = 3600.0  # seconds; a full clone copies the whole disk
-SHUTDOWN = 60  # seconds that a VM has to end by itself
+SHUTDOWN, BRIEF = 60, 10  # seconds that a VM has to end by itself
+CLOUD_INIT = ("address", "gateway", "address6", "gateway6", "hostname", "nameserver", "searchdomain", "ssh_keys")
 PLAIN = {"hostname": "name", "nameserver": "nameserver", "searchdomain": "searchdomain", "startup": "startup",
          "cores": "cores", "memory": "memory", "balloon": "balloon", "onboot": "onboot", "protection": "protection",
          }  # fmt: skip
+
+
+def _of_network(state: Mapping[str, Any], name: str) -> Any:
+    """What cloud-init sets, of a state of a machine."""
+    return state[name] if name in state else state["networks"].get(machines.INTERFACE, {}).get(name)
 
 
 class MachineSetter(Tagged):
@@ -54,7 +60,7 @@ class MachineSetter(Tagged):
         with self._wholly(node, vmid):
             self.guest = self.guests.at(node, "qemu", vmid)
             now = machines.machine(self._there().config, node, vmid)
-            self._change({**now, "pool": wanted["pool"]}, wanted, {"making": False})
+            self._change({**now, "pool": wanted["pool"]}, wanted)
 
     def _cloned(self, template: Template, node: str, wanted: Mapping[str, Any], full: bool) -> int:
         """The id of a new clone. Who loses a race for one is told by the request, or by its task."""
@@ -108,13 +114,24 @@ class MachineSetter(Tagged):
             return f"`qm destroy {vmid} --purge` on {node} removes what is left of it ({error.summary})"
         return ""
 
-    def _change(self, now: Mapping[str, Any], after: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> None:
+    def _change(self, now: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         changed, gone = self._plain(now, after)
+        more: dict[str, Any] = {"making": False}
+        late = [name for name in CLOUD_INIT if _of_network(now, name) != _of_network(after, name)]
+        if late and self._there().running:  # Proxmox doesn't list it as pending
+            before = self._there().told.get("late") or {}
+            known = before.get("keys", ()) if before.get("pid") == self._there().pid else ()
+            more["late"] = {"keys": sorted({*known, *late}), "pid": self._there().pid}
+        if "agent" not in self._there().config:
+            changed["agent"] = "enabled=1"
         old, new = (state["networks"].get(machines.INTERFACE) for state in (now, after))
         if new is None and old is not None:
             gone += ["net0", *(["ipconfig0"] if "ipconfig0" in self._there().config else [])]
         elif new is not None and new != old:
             changed |= machines.network({**new, "mac": new.get("mac") or (old or {}).get("mac")})
+            if not changed["ipconfig0"]:
+                del changed["ipconfig0"]
+                gone += ["ipconfig0"] if "ipconfig0" in self._there().config else []
         if not machines.has_cloud_init(self._there().config):
             changed["ide2"] = f"{after['storage']}:cloudinit"
         if gone:
@@ -190,9 +207,17 @@ class MachineSetter(Tagged):
         key = now["key"] if now else machines.free(guest.config, "virtiofs")
         device: dict[str, Any] = {key: f"{mapping},cache=auto,expose-acl=1,expose-xattr=1"}
         self.guests.tell(guest, self.records, **device)
-        if guest.running:  # it is no device that can be plugged in
-            self._stop()
-            self._start(op["options"].get("answers") or {})
+        if not guest.running:
+            return
+        answers = op["options"].get("answers") or {}
+        self._stop()  # it is no device that can be plugged in
+        try:
+            self._start(answers)
+        except (ApiError, Refused):
+            self._again()  # without it, so that what is served already goes on
+            self.guests.tell(self._there(), {**self.records, op["address"]: None}, delete=key)
+            self._start(answers)
+            raise
 
     def _mapping(self, op: Mapping[str, Any], now: Any) -> None:
         after, name = op["after"], op["name"].partition(":")[2]
@@ -226,13 +251,11 @@ class MachineSetter(Tagged):
             self.warnings += boot.wait()
 
     def _stop(self) -> None:
-        """One that can't be asked to end is not asked."""
+        """One whose agent is silent may not have booted at all, and isn't given much time."""
         guest = self._there()
         try:
-            answers = Boot(self.client, self.nodes, guest, {}).answers()
-        except Denied:  # Proxmox may ask it all the same
-            answers = True
-        if answers:
-            self._wait(self.client.post(f"{guest.path}/status/shutdown", timeout=SHUTDOWN, forceStop=1))
-        else:
-            self._wait(self.client.post(f"{guest.path}/status/stop"))
+            silent = not Boot(self.client, self.nodes, guest, {}).answers()
+        except ApiError:  # it has none, or we may not ask it; Proxmox asks in its own way
+            silent = False
+        timeout = BRIEF if silent else SHUTDOWN
+        self._wait(self.client.post(f"{guest.path}/status/shutdown", timeout=timeout, forceStop=1))

@@ -24,10 +24,11 @@ class Template:
     built: str  # day
     storage: str  # of its root disk
     size: int  # bytes
+    more: tuple[str, ...] = ()  # further disks, which a clone would have for its data
 
     @property
     def suits(self) -> bool:
-        return self.version == VERSION
+        return self.version == VERSION and not self.more
 
 
 def comment(told: Mapping[str, Any]) -> str:
@@ -37,11 +38,21 @@ def comment(told: Mapping[str, Any]) -> str:
 
 def every(client: Client) -> list[Template]:
     """The templates of the cluster, those with our mark first and the newest of them first. Raises ApiError."""
-    rows = [row for row in client.get("cluster/resources", type="vm") if row["type"] == "qemu" and row.get("template")]
+    rows = [row for row in client.get("cluster/resources", type="vm") if _may_be(row)]
     with ThreadPoolExecutor(READERS) as pool:
         found = [template for template in pool.map(lambda row: _read(client, row), rows) if template]
     ordered = sorted(found, key=lambda one: (one.version, one.built, -one.vmid), reverse=True)
     return sorted(ordered, key=lambda one: not one.suits)
+
+
+def _may_be(row: Mapping[str, Any]) -> bool:
+    """Of one that was just made, lists tell neither status nor sort yet."""
+    return row["type"] == "qemu" and bool(row.get("template") or row.get("status", "unknown") == "unknown")
+
+
+def read(client: Client, node: str, vmid: int) -> Template | None:
+    """The template of this id. Raises ApiError."""
+    return _read(client, {"node": node, "vmid": vmid})
 
 
 def _read(client: Client, row: Mapping[str, Any]) -> Template | None:
@@ -49,6 +60,8 @@ def _read(client: Client, row: Mapping[str, Any]) -> Template | None:
         found = client.get(f"nodes/{row['node']}/qemu/{row['vmid']}/config")
     except ApiError:
         return None  # removed meanwhile, on a node that is down, or not for us
+    if not int(found.get("template", 0)):
+        return None
     told = config.told(found).get("template")
     told = told if isinstance(told, dict) else {}
     pairs = config.properties(str(found.get(machines.root_disk(found), "")), "volume")
@@ -62,6 +75,7 @@ def _read(client: Client, row: Mapping[str, Any]) -> Template | None:
         str(told.get("built", "")),
         pairs.get("volume", "").partition(":")[0],
         config.size(pairs.get("size", "0")),
+        tuple(machines.further(found)),
     )
 
 
@@ -104,6 +118,11 @@ def _lacking(named: Sequence[Template], node: str | None, wanted: str) -> tuple[
             f"`qm set {one.vmid} --description '{comment({'version': VERSION})}'`"
         )
         return words, "", hint
+    crowded = [one for one in named if one.more]
+    if crowded:
+        one = crowded[0]
+        words = f"template {one.vmid} ({one.name}) has more than one disk: {', '.join(one.more)}"
+        return words, "", "take the others off it; disks for shares are made by smbplan"
     old = [one for one in named if one.version and not one.suits]
     if old:
         words = f"template {old[0].vmid} ({old[0].name}) is of version {old[0].version}, and {VERSION} is needed"

@@ -1,6 +1,6 @@
 """A virtual machine's configuration as the API tells it, and as states that compare. Pure; qm.conf(5).
 
-State of a machine: as that of a container (see drivers.pve.config), with `balloon` in MiB, 0 for none and None for
+State of a machine: as that of a container (see drivers.pve.config), with `balloon` in MiB, 0 for none and "" for
 PVE's own, and `ssh_keys`; its network has the keys of `net0` and of cloud-init's `ipconfig0`.
 State of a disk: {volume, size, backup}; of a virtio-fs device: {acl, xattr}.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
+from smbplan.drivers.agent.core import Untouched
 from smbplan.drivers.pve import config
 from smbplan.drivers.pve.config import properties, size, text
 
@@ -18,6 +19,7 @@ CARD = {"bridge": "bridge", "vlan": "tag", "firewall": "firewall", "mtu": "mtu",
 LEASE = {"address": "ip", "gateway": "gw", "address6": "ip6", "gateway6": "gw6"}  # ours: of ipconfig0
 MODEL = re.compile(r"^(virtio|e1000e?|rtl8139|vmxnet3)(?:=([0-9A-Fa-f:]{17}))?$")
 DISK = re.compile(r"(scsi|virtio|sata|ide)\d+")
+MOST = {"scsi": 31, "virtiofs": 10}  # qm.conf(5)
 OPTIONS = "discard=on,iothread=1"  # of a disk of ours
 
 
@@ -33,7 +35,7 @@ def machine(found: Mapping[str, Any], node: str, vmid: int) -> dict[str, Any]:
         **{name: bool(int(found.get(name, 0))) for name in ("onboot", "protection")},
         "cores": int(found.get("cores", 1)) * int(found.get("sockets", 1)),
         "memory": int(properties(str(found.get("memory", 512)), "current")["current"]),
-        "balloon": int(found["balloon"]) if "balloon" in found else None,
+        "balloon": int(found["balloon"]) if "balloon" in found else "",
         "storage": root.get("volume", "").partition(":")[0],
         "disk": size(root.get("size", "0")),
         "networks": networks(found),
@@ -104,8 +106,12 @@ def virtiofs(found: Mapping[str, Any], mapping: str) -> dict[str, Any] | None:
 
 
 def free(found: Mapping[str, Any], sort: str) -> str:
-    """A key of this sort that nothing has."""
-    return next(f"{sort}{number}" for number in range(31) if f"{sort}{number}" not in found)
+    """A key of this sort that nothing has. Raises Untouched."""
+    keys = (f"{sort}{number}" for number in range(MOST[sort]))
+    key = next((key for key in keys if key not in found), "")
+    if not key:
+        raise Untouched(f"the VM has no place left for another {sort} device", "", "use another gateway for the share")
+    return key
 
 
 def networks(found: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -22,6 +22,7 @@ class Wish:
     vmid: int | None
     template: str | None
     storages: Sequence[str]
+    disk: int = 0  # bytes of the root disk
 
 
 Trouble = tuple[str, str, str, str]  # gateway, summary, detail, hint
@@ -83,6 +84,12 @@ def _templates(client: Client, wishes: Sequence[Wish]) -> Iterator[Trouble]:
     for wish in wishes:
         if wish.mode == "vm":
             try:
-                machine_templates.chosen(client, wish.node, wish.template or "")
+                one = machine_templates.chosen(client, wish.node, wish.template or "")
             except Refused as refused:
                 yield wish.gateway, refused.summary, refused.detail, refused.hint
+                continue
+            if wish.disk and one.size > wish.disk:
+                words = (
+                    f"the disk of template {one.vmid} has {one.size >> 20} MiB, more than its own {wish.disk >> 20} MiB"
+                )
+                yield wish.gateway, words, "", f"write disk: {-(-one.size // 2**30)}GiB or more at the gateway"

@@ -10,6 +10,7 @@ from smbplan.drivers.pve.errors import ApiError
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 INPUT = 60000  # characters that a command may be given (65536), or a file in one request (61440)
+PASSING, RETRIES = (0, 596, 597, 599), 5  # answers of a server that is restarted; the command goes on
 FIRST, LONGEST = 0.02, 0.5  # seconds between two looks; each is half as long again as the one before
 
 
@@ -47,8 +48,17 @@ def execute(client: Client, path: str, argv: Sequence[str], given: str = "", tim
     more: dict[str, Any] = {"input-data": given} if given else {}
     pid = client.post(f"{path}/agent/exec", command=list(argv), **more)["pid"]
     deadline, pause = time.monotonic() + timeout, FIRST
+    failures = 0
     while True:
-        status = client.get(f"{path}/agent/exec-status", pid=pid)
+        try:
+            status = client.get(f"{path}/agent/exec-status", pid=pid)
+            failures = 0
+        except ApiError as error:
+            failures += 1
+            if error.status not in PASSING or failures > RETRIES:
+                raise
+            time.sleep(LONGEST)
+            continue
         if int(status["exited"]):
             code = status.get("exitcode", status.get("signal", 1))
             return Done(int(code), status.get("out-data", ""), status.get("err-data", ""))

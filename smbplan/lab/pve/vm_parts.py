@@ -31,7 +31,7 @@ def front(drive: Drive, boot: int | None, *, any_bus: bool = True) -> Device:
     elif drive.bus == "scsi" or (drive.cdrom and not any_bus):
         number = drive.number if drive.bus == "scsi" else 100 + drive.number
         device |= {"driver": f"scsi-{kind}", "bus": BUS, "channel": 0, "scsi-id": 0, "lun": number}
-        device |= {} if drive.serial else {"device_id": f"drive-{drive.key}"}
+        device["device_id"] = f"drive-{drive.key}"  # as Proxmox VE does for every machine from QEMU 10 on
     else:
         place = {"bus": f"ide.{drive.number // 2}", "unit": drive.number % 2}
         device |= {"driver": f"ide-{kind}"} | (place if drive.bus == "ide" else {})

@@ -179,7 +179,7 @@ def test_requests_of_a_read(gateways: Gateways, ours: int) -> None:
     there = gateways.cluster
     there.request("read", keys=[])
     lists = len(related.LISTS) if ours else 0
-    assert there.counts.round_trips == 2 + (4 + ours) + lists + ours  # the rights and the list of guests once
+    assert there.counts.round_trips == 2 + (4 + 2 * ours) + lists + ours  # the rights and the list of guests once
 
 
 def test_warnings_of_tasks_reach_the_report(gateways: Gateways) -> None:

@@ -18,10 +18,13 @@ from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.config import described, sealed
 from smbplan.drivers.pve.errors import ApiError
 from smbplan.drivers.pve.machine_templates import VERSION, comment
+from smbplan.drivers.pve.preflight import Wish
+from smbplan.engine import plan as planning
 from smbplan.engine.execute import Entry, Execution, Outcome, resumed
 from smbplan.engine.plan import Plan
+from smbplan.engine.resource import Live
 from smbplan.engine.step import Move, Status
-from smbplan.kinds import privileges
+from smbplan.kinds import expand, kinds, privileges
 
 BOX, POWER, FS, VOL, SPARE = "vm.machine.box", "guest.power.box", "vm.virtiofs.plain", "vm.disk.vol", "vm.disk.spare"
 DATA = {"purge": True, "delete_data": True}
@@ -245,3 +248,92 @@ def test_a_token_with_what_doctor_grants_is_enough_and_no_privilege_is_spare(
         assert name in refused.problems[0].summary, refused.problems
         assert (guests(gateways), images(gateways)) == ([9000], []), name
     lab.ask("PUT", f"/access/roles/{machines.name}", privs=",".join(machines.privileges))
+
+
+def test_a_linked_clone_is_where_its_template_is_whatever_storage_says(gateways: Gateways, folder: Path) -> None:
+    gateways.apply(defined(folder, clone="linked", storage="elsewhere"))
+    assert gateways.differences(defined(folder, clone="linked", storage="elsewhere")) == []
+    (refused,) = gateways.plan(defined(folder, clone="full", storage="elsewhere")).refused
+    assert "its storage is local" in refused.summary
+
+
+def test_templates_that_no_machine_can_be_cloned_from(gateways: Gateways) -> None:
+    def told(disk: int) -> list[Any]:
+        wish = Wish("box", "vm", "pve1", None, "", ("local",), disk)
+        return list(gateways.cluster.request("preflight", wishes=[wish]))
+
+    assert told(4 << 30) == []
+    ((_, summary, _, hint),) = told(1 << 30)
+    assert "has 2048 MiB" in summary and hint == "write disk: 2GiB or more at the gateway"
+    gateways.lab.ask("PUT", "/nodes/pve1/qemu/9000/config", scsi1="local:1")
+    ((_, summary, _, _),) = told(4 << 30)
+    assert summary == "template 9000 (template) has more than one disk: scsi1"
+
+
+def test_a_machine_that_was_made_is_never_taken_for_one_that_is_being_made(gateways: Gateways, folder: Path) -> None:
+    """After a crash without a journal: the next plan finishes it, and what is attached then is somebody's."""
+    told = {"mark": sealed(f"contained/{BOX}", 100), "records": {}, "making": True}
+    upid = gateways.lab.ask("POST", "/nodes/pve1/qemu/9000/clone", newid=100, description=described({}, told))
+    assert gateways.lab.done(upid) == "OK"
+    data = defined(folder, {"vol": None, "spare": None, "plain": None}) | {"shares": {}}
+    gateways.apply(data, adopt=True)
+    gateways.lab.ask("PUT", "/nodes/pve1/qemu/100/config", scsi9="local:1")
+    made = gateways.plan({**data, "gateways": {}}, **DATA)
+    assert done(gateways, made).name == "applied"
+    assert "scsi9" in config(gateways), "it is parked with what is not ours"
+
+
+def test_a_template_without_an_agent_gets_one(gateways: Gateways, folder: Path) -> None:
+    gateways.lab.ask("PUT", "/nodes/pve1/qemu/9000/config", delete="agent")
+    gateways.apply(defined(folder))
+    assert config(gateways)["agent"] == "enabled=1"
+
+
+def test_a_folder_for_a_running_machine_restarts_it_and_goes_back_if_that_fails(
+    gateways: Gateways, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = defined(folder, {"plain": None})
+    gateways.apply(without)
+    assert reasons(gateways.plan(defined(folder)), FS) == ("restarts the VM, which ends its sessions",)
+    machines = gateways.lab.machines.folder
+    real = Client.post
+
+    def post(self: Client, path: str, /, **params: Any) -> Any:
+        broken = machines / "100.broken"
+        there = "virtiofs0" in config(gateways) if path.endswith("/status/start") else False
+        broken.write_text("virtiofsd failed") if there else broken.unlink(missing_ok=True)
+        return real(self, path, **params)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "post", post)
+        failed = gateways.run(gateways.plan(defined(folder), atomic=True).steps)
+    assert failed.name == "rolled_back" and "virtiofsd failed" in failed.problems[0].summary
+    left = gateways.plan(without).changes
+    assert "virtiofs0" not in config(gateways) and left == (), [(c.before, c.after, c.record, c.resource) for c in left]
+    status = gateways.lab.ask("GET", "/nodes/pve1/qemu/100/status/current")
+    assert status["status"] == "running", "its other shares go on"
+    gateways.apply(defined(folder))
+
+
+def test_what_cloud_init_sets_waits_for_a_start_and_is_told(gateways: Gateways, folder: Path) -> None:
+    gateways.apply(defined(folder))
+    other = defined(folder, network={"address": "192.0.2.10/24"}, nameserver="192.0.2.1")
+    gateways.apply(other)
+    live, _ = gateways.fleet.read("@proxmox", {})
+    waiting = live.facts["guests"]["box"]["waiting"]
+    assert {"address", "nameserver"} <= set(waiting)
+    for verb in ("stop", "start"):
+        assert gateways.lab.done(gateways.lab.ask("POST", f"/nodes/pve1/qemu/100/status/{verb}")) == "OK"
+    live, _ = gateways.fleet.read("@proxmox", {})
+    assert "nameserver" not in live.facts["guests"]["box"]["waiting"]
+
+
+def test_virtio_fs_needs_8_4(gateways: Gateways, folder: Path) -> None:
+    wanted = [item for item in expand(site(defined(folder))) if item.target == "@proxmox"]
+    for version, refused in (("8.3.5", True), ("8.4.1", False), ("9.1.8", False)):
+        live = {"@proxmox": Live({"version": version})}
+        made = planning.build("contained", wanted, live, kinds())
+        assert [each.summary for each in made.refused] == (
+            ["Proxmox VE 8.3.5 has no virtio-fs, which came with 8.4"] if refused else []
+        )
+        assert all("volume: STORAGE" in each.hint for each in made.refused)

@@ -48,7 +48,12 @@ def test_the_parts_of_a_configuration() -> None:
 def test_devices_are_where_pve_has_them() -> None:
     drives = vm_config.drives(CONFIG)
     scsi = {"driver": "scsi-hd", "bus": "virtioscsi0.0", "channel": 0, "scsi-id": 0, "drive": "drive-scsi1"}
-    assert vm_parts.front(drives["scsi1"], None) == scsi | {"id": "scsi1", "lun": 1, "serial": "abc"}
+    assert vm_parts.front(drives["scsi1"], None) == scsi | {
+        "id": "scsi1",
+        "lun": 1,
+        "serial": "abc",
+        "device_id": "drive-scsi1",
+    }
     assert vm_parts.front(drives["ide2"], None)["bus"] == "ide.1"
     assert vm_parts.front(drives["ide2"], None, any_bus=False)["driver"] == "scsi-cd"
 
