@@ -111,7 +111,7 @@ def make_share(state: State, nodes: dict[str, str], zfs: bool, dialect: str) -> 
     (top / ".members").unlink(missing_ok=True)  # written anew, for nodes that came later
     words = [word for name, address in nodes.items() for word in ("--node", f"{name}={address}")]
     program = [sys.executable, "-m", "smbplan.lab.pve", "init", "--root", str(top)]
-    run([*program, *words, "--password", password(state), "--dialect", dialect])
+    run([*program, *words, f"--password={password(state)}", "--dialect", dialect])  # one may begin with a dash
     with usercfg.changing(top) as config:
         config.tokens[TOKEN] = usercfg.Token(privsep=0, comment="made by smbplan lab")
     auth.set_token(top, TOKEN, SECRET)

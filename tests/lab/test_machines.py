@@ -206,10 +206,3 @@ source.unlink()
         "/mnt/btrfs/images/307/vm-307-disk-0/disk.raw",
     ]
     assert sh(lab, "ls /mnt/pve/shared/images; ls /mnt/btrfs/images") == ""
-
-
-def test_a_reset_takes_machines_away(lab: Lab) -> None:
-    start(lab, 309, clone(lab, 309))
-    lab.reset("pve1")
-    assert left(lab) == NOTHING
-    assert call(lab, "out = m.status(309)") == {"running": False, "qmpstatus": "stopped"}

@@ -65,32 +65,43 @@ def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
 
 
 def test_a_fault_inside_leaves_the_machine_as_before(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gateway is of first, then, on top of that, what its share is of."""
     gateway = "ledger"
     site.applied(targets=outside(site, gateway))
-    before, around, connections = vm.inside(site, gateway, SIGNATURE), nodes(site, vm.NODES.values()), Pool()
-    changes = site.plan().plan.changes
-    planned = site.plan(atomic=True, targets=tuple(change.address for change in changes if change.target == gateway))
+    changes = [change for change in site.plan().plan.changes if change.target == gateway]
+    own = tuple(change.address for change in changes if change.resource and not change.resource.unit)
+    shared = tuple(change.address for change in changes if change.address not in own)
+    assert {"filesystem.accounts", "service.accounts.mount", "samba.share.accounts"} < set(shared)
+    around, connections = nodes(site, vm.NODES.values()), Pool()
+    faults_in(site, own, connections, monkeypatch)
+    site.applied(targets=own)
+    faults_in(site, shared, connections, monkeypatch)
+    connections.close()
+    left = differences(around, nodes(site, vm.NODES.values()))
+    assert [line for line in left if "/images/" not in line] == [], "but for what is in its own disks"
+    assert {change.address for change in site.plan().plan.changes if change.target == gateway} == set(shared)
+
+
+def faults_in(site: Site, addresses: tuple[str, ...], connections: Pool, patched: pytest.MonkeyPatch) -> None:
+    """One fault in turn for every step of what these are planned as."""
+    gateway, real = "ledger", Cluster.enter
+    before = vm.inside(site, gateway, SIGNATURE)
+    planned = site.plan(atomic=True, targets=addresses)
     assert {step.target for step in planned.plan.steps} == {gateway}
-    assert {"filesystem.accounts", "service.accounts.mount"} < {step.id for step in planned.plan.steps}
-    real = Cluster.enter
     for number, step in enumerate(planned.plan.steps):
         fault = Fault(step, FAULTS[number % 3])
 
         def enter(self: Cluster, endpoint: Endpoint, counts: Counts, connect: Any) -> Channel:
-            if endpoint.guest != gateway:
-                return real(self, endpoint, counts, connect)
             there = real(self, endpoint, counts, connect)
+            if endpoint.guest != gateway:
+                return there
             made = partial(FaultyInside, there.endpoint, counts, client=self.guests.client, path=there.path)  # type: ignore[attr-defined]
             found: Channel = connections.found(gateway, fault, made)  # noqa: B023
             return found
 
-        monkeypatch.setattr(Cluster, "enter", enter)
-        done = app.apply(planned)
+        with patched.context() as entering:
+            entering.setattr(Cluster, "enter", enter)
+            done = app.apply(planned)
         assert fault.struck, (step.id, fault.kind, done.outcome.problems)
         assert done.outcome.name == "rolled_back", (step.id, fault.kind, done.outcome.problems)
         assert vm.inside(site, gateway, SIGNATURE) == before, (step.id, fault.kind)
-    connections.close()
-    monkeypatch.setattr(Cluster, "enter", real)
-    left = differences(around, nodes(site, vm.NODES.values()))
-    assert [line for line in left if "/images/" not in line] == [], "but for what is in its own disks"
-    assert [change.address for change in site.plan().plan.changes] == [change.address for change in changes]
