@@ -72,19 +72,18 @@ def test_a_fault_inside_leaves_the_machine_as_before(site: Site, monkeypatch: py
     own = tuple(change.address for change in changes if change.resource and not change.resource.unit)
     shared = tuple(change.address for change in changes if change.address not in own)
     assert {"filesystem.accounts", "service.accounts.mount", "samba.share.accounts"} < set(shared)
-    around, connections = nodes(site, vm.NODES.values()), Pool()
-    faults_in(site, own, connections, monkeypatch)
+    around = nodes(site, vm.NODES.values())
+    faults_in(site, own, monkeypatch)
     site.applied(targets=own)
-    faults_in(site, shared, connections, monkeypatch)
-    connections.close()
+    faults_in(site, shared, monkeypatch)
     left = differences(around, nodes(site, vm.NODES.values()))
     assert [line for line in left if "/images/" not in line] == [], "but for what is in its own disks"
     assert {change.address for change in site.plan().plan.changes if change.target == gateway} == set(shared)
 
 
-def faults_in(site: Site, addresses: tuple[str, ...], connections: Pool, patched: pytest.MonkeyPatch) -> None:
+def faults_in(site: Site, addresses: tuple[str, ...], patched: pytest.MonkeyPatch) -> None:
     """One fault in turn for every step of what these are planned as."""
-    gateway, real = "ledger", Cluster.enter
+    gateway, real, connections = "ledger", Cluster.enter, Pool()
     before = vm.inside(site, gateway, SIGNATURE)
     planned = site.plan(atomic=True, targets=addresses)
     assert {step.target for step in planned.plan.steps} == {gateway}
@@ -105,3 +104,4 @@ def faults_in(site: Site, addresses: tuple[str, ...], connections: Pool, patched
         assert fault.struck, (step.id, fault.kind, done.outcome.problems)
         assert done.outcome.name == "rolled_back", (step.id, fault.kind, done.outcome.problems)
         assert vm.inside(site, gateway, SIGNATURE) == before, (step.id, fault.kind)
+    connections.close()
