@@ -51,15 +51,13 @@ for top in ("/etc", "/srv", "/mnt", "/usr/local", "/var/lib", "/home", "/root", 
 for name in ("passwd", "group", "shadow", "gshadow"):
     for line in open("/etc/" + name):
         found["account " + name + " " + line.strip()] = 1
-def lines(what, *argv):
-    done = subprocess.run(argv, capture_output=True, text=True)
-    for line in filter(None, done.stdout.splitlines()):
-        found[what + " " + line.strip()] = 1
 status = open("/var/lib/dpkg/status").read()
 for name in re.findall(r"^Package: (\S+)\nStatus: install ok installed$", status, re.M):
     found["package " + name] = 1
 units = ("--no-legend", "--no-pager", "--plain", "--state=active", "--type=service,timer")
-lines("active", "systemctl", "list-units", *units)
+# By their names: a timer is `running` for a moment, at the full hour.
+for line in subprocess.run(["systemctl", "list-units", *units], capture_output=True, text=True).stdout.splitlines():
+    found["active " + line.split()[0]] = 1
 try:
     from samba.samba3 import param, passdb, smbconf
 except ImportError:
