@@ -62,8 +62,7 @@ class Container(Kind):
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
         name = change.address.removeprefix(f"{self.name}.")
-        if change.removal and change.removal.after is None:
-            yield from (f"goes with it: {each}" for each in guest.told(facts, name).get("drops", ()))
+        yield from guest.drops(change, guest.told(facts, name))
         stays = change.before and change.after and not change.removal
         late = [key for key in AT_START if stays and change.before[key] != change.after[key]]
         if late and guest.told(facts, name).get("running"):

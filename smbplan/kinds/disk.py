@@ -38,13 +38,7 @@ class Disk(Kind):
         if item is None or change.before is None:
             return
         yield from guest.shrinking(change, "the disk", item.desired["size"], change.before["size"] or 0)
-        if item.desired["volume"] != change.before["volume"]:
-            yield Hazard(
-                change.address,
-                f"the disk would move from {change.before['volume']} to {item.desired['volume']}",
-                "move it with `qm disk move` on the node first",
-                origin=item.origin,
-            )
+        yield from guest.elsewhere(change, "the disk", "qm disk move")
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
         stays = change.before and change.after

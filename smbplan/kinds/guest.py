@@ -117,6 +117,21 @@ def chosen(change: Change, move: str) -> Iterator[Hazard]:
             yield Hazard(change.address, words, hint, origin=change.resource.origin if change.resource else None)
 
 
+def elsewhere(change: Change, what: str, move: str) -> Iterator[Hazard]:
+    """Storage of a share that would have to be on another storage; `move` is the command that moves it."""
+    has, asked = change.before["volume"], change.after["volume"]
+    if asked != has:
+        origin = change.resource.origin if change.resource else None
+        words = f"{what} would move from {has} to {asked}"
+        yield Hazard(change.address, words, f"move it with `{move}` on the node first", origin=origin)
+
+
+def drops(change: Change, told: Mapping[str, Any]) -> Iterator[str]:
+    """What Proxmox drops along with a guest that is removed."""
+    if change.removal and change.removal.after is None:
+        yield from (f"goes with it: {each}" for each in told.get("drops", ()))
+
+
 def shrinking(change: Change, what: str, asked: int, has: int) -> Iterator[Hazard]:
     """A disk (in bytes) that would have to become smaller."""
     if asked < has:

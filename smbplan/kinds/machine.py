@@ -59,8 +59,7 @@ class Machine(Kind):
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
         name = change.address.removeprefix(f"{self.name}.")
-        if change.removal and change.removal.after is None:
-            yield from (f"goes with it: {each}" for each in guest.told(facts, name).get("drops", ()))
+        yield from guest.drops(change, guest.told(facts, name))
         if not (change.before and change.after and not change.removal and guest.told(facts, name).get("running")):
             return
         late = [key for key in AT_START if change.before[key] != change.after[key]]

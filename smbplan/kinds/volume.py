@@ -32,20 +32,13 @@ class Volume(Kind):
         return Removal(None, Nature.IRREVERSIBLE, LOST, options={"delete_data": True})
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
-        item = change.resource
-        gateway = _gateway(change)
+        item, gateway = change.resource, guest.owner(change)
         if _lost(change) and guest.told(facts, gateway).get("protected"):
             yield guest.protected(change, f"the container of {gateway}", "deletes a volume of it")
         if item is None or change.before is None:
             return
         yield from guest.shrinking(change, "the volume", item.desired["size"], change.before["size"] or 0)
-        if item.desired["volume"] != change.before["volume"]:
-            yield Hazard(
-                change.address,
-                f"the volume would move from {change.before['volume']} to {item.desired['volume']}",
-                "move it with `pct move-volume` on the node first",
-                origin=item.origin,
-            )
+        yield from guest.elsewhere(change, "the volume", "pct move-volume")
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
         if change.before is None or not guest.waits(change, changes, facts):
@@ -59,11 +52,6 @@ class Volume(Kind):
 
 def _mounted(raw: Mapping[str, Any]) -> bool:
     return not str(raw.get("key", "")).startswith("unused")
-
-
-def _gateway(change: Change) -> str:
-    key = change.resource.key if change.resource else change.record.key if change.record else Key("", "")
-    return key.name.partition(":")[0]
 
 
 def _lost(change: Change) -> bool:

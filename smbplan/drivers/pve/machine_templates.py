@@ -81,8 +81,12 @@ def _read(client: Client, row: Mapping[str, Any]) -> Template | None:
 
 def chosen(client: Client, node: str | None, wanted: str) -> Template:
     """The template for a new gateway on a node: of that name or id, or the newest. Raises ApiError, Refused."""
-    found = every(client)
-    template = fitting(found, node, wanted, shared(client))
+    return picked(every(client), node, wanted, shared(client))
+
+
+def picked(found: Sequence[Template], node: str | None, wanted: str, everywhere: Collection[str]) -> Template:
+    """The same of templates that are known. Raises Refused."""
+    template = fitting(found, node, wanted, everywhere)
     if template is None:
         raise Refused(*_lacking([one for one in found if _is_meant(one, wanted)], node, wanted))
     return template

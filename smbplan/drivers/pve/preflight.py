@@ -1,6 +1,6 @@
 """What a plan needs of a cluster before anything is made: nodes, storages, free ids, templates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from smbplan.drivers.agent.core import Refused
 from smbplan.drivers.pve import machine_templates, templates
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import ApiError, Denied
+from smbplan.drivers.pve.machine_templates import Template
 
 CONTENT = {"lxc": "rootdir", "vm": "images"}  # that storages of disks take
 
@@ -81,15 +82,17 @@ def _templates(client: Client, wishes: Sequence[Wish]) -> Iterator[Trouble]:
         storage = listed[gateway][1].partition(":")[0]
         make = f"`smbplan image build lxc --node {node} --storage {storage}` makes one"
         yield gateway, summary, "", f"`smbplan image list` shows what is there; {make}"
-    for wish in wishes:
-        if wish.mode == "vm":
-            try:
-                one = machine_templates.chosen(client, wish.node, wish.template or "")
-            except Refused as refused:
-                yield wish.gateway, refused.summary, refused.detail, refused.hint
-                continue
-            if wish.disk and one.size > wish.disk:
-                words = (
-                    f"the disk of template {one.vmid} has {one.size >> 20} MiB, more than its own {wish.disk >> 20} MiB"
-                )
-                yield wish.gateway, words, "", f"write disk: {-(-one.size // 2**30)}GiB or more at the gateway"
+    cloned = [wish for wish in wishes if wish.mode == "vm"]
+    found, everywhere = (machine_templates.every(client), machine_templates.shared(client)) if cloned else ([], set())
+    yield from (trouble for wish in cloned for trouble in _of_clone(wish, found, everywhere))
+
+
+def _of_clone(wish: Wish, found: Sequence[Template], everywhere: Collection[str]) -> Iterator[Trouble]:
+    try:
+        one = machine_templates.picked(found, wish.node, wish.template or "", everywhere)
+    except Refused as refused:
+        yield wish.gateway, refused.summary, refused.detail, refused.hint
+        return
+    if wish.disk and one.size > wish.disk:
+        words = f"the disk of template {one.vmid} has {one.size >> 20} MiB, more than its own {wish.disk >> 20} MiB"
+        yield wish.gateway, words, "", f"write disk: {-(-one.size // 2**30)}GiB or more at the gateway"
