@@ -9,12 +9,12 @@ import typer
 
 from smbplan.cli.options import Format, Output, SiteArgument, WrongUsage
 from smbplan.cli.output import emit, note
+from smbplan.debian import MIRROR
 
 if TYPE_CHECKING:
     from smbplan.image import Built
 
 HEAD = ("template", "node", "MB", "Samba", "gateways")
-MIRROR = "http://deb.debian.org"
 
 app = typer.Typer(
     no_args_is_help=True,
