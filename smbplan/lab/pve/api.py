@@ -24,6 +24,7 @@ for name in (
     "qemu_destroy",
     "qemu_migrate",
     "qemu_more",
+    "qemu_snapshot",
     "qemu_power",
     "storage_api",
     "vzdump",

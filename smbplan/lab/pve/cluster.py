@@ -1,9 +1,11 @@
 """Calls about the cluster as a whole."""
 
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from smbplan.lab.pve import datacenter, files, formats, guests, status, storages, usercfg
+from smbplan.lab.pve import datacenter, files, formats, guestconf, guests, status, storages, usercfg
 from smbplan.lab.pve.errors import ApiError, bad_params, fail
 from smbplan.lab.pve.proxy import online
 from smbplan.lab.pve.routing import Call, Need, route
@@ -132,7 +134,7 @@ def guest_resources(call: Call) -> list[dict[str, Any]]:
     site, config, found = call.site, usercfg.load(call.site.root), []
     states: dict[str, dict[str, Any]] = {}
     up = cache(lambda node: online(site, node))
-    for node, kind, vmid, _ in guests.every(site):
+    for node, kind, vmid, path in guests.every(site):
         if not call.rights.has(f"/vms/{vmid}", ["VM.Audit"]):
             continue
         if node not in states:
@@ -149,12 +151,21 @@ def guest_resources(call: Call) -> list[dict[str, Any]]:
                 "template": state.get("template", 0),
                 "memhost": 0,
             }
-            entry |= {key: state[key] for key in ("tags", "lock") if key in state}
+            entry |= {"tags": state["tags"]} if "tags" in state else {}
+        entry |= _lock(path)
         pool = config.pool_of(vmid)
         if pool:
             entry["pool"] = pool
         found.append(entry)
     return found
+
+
+def _lock(path: Path) -> dict[str, str]:
+    """From its configuration, as that is now: the cluster's file system tells it without its node."""
+    with suppress(FileNotFoundError):
+        held = guestconf.parse(path.read_text()).values.get("lock")
+        return {"lock": held} if held else {}
+    return {}
 
 
 def _nodes(call: Call) -> list[dict[str, Any]]:

@@ -52,6 +52,9 @@ class Machines(Protocol):
     def monitor(self, vmid: int, line: str) -> str:
         """What the human monitor prints for a line."""
 
+    def snapshot(self, vmid: int, volid: str, verb: str, name: str) -> None:
+        """`create`, `delete` or go back to (`revert`, of a stopped machine) a snapshot inside of a qcow2 disk."""
+
     def disk(self, storage: dict[str, str], vmid: int, size: int, form: str, name: str = "") -> str:
         """A new empty disk (`raw` or `qcow2`; `name` in place of `disk-N`, such as `cloudinit`); its volid."""
 

@@ -169,6 +169,20 @@ class Machines:
         with Monitor(Place(vmid).monitor) as monitor:
             return monitor.human(line)
 
+    def snapshot(self, vmid: int, volid: str, verb: str, name: str) -> None:
+        """A snapshot inside of a qcow2 disk: `create`, `delete`, or `revert` to it."""
+        if vm_qemu.pid_of(Place(vmid)) is None or verb == "revert":
+            self.disks.snapshot(volid, verb, name)
+            return
+        command = {"create": "blockdev-snapshot-internal-sync", "delete": "blockdev-snapshot-delete-internal-sync"}
+        self._ask(vmid, command[verb], device=self._node(vmid, volid), name=name)
+
+    def _node(self, vmid: int, volid: str) -> str:
+        """What QEMU calls a disk."""
+        path = str(self.disks.path(volid))
+        found = (each["node-name"] for each in self._ask(vmid, "query-named-block-nodes") if each["file"] == path)
+        return next(str(name) for name in found if name.startswith("drive-"))
+
     def disk(self, storage: dict[str, str], vmid: int, size: int, form: str, name: str = "") -> str:
         """A new empty disk; its volid."""
         return self.disks.create(storage, vmid, size, form, name)
@@ -196,13 +210,10 @@ class Machines:
             return
         if size < self.size(volid):
             raise MachineError("shrinking disks is not supported")
-        path = str(self.disks.path(volid))
-        with Monitor(Place(vmid).monitor) as monitor:
-            for node in monitor.ask("query-named-block-nodes"):
-                if node["file"] == path and node["node-name"].startswith("drive-"):
-                    monitor.ask("block_resize", **{"node-name": node["node-name"], "size": size})
-                    return
-        self.disks.grow(volid, size)
+        try:
+            self._ask(vmid, "block_resize", **{"node-name": self._node(vmid, volid), "size": size})
+        except StopIteration:  # it is not plugged in
+            self.disks.grow(volid, size)
 
     def free(self, volid: str) -> None:
         """Delete it; nothing happens if it is gone."""

@@ -1,4 +1,4 @@
-"""Listing virtual machines, their state, growing disks, snapshots."""
+"""Listing virtual machines, their state, growing disks."""
 
 from typing import Any
 
@@ -15,8 +15,6 @@ from smbplan.lab.pve.site import Site
 _SUBDIRS = (
     "config pending status unlink vncproxy termproxy migrate resize move rrd rrddata monitor agent snapshot clone"
 )
-_SNAPSHOT = Param(optional=False, format="config-id", longest=40)
-_RAM = "Cannot live-migrate, snapshot (with RAM), or hibernate a VM with"
 
 
 @route("GET", "/nodes/{node}/qemu", {"full": BOOL})
@@ -90,39 +88,6 @@ def _grow(site: Site, rights: Rights, vmid: int, params: dict[str, Any]) -> None
         guests.store(site, vmid, config)
 
 
-@route("GET", f"{VM}/snapshot", None, AUDIT)
-def snapshots(call: Call) -> list[dict[str, Any]]:
-    """The lab takes none; the entry for the present is always there."""
-    config = guests.load(call.site, call.params["vmid"], "qemu")
-    running = int(bool(status.live(call.site, call.params["vmid"], "qemu")["running"]))
-    now = {"name": "current", "description": "You are here!", "digest": config.digest, "running": running}
-    return [*({"name": name, "description": ""} for name in config.snapshots), now]
-
-
-@route(
-    "POST",
-    f"{VM}/snapshot",
-    {"snapname": _SNAPSHOT, "description": STR, "vmstate": BOOL},
-    Need("/vms/{vmid}", ("VM.Snapshot",)),
-)
-def snapshot(call: Call) -> str:
-    """Refused in the task: the lab's disks can't go back."""
-    vmid, name = int(call.params["vmid"]), call.params["snapname"]
-    config = guests.load(call.site, vmid, "qemu")
-    for reserved in ("current", "pending"):
-        if name.lower() == reserved:
-            raise fail(f"unable to use snapshot name '{reserved}' (reserved name)")
-    running = status.live(call.site, vmid, "qemu")["running"]
-    if running and call.params.get("vmstate") and any(key.startswith("virtiofs") for key in config.values):
-        raise fail(f"{_RAM}: virtiofs")
-
-    def work(log: tasks.Log) -> None:
-        guests.check_lock(guests.load(call.site, vmid, "qemu"))
-        raise fail("snapshot feature is not available")
-
-    return tasks.spawn(call.site, "qmsnapshot", str(vmid), call.user, work)
-
-
 @route(
     "GET",
     f"{VM}/feature",
@@ -130,11 +95,12 @@ def snapshot(call: Call) -> str:
     AUDIT,
 )
 def feature(call: Call) -> dict[str, Any]:
-    """Whether it can be copied (always) or cloned by links (a template), and the nodes that see all its disks."""
+    """Whether it can be copied (always), go back (qcow2 disks) or be cloned by links (a template), and where."""
     site = call.site
     found = qemu_drives.drives(guests.load(site, call.params["vmid"], "qemu").values).values()
     disks = [drive for drive in found if not qemu_drives.is_cdrom(drive)]
-    has = {"snapshot": False, "copy": True, "clone": bool(disks) and all(map(is_base, disks))}
+    snapshots = all(drive["file"].endswith(".qcow2") for drive in disks)
+    has = {"snapshot": snapshots, "copy": True, "clone": bool(disks) and all(map(is_base, disks))}
     places = [storages.get(site, drive["file"].partition(":")[0]) for drive in disks if ":" in drive["file"]]
     everywhere = all(map(storages.shared, places))
     return {

@@ -108,6 +108,11 @@ class Disks:
             raise MachineError("shrinking disks is not supported")
         vm_files.run("qemu-img", "resize", "-q", "-f", vm_files.form(path), path, str(size))
 
+    def snapshot(self, volid: str, verb: str, name: str) -> None:
+        """Of a disk that nobody has open. qemu-img(1)"""
+        option = {"create": "-c", "delete": "-d", "revert": "-a"}[verb]
+        vm_files.run("qemu-img", "snapshot", "-q", option, name, self.path(volid))
+
     def free(self, volid: str) -> None:
         """Delete it; nothing happens if it is gone. One that others are linked to is refused."""
         path = self.path(volid)

@@ -15,7 +15,7 @@ UPID = re.compile(r"UPID:(\w+):[0-9A-F]{8}:[0-9A-F]{8,9}:[0-9A-F]{8}:([^:]+:[^:]
 # Depends on the machine, the moment or the load.
 VOLATILE = {
     *("cpu", "mem", "disk", "maxdisk", "uptime", "netin", "netout", "diskread", "diskwrite", "swap", "memhost", "cpus"),
-    *("pid", "pstart", "starttime", "endtime", "ctime", "used", "avail", "used_fraction", "next-run"),
+    *("pid", "pstart", "snaptime", "starttime", "endtime", "ctime", "used", "avail", "used_fraction", "next-run"),
     *("time", "localtime"),
 }
 SECRET = {"value", "ssl_fingerprint"}
@@ -123,7 +123,7 @@ class Client:
             return "(number)"
         if key.startswith("pressure"):
             return "(pressure)"
-        if key in SECRET or (key == "digest" and "storage" in inside):
+        if key in SECRET or (key == "digest" and ("storage" in inside or "parent" in inside)):
             return f"({key})"
         return self._normal_text(value, key) if isinstance(value, str) else value
 
