@@ -136,7 +136,7 @@ def _compare(
     if kind.marked:
         after = {**after, "mark": mark if raw is None or theirs == mark or kind.claims(raw) else None}
     action, hazards = Action.NOOP, []
-    if raw is None:
+    if before is None:
         action = Action.CREATE
     elif theirs and theirs != mark:
         hazards.append(
@@ -167,7 +167,7 @@ def _original(
     kind: Kind, item: Resource, live: Live, record: Record | None, raw: State, marked: bool, names: set[str]
 ) -> State:
     """What stood there before us: as the inventory says, under the former address too where that was renamed."""
-    if raw is None:
+    if kind.canonical(raw) is None:
         return None
     if record is None:
         at_key = (each for each in live.records.values() if each.key == item.key and each.kind == kind.name)

@@ -94,12 +94,13 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         nature=kind.nature,
         why=kind.why,
         after=tuple(sorted(name for name in item.after if name in changed)),
-        behind=tuple(sorted(name for name, other in changed.items() if _comes_ahead(other, item.address))),
+        behind=_ahead_of(item.address, changed),
     )
 
 
-def _comes_ahead(change: Change, address: str) -> bool:
-    return change.resource is not None and address in change.resource.ahead
+def _ahead_of(address: str, changed: Mapping[str, Change]) -> tuple[str, ...]:
+    """The changes that come ahead of a resource, whether it stands on them or not."""
+    return tuple(sorted(name for name, each in changed.items() if each.resource and address in each.resource.ahead))
 
 
 def _before(change: Change) -> tuple[str, ...]:
@@ -186,6 +187,7 @@ def _proofs(
             why="a proof leaves nothing behind",
             after=tuple(sorted(waits)),
             units=units[item.address],
+            behind=_ahead_of(item.address, changed),
         )
 
 

@@ -29,6 +29,17 @@ def test_what_it_comes_behind_is_settled_first() -> None:
     assert settled.index("thing.power") == 2
 
 
+def test_a_proof_comes_behind_what_its_resource_comes_behind() -> None:
+    """The power changes, so that the share is proved; the mount, which it does not stand on, disturbs it meanwhile."""
+    shares = [resource("thing.share", 1, "thing.power", unit="a", proof=True)]
+    mounts = [resource("thing.mount", unit="b", ahead=("thing.power", "thing.share"))]
+    world = World()
+    there(world, [POWER, *shares])
+    steps = {step.id: step for step in plan(world, [resource("thing.power", 2), *shares, *mounts]).steps}
+    assert set(steps) == {"thing.power", "thing.mount", "thing.share#proof"}
+    assert steps["thing.share#proof"].behind == ("thing.mount",)
+
+
 @pytest.mark.parametrize("failing", ["thing.mount-a", "thing.share-a"])
 def test_one_that_fails_takes_its_unit_and_not_what_came_behind(failing: str) -> None:
     world = World()
