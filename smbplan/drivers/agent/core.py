@@ -68,6 +68,9 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
         now = kind.get(name, options)
     except Refused as refused:
         raise Untouched(refused.summary, refused.detail, refused.hint) from None
+    image = f"{type(kind).__name__} {name}"
+    if is_open(after) and IMAGES.has(image):  # an undo of what nobody could see when it was planned
+        after = json.loads(IMAGES.recall(image))
     torn = kind.torn(name, now, after)
 
     def agrees(wanted: Any) -> bool:
@@ -80,7 +83,7 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
             raise Untouched(
                 f"{name} is there already, and was not known when the plan was made",
                 f"it is {json.dumps(now, sort_keys=True)[:400]}",
-                "make a new plan; if the container's template brings it, choose another name, or write external: true "
+                "make a new plan; if the guest's template brings it, choose another name, or write external: true "
                 "at a user or group that is to be used as it is",
             )
         raise Untouched(
@@ -88,7 +91,14 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
             f"it is now {json.dumps(now, sort_keys=True)[:400]}",
             "look at it, then make a new plan",
         )
+    if is_open(before):
+        IMAGES.keep(image, lambda: json.dumps(now))
     return kind.set(name, now, after, options) or []
+
+
+def is_open(state: Any) -> bool:
+    """Of a state that leaves everything open, as that of what lies behind a mount that is not there yet."""
+    return isinstance(state, dict) and bool(state) and all(value is None for value in state.values())
 
 
 def run(argv: Sequence[str], stdin: str | None = None, env: dict[str, str] | None = None) -> str:

@@ -9,47 +9,60 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .core import Object, Refused, Untouched, run
+from .core import IMAGES, Object, Refused, Untouched, run
 
 APPEARS = 10.0  # seconds that a disk has after it was plugged in
 SLACK = 4 * 2**20  # bytes at the end of a disk that are too few for another block group
 EDGE = 2**20  # bytes at either end of a disk that have to be zero
 BLOCKS = Path("/sys/block")
+UNNAMED = "data that has no name"
 
 
 class FileSystem(Object):
-    """The name is the disk's serial number. State: {type, uuid, size}; None for an empty disk, or none at all.
+    """The name is the disk's serial number. State: {type, uuid, size}; None for none, type "" for one that is empty.
 
     `size` is that of the disk where the file system fills it. What is on it may be seen, but is not looked into.
+    A disk that came after the plan was made is new: storages give what others have left behind the first sectors.
+    One that the inventory knew before is not, and has lost its file system. Only what this run made is ever unmade.
     """
+
+    def vacant(self, state: Any) -> bool:
+        return state is None or state["type"] in ("", UNNAMED)
+
+    def torn(self, name: str, state: Any, after: Any) -> bool:
+        """Also of a disk that came back with its file system, and is larger now."""
+        own = state and after and (state["type"], state["uuid"]) == (after["type"], after["uuid"])
+        return bool(own and state["size"] < after["size"])
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         device = _device(name)
         found = _signature(device) if device else {}
-        if not device or not found:
+        if not device:
             return None
         disk = _size(device)
+        if not found:
+            return {"type": "", "uuid": "", "size": disk}
         inside = _inside(device) if found.get("TYPE") == "ext4" else disk
         type_ = found.get("TYPE") or found.get("PTTYPE") or "an unknown one"
+        type_ = "a damaged one" if type_ == UNNAMED and options.get("known") else type_
         return {"type": type_, "uuid": found.get("UUID", ""), "size": disk if disk - inside < SLACK else inside}
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         device = _appeared(name, after["size"] if after else 0)
-        if after is None:
-            self._erase(device)
-        elif before is None:
-            found = _signature(device)  # the disk may not have been there when it was looked at
-            if found:
-                raise Untouched(
-                    f"the disk {name} holds {found.get('TYPE', 'something')} already", "", "make a new plan"
-                )
+        if self.vacant(after):
+            if IMAGES.has(f"filesystem {name}"):  # else it came back with its disk
+                self._erase(device)
+            return
+        now = self.get(name, options)  # the disk may not have been there when it was looked at
+        if self.vacant(now):
+            IMAGES.keep(f"filesystem {name}", lambda: "empty")
             run(["mkfs.ext4", "-q", "-U", after["uuid"], "-E", "lazy_itable_init=1,lazy_journal_init=1", device])
+            run(["debugfs", "-w", "-R", "rmdir lost+found", device])  # no user's; e2fsck makes it when it needs it
             run(["udevadm", "trigger", "--settle", device])  # what mounts it knows it by its UUID
-        elif (before["type"], before["uuid"]) == (after["type"], after["uuid"]):
-            if after["size"] > before["size"]:
-                run(["resize2fs", device])
-        else:
-            raise Untouched(f"the disk {name} holds another file system, {before['type']} {before['uuid']}")
+        elif (now["type"], now["uuid"]) != (after["type"], after["uuid"]):
+            raise Untouched(f"the disk {name} holds another file system, {now['type']} {now['uuid']}")
+        elif after["size"] > now["size"]:
+            run(["resize2fs", device])
 
     @staticmethod
     def _erase(device: str) -> None:
@@ -92,7 +105,7 @@ def _signature(device: str) -> dict[str, str]:
     if done.returncode == 2 and _is_blank(device):
         return {}
     if done.returncode:  # 8 is: several
-        return {"TYPE": "data that has no name"}
+        return {"TYPE": UNNAMED if done.returncode == 2 else "several at once"}
     return dict(row.split("=", 1) for row in done.stdout.splitlines() if "=" in row and not row.startswith("DEVNAME="))
 
 

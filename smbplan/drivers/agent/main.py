@@ -88,6 +88,10 @@ def perform(request: dict[str, Any]) -> list[Any]:
     ops, site = request["ops"], request["site"]
     IMAGES.of(site, request["run"])
     inventory = Inventory()
+    known = set(inventory.site(site)["records"])
+    for op in ops:
+        if op.get("record") and op["before"] is None and op["address"] in known:
+            op["options"] = {**op["options"], "known": True}  # it was there before
     inventory.update(site, {op["address"]: op["record"] for op in ops if op.get("record")})
     answers: list[Any] = [None] * len(ops)
     shares = [number for number, op in enumerate(ops) if op.get("type") == "share"]

@@ -3,7 +3,7 @@
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -198,3 +198,31 @@ def test_before_images_keep_the_first_and_go_together(tmp_path: Path, monkeypatc
     assert not (tmp_path / "state").exists()
     with pytest.raises(Refused, match="before-image of password:alice is gone"):
         images.recall("password:alice")
+
+
+def test_what_nobody_saw_when_it_was_planned_comes_back_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its before-image is made when it is changed, and is this run's own."""
+
+    class Thing(core.Object):
+        state: ClassVar[dict[str, Any]] = {"owner": "theirs", "mode": "0755"}
+
+        def get(self, name: str, options: dict[str, Any]) -> Any:
+            return dict(self.state)
+
+        def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+            Thing.state = after
+
+    unseen, wanted = {"owner": None, "mode": None}, {"owner": "ours", "mode": "2770"}
+    monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "run")
+    for _ in range(2):
+        core.move(Thing(), "x", unseen, wanted, {})
+        assert Thing.state == wanted
+    core.move(Thing(), "x", wanted, unseen, {})
+    assert Thing.state == {"owner": "theirs", "mode": "0755"}
+    monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "another")
+    core.move(Thing(), "x", unseen, wanted, {})
+    monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "a third")
+    core.move(Thing(), "x", wanted, unseen, {})
+    assert Thing.state == wanted, "what another run has changed is not this one's to undo"
