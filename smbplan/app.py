@@ -79,7 +79,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     site = loaded.site
     wanted = [_placed(item, loaded) for item in expand(site)]
     _must_be_recovered(site.site)
-    live, hazards = observe(fleet, wanted, options)
+    live, hazards = observe(fleet, wanted, options, site.proxmox)
     asleep = {name for name, seen in live.items() if seen.facts.get("asleep")}
     wanted = [item for item in wanted if item.target not in asleep]
     try:
@@ -91,7 +91,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     hazards += [] if made.refused else [*check(fleet, site, made, live), *preflight(fleet, site, made)]
     made = replace(made, warnings=(*made.warnings, *pending(site, live)))
     if asleep:
-        hint = "its container does not run; apply again when it does, for what is in it"
+        hint = "its guest does not run; apply again when it does, for what is in it"
         words = (f"gateway.{name}: {hint}" for name in asleep)
         made = replace(made, warnings=(*made.warnings, *sorted(words)))
     if not hazards:
@@ -259,10 +259,11 @@ def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
     """Tell every target which gateways the site has, so that a dropped one is found from any other."""
     live = fleet.each(list(found), lambda target: fleet.ask(target, "read", site=site, keys=[]))
     managed = {name for name, answer in live.items() if isinstance(answer, Mapping) and answer["records"]}
-    known = {name: at.as_json() for name, at in found.items() if name in managed}
-    runs.remember_peers(site, known)
+    runs.remember_peers(site, {name: at.as_json() for name, at in found.items() if name in managed})
+    known = {name: found[name].peer() for name in managed if not found[name].api}
     for target, answer in live.items():
-        wanted = {name: data for name, data in known.items() if name != target} if target in managed else {}
+        told = target in managed and not found[target].guest  # a guest is isolated: it is told nothing, and not asked
+        wanted = {name: data for name, data in known.items() if name != target} if told else {}
         if isinstance(answer, Mapping) and answer["peers"] != wanted:
             fleet.each([target], lambda target, wanted=wanted: fleet.ask(target, "peers", site=site, peers=wanted))  # type: ignore[misc]
 

@@ -14,7 +14,7 @@ from smbplan.engine.kind import Action, Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import config, container, disk, guest, ids, kinds, machine, mounts, updates, volume
+from smbplan.kinds import config, container, disk, guest, ids, kinds, machine, mounts, updates, virtiofs, volume
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab, LabError
 from smbplan.spec.model import Gateway, Site
@@ -77,15 +77,16 @@ def _nodes(site: Site) -> dict[str, str]:
 
 def _endpoint(name: str, gateway: Gateway, proxmox: Proxmox | None) -> Endpoint:
     if gateway.mode == "vm" and gateway.connection == "ssh":
-        host = gateway.host or str(gateway.network.address).partition("/")[0]
-        return Endpoint(name, guest=name, host=host, **gateway.ssh.model_dump())
+        return Endpoint(name, guest=name, host=gateway.host or "", by_ssh=True, **gateway.ssh.model_dump())
     if gateway.guest and proxmox:
         return Endpoint(name, guest=name, **proxmox.ssh.model_dump())
     here = gateway.connection == "local"
     return Endpoint(name, local=here, host=gateway.host or name, **gateway.ssh.model_dump())
 
 
-def observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple[dict[str, Live], list[Hazard]]:
+def observe(
+    fleet: Fleet, wanted: Sequence[Resource], options: Options, proxmox: Proxmox | Literal["lab"] | None = None
+) -> tuple[dict[str, Live], list[Hazard]]:
     """One round trip to every gateway at once; one more where a peer tells of a gateway that was dropped."""
     keys: dict[str, dict[Key, Mapping[str, Any]]] = {target: {} for target in fleet.endpoints}
     for item in wanted:
@@ -94,7 +95,7 @@ def observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple
     hazards: list[Hazard] = []
     read(fleet, keys, live, hazards)
     _fill_in(live, wanted)
-    known = {name: Endpoint(**data) for seen in live.values() for name, data in seen.peers.items()}
+    known = _told(fleet, live, proxmox)
     known |= {name: Endpoint(**data) for name, data in runs.peers(fleet.site).items()}
     unknown = [name for name in options.forget if name not in known]
     if unknown:
@@ -107,6 +108,25 @@ def observe(fleet: Fleet, wanted: Sequence[Resource], options: Options) -> tuple
     fleet.endpoints.update(dropped)
     read(fleet, {name: {} for name in dropped}, live, hazards, "; --forget {} drops it from the site")
     return live, hazards
+
+
+def _told(fleet: Fleet, live: Mapping[str, Live], proxmox: Proxmox | Literal["lab"] | None) -> dict[str, Endpoint]:
+    """The peers of which hosts tell; guests are not asked. Guests and nodes are reached by the site's own cluster."""
+    found = {}
+    for target, at in list(fleet.endpoints.items()):
+        for name, data in live[target].peers.items() if target in live and not at.guest else ():
+            if not isinstance(data, Mapping) or data.get("name") != name:
+                continue
+            way = at
+            if data.get("guest") or data.get("node"):
+                if proxmox is None:
+                    words = f"gateway {name} was a guest of a cluster that the site does not define any more"
+                    raise Refused(
+                        Trouble(words, f"write proxmox: again, or --forget {name}", address=f"gateway.{name}")
+                    )
+                way = fleet.endpoints.setdefault(CLUSTER, cluster(proxmox))
+            found[name] = way.told(data)
+    return found
 
 
 def _fill_in(live: dict[str, Live], wanted: Sequence[Resource]) -> None:
@@ -195,9 +215,9 @@ def preflight(fleet: Fleet, site: Site, made: Plan) -> list[Hazard]:
 
 
 def _wish(name: str, gateway: Gateway, new: Resource | None, disks: Sequence[Resource]) -> Wish:
-    storages = [item.desired["volume"] for item in disks]
-    if new and (gateway.mode == "lxc" or gateway.clone == "full"):  # a linked clone lies where its template does
-        storages.append(gateway.storage)
+    linked = gateway.mode == "vm" and gateway.clone == "linked"
+    root = "" if linked or not new else gateway.storage
+    storages = [*(item.desired["volume"] for item in disks), *filter(None, [root])]
     return Wish(
         name,
         gateway.mode,
@@ -206,15 +226,17 @@ def _wish(name: str, gateway: Gateway, new: Resource | None, disks: Sequence[Res
         (gateway.template or "") if new else None,
         tuple(dict.fromkeys(storages)),
         gateway.disk if new else 0,
+        root,
     )
 
 
 def pending(site: Site, live: Mapping[str, Live]) -> list[str]:
-    """A warning for each gateway that has security updates to install, or settings that wait for its next start."""
+    """Warnings: updates to install, settings that wait for the next start, folders of more than one gateway."""
     facts = live[CLUSTER].facts if CLUSTER in live else {}
     found = []
     for name, gateway in site.gateways.items():
         told = guest.told(facts, name)
         inside = live[name].facts if name in live else {}
         found += [updates.warning(name, gateway, inside, told), guest.warning(name, told)]
-    return [words for words in found if words]
+    seen = {target: str(at.facts["machine"]) for target, at in live.items() if at.facts.get("machine")}
+    return [*filter(None, found), *virtiofs.exposed(site, seen)]

@@ -25,6 +25,7 @@ PLAIN = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "H
 # lxc-attach ends with 1 or 127 when it can't enter a container, or isn't there; with 0 when the agent has run, however
 # that ended. `pct exec` takes a second longer: it is only tried where nothing has run.
 ENTER = "lxc-attach -n {id} --clear-env -- {run}; case $? in 1|127) exec pct exec {id} --keep-env 0 -- {run};; esac"
+TOLD = ("name", "host", "user", "port", "sudo", "guest", "node")  # what a target may say of a peer
 LOADER = """
 import importlib.abc, importlib.util, sys
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -79,6 +80,7 @@ class Endpoint:
     guest: str = ""  # the gateway whose container this is; where it is, the cluster knows
     node: str = ""  # the name of a cluster's node; its address, the cluster knows
     container: int | None = None  # its id, when that is known; `host` is its node then
+    by_ssh: bool = False  # into a VM; without a `host` at the address that it has
     host_key: str = ""  # of a VM, as its guest agent tells it
 
     @property
@@ -110,6 +112,15 @@ class Endpoint:
         """For the node's shell: what starts the agent in the container."""
         agent = shlex.join(["env", *PLAIN, "python3", "-u", "-c", BOOT])
         return ENTER.format(id=self.container, run=shlex.join(["sh", "-c", f"{agent}; exit 0"]))
+
+    def told(self, data: Mapping[str, Any]) -> "Endpoint":
+        """A peer of which this target tells, reached as this one is: no target says what is run or read here."""
+        own = {name: getattr(self, name) for name in ("identity", "config")}
+        return Endpoint(**own, **{name: data[name] for name in TOLD if name in data})
+
+    def peer(self) -> dict[str, Any]:
+        """What other targets are told of it."""
+        return {name: getattr(self, name) for name in TOLD}
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -185,6 +196,11 @@ class Channel:
                 what = f"site {site}" if site else self.endpoint.name
                 raise ChannelError(f"{what} is being changed by {held}", "", "wait until that run ends")
             self.locked = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether a connection that was made is gone."""
+        return self._process is not None and self._ended()
 
     def _ended(self) -> bool:
         """Whether the other side is gone. Between requests it says nothing: what can be read is its end."""

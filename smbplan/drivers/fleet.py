@@ -12,7 +12,7 @@ from typing import Any
 
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.pve.cluster import Cluster, cluster
-from smbplan.drivers.secrets import MissingSecret, Secrets
+from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
 from smbplan.engine.execute import Result
 from smbplan.engine.resource import Key, Live, Record
 from smbplan.engine.step import Move, Op
@@ -48,11 +48,14 @@ class Fleet:
         with self._guard:
             known = self._channels.get(target)
             counts = self.counts.setdefault(target, Counts())
-        if known is not None:
+        at = self.endpoints[target]
+        if known is not None and not (at.by_ssh and isinstance(known, Channel) and known.ended):
             return known
-        made = self._made(self.endpoints[target], counts)
+        made = self._made(at, counts)
         with self._guard:
-            return self._channels.setdefault(target, made)
+            if self._channels.get(target) is known:
+                self._channels[target] = made
+            return self._channels[target]
 
     def _made(self, endpoint: Endpoint, counts: Counts) -> "Channel | Cluster":
         if endpoint.api:
@@ -92,6 +95,9 @@ class Fleet:
         """
         keys = [[*key, self._secrets.resolve(options)] for key, options in wanted.items()]
         answer = self.ask(target, "read", site=self.site, keys=keys)
+        if _names_a_secret([answer["states"], answer["records"]]):
+            words = f"{target} tells of secrets of this machine, which smbplan never puts there"
+            raise ChannelError(words, "", "somebody has written that there: look at its notes and /var/lib/smbplan")
         states: dict[Key, Any] = {}
         errors: dict[Key, dict[str, str]] = {}
         for type_, name, found in answer["states"]:
@@ -120,6 +126,13 @@ class Fleet:
         except ChannelError as error:
             return [Result(False, error.summary, error.detail, error.hint, lost=True)] * len(ops)
         return [_result(answer) for answer in answers]
+
+
+def _names_a_secret(told: Any) -> bool:
+    """Whether what a target tells would be resolved here, by a command or a file, when it is sent back."""
+    if isinstance(told, Mapping):
+        return REFERENCE in told or any(map(_names_a_secret, told.values()))
+    return isinstance(told, list) and any(map(_names_a_secret, told))
 
 
 def encode(op: Op) -> dict[str, Any]:

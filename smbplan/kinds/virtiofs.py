@@ -22,13 +22,14 @@ class VirtioFs(Kind):
         return None if state is None else {name: value for name, value in state.items() if name != "key"}
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
-        version = str(facts.get("version", ""))
+        node = change.resource.desired["node"] if change.resource else ""
+        version = str(facts.get("versions", {}).get(node) or facts.get("version", ""))  # its node's, or the endpoint's
         parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
         if change.resource and parts and parts < SINCE:
             yield Hazard(
                 change.address,
                 f"Proxmox VE {version} has no virtio-fs, which came with 8.4",
-                "use storage: {volume: STORAGE, size: …} for this share, or upgrade the node",
+                f"use storage: {{volume: STORAGE, size: …}} for this share, or upgrade {node}",
                 origin=change.resource.origin,
             )
 
@@ -37,15 +38,8 @@ class VirtioFs(Kind):
             gone = change.after is None
             yield "stays attached until the VM is restarted" if gone else "restarts the VM, which ends its sessions"
 
-    def warnings(self, resource: Resource, live: State) -> Iterable[str]:
-        for other in resource.desired["others"]:
-            yield (
-                f"{resource.address}: the isolation of {resource.key.name.partition(':')[0]} is weakened both ways: "
-                f"what lies in {resource.desired['path']} is also served by {other}"
-            )
-
     def options(self, resource: Resource) -> Mapping[str, Any]:
-        return {"answers": resource.desired["answers"]}
+        return dict(resource.desired)
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         return {"acl": True, "xattr": True}
@@ -60,14 +54,13 @@ def address(share: str) -> str:
 
 def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
-        for share, found in guest.binds(site, name).items() if gateway.mode == "vm" else ():
-            path = found.storage.path
+        for share in guest.binds(site, name) if gateway.mode == "vm" else ():
             yield Resource(
                 address(share),
                 KIND.name,
                 guest.CLUSTER,
                 Key(KIND.object, f"{name}:{mapping.identity(site, share)}"),
-                {"path": path, "others": sorted(_others(site, name, path)), "answers": guest.answers(gateway)},
+                {"answers": guest.answers(gateway), "node": gateway.node},
                 (machine.address(name), mapping.address(share)),
                 unit(share),
                 ahead=(guest.power(name),),
@@ -84,14 +77,27 @@ def first(items: Sequence[Resource]) -> Iterator[Resource]:
         yield replace(item, ahead=(*item.ahead, *inside.get(gateway, ()))) if item.kind == KIND.name else item
 
 
-def _others(site: Site, gateway: str, path: str) -> set[str]:
-    """The gateways that serve something of the same folder of the same node."""
-    node = site.gateways[gateway].node
-    found = set()
+def exposed(site: Site, machines: Mapping[str, str]) -> Iterator[str]:
+    """A warning for each folder in a VM that another gateway serves, too. `machines`: {target: id of its machine}"""
+    for name, gateway in site.gateways.items():
+        for share, found in guest.binds(site, name).items() if gateway.mode == "vm" else ():
+            path = found.storage.path
+            for other in sorted(_others(site, name, path, machines)):
+                yield (
+                    f"{address(share)}: the isolation of {name} is weakened both ways: "
+                    f"what lies in {path} is also served by {other}"
+                )
+
+
+def _others(site: Site, gateway: str, path: str, machines: Mapping[str, str]) -> set[str]:
+    """The gateways that serve something of the same folder of the same node, whatever name that has."""
+    node, found = guest.host(site, gateway), set()
     for share in site.shares.values():
+        there = guest.host(site, share.gateway)
         other = site.gateways[share.gateway]
-        here = other.node if other.guest else other.host or share.gateway
+        named = not other.guest and (other.host or share.gateway) == site.gateways[gateway].node
+        same = there == node or named or machines.get(there, there) == machines.get(node, node)
         near = f"{share.storage.path}/".startswith(f"{path}/") or f"{path}/".startswith(f"{share.storage.path}/")
-        if share.gateway != gateway and not share.storage.volume and here == node and near:
+        if share.gateway != gateway and not share.storage.volume and same and near:
             found.add(share.gateway)
     return found
