@@ -11,6 +11,8 @@ from typing import Any
 
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
 from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.pve import machine_templates
+from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.cluster import Absent, Asleep, Cluster
 from smbplan.drivers.pve.errors import Denied
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
@@ -51,6 +53,8 @@ class _Cluster:
     held: privileges.Held
     roles: Mapping[str, list[str]]
     nodes: list[Finding]
+    bases: frozenset[str]  # storages on which the templates of linked clones lie
+    bridges: frozenset[str]  # of the templates of VMs
 
 
 def examine(site: Site, endpoints: Mapping[str, Endpoint], connect: Connect = Channel) -> list[Finding]:
@@ -132,17 +136,33 @@ def _cluster(channel: Cluster, endpoint: Endpoint, site: Site, connect: Connect)
         return _finding(CLUSTER, f"node {name}", facts["pct"], words, f"is {name} a node of Proxmox VE? write its ssh")
 
     with ThreadPoolExecutor(max(1, min(32, len(rows)))) as pool:
-        return _Cluster(client.access.token, channel.version, held, roles, list(pool.map(look, rows)))
+        nodes = list(pool.map(look, rows))
+    return _Cluster(client.access.token, channel.version, held, roles, nodes, *_templates(client, site))
+
+
+def _templates(client: Client, site: Site) -> tuple[frozenset[str], frozenset[str]]:
+    """Storages and bridges of the templates of its VMs, as far as the token sees any. Raises ApiError."""
+    gateways = [gateway for gateway in site.gateways.values() if gateway.mode == "vm"]
+    known, everywhere = (machine_templates.every(client), machine_templates.shared(client)) if gateways else ([], set())
+    bases, bridges = set[str](), set[str]()
+    for gateway in gateways:
+        one = machine_templates.fitting(known, gateway.node, gateway.template or "", everywhere)
+        if one:
+            bases |= {*one.bases} if gateway.clone == "linked" else set()
+            bridges |= {*one.bridges}
+    return frozenset(bases), frozenset(bridges)
 
 
 def _privileges(site: Site, cluster: _Cluster) -> Iterator[Finding]:
     """What the token in use lacks, and what grants it; for an administrator's token, how to make one that is less."""
-    token, wanted = cluster.token, privileges.grants(site, cluster.version)
+    token, wanted = cluster.token, privileges.grants(site, cluster.version, cluster.bases, cluster.bridges)
     lacking = {grant: names for grant in wanted if (names := privileges.missing(grant, cluster.held))}
     lines = privileges.commands(token, list(lacking), cluster.roles, there=True) if lacking else []
     for grant, names in lacking.items():
-        words = f"{token} lacks {', '.join(names)} on {grant.path}"
-        yield Finding(CLUSTER, "privileges", State.MISSING, words, "run the commands below", tuple(lines))
+        words, fix = f"{token} lacks {', '.join(names)} on {grant.path}", "run the commands below"
+        if "VM.Clone" in grant.role.privileges and "VM.Audit" in names:
+            fix += ", and doctor again: it sees no templates yet, nor what is needed of them"
+        yield Finding(CLUSTER, "privileges", State.MISSING, words, fix, tuple(lines))
         lines = []  # they are told once, for all
     if not lacking:
         words = f"{token} may do all that the site needs"

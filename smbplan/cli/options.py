@@ -17,6 +17,7 @@ GUARDRAILS = (
     "path-move",
     "prevent-destroy",
     "unmapped-ids",
+    "lost-disk",
 )
 
 

@@ -35,12 +35,23 @@ class Disk(Kind):
         item, gateway = change.resource, guest.owner(change)
         if change.removal and change.removal.after is None and guest.told(facts, gateway).get("protected"):
             yield guest.protected(change, f"the VM of {gateway}", "deletes a disk of it")
+        if item is not None and change.before is None and change.record is not None:
+            yield Hazard(
+                change.address,
+                f"its disk is gone from the VM of {gateway}, and a new one would be empty",
+                "attach it again with `qm set`, with the serial number of the share; or, if its data is lost, use "
+                "--allow lost-disk",
+                "lost-disk",
+                item.origin,
+            )
         if item is None or change.before is None:
             return
         yield from guest.shrinking(change, "the disk", item.desired["size"], change.before["size"] or 0)
         yield from guest.elsewhere(change, "the disk", "qm disk move")
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        if change.before and change.before["size"] is None and not change.removal:
+            yield "it was taken off, and is attached again with its data"
         stays = change.before and change.after
         if stays and change.before["backup"] != change.after["backup"] and guest.waits(change, changes, facts):
             yield "backup takes effect at the VM's next start"

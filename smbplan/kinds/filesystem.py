@@ -16,9 +16,15 @@ SPACE = uuid.UUID("6a1f9f0e-6e0f-4d0b-9d62-2f6a3c7d5b11")  # of our UUIDs, rfc95
 
 
 class FileSystem(Kind):
-    """State: {type, uuid, size} on the disk with this serial number. Its UUID says that it is the share's own."""
+    """State: {type, uuid, size} on the disk with this serial number. Its UUID says that it is the share's own.
+
+    An empty disk has the type "", which is as good as none; but one that was there has to be empty still.
+    """
 
     name, title, object = "filesystem", "file system", "filesystem"
+
+    def canonical(self, state: State) -> State:
+        return state if state and state["type"] else None
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if record.original is not None:
@@ -35,7 +41,8 @@ class FileSystem(Kind):
             yield Hazard(
                 change.address,
                 f"the disk holds another file system already: {change.before['type']} {change.before['uuid']}",
-                "smbplan never formats what isn't empty: look at it in the VM, and `wipefs -a` it there if it may go",
+                "smbplan never formats what isn't empty: look at it in the VM; if it may go, `wipefs -a` and then "
+                "`blkdiscard -z -f` of the disk there empty it",
                 origin=change.resource.origin,
             )
 

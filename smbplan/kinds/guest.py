@@ -78,7 +78,7 @@ def removal(
 ) -> Removal:
     """Stopped and kept, without its name and network; or removed, if no volume is left that is to stay.
 
-    `plain` is the canonical form of its live state; `known`: all its volumes are where their shares have them.
+    `plain` is the canonical form of its live state; `known`: all its volumes are of shares that give them up.
     """
     unseen, volumes = frozenset({"volumes"}), live.get("volumes") or []
     mortal = options.delete_data and record.on_destroy == "delete" and known

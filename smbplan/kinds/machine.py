@@ -1,6 +1,5 @@
 """Gateways that are virtual machines on Proxmox VE: clones of a template, found by their mark. qm(1)"""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from smbplan.spec.model import Gateway, Site
 
 # What a running VM gets only when it starts again: PVE hot-plugs network, disks and USB (`hotplug`, qm.conf(5)).
 AT_START = ("cores", "memory", "balloon", "hostname", "nameserver", "searchdomain", "ssh_keys")
-FOREIGN = re.compile(r"(scsi|virtio|sata|ide|unused)\d+")  # what a disk without a serial number is called
+UNSEEN = ("volumes", "kept")  # of its further disks, which are resources of their own
 CLOUD_INIT = ("address", "gateway", "address6", "gateway6")  # of a network
 
 
@@ -20,19 +19,20 @@ class Machine(Kind):
     marked = True
 
     def canonical(self, state: State) -> State:
-        """Its further disks are resources of their own."""
-        return None if state is None else {name: value for name, value in state.items() if name != "volumes"}
+        return None if state is None else {name: value for name, value in state.items() if name not in UNSEEN}
 
     def guard(self, raw: State) -> State:
-        return None if raw is None else {**raw, "volumes": None}
+        return None if raw is None else {**raw, **dict.fromkeys(UNSEEN)}
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         """Where it is, it stays; so do the tags and MAC addresses that it has got since."""
         linked = desired.get("clone") == "linked"
         desired = {name: value for name, value in desired.items() if name not in ("template", "clone")}
         if live is None:
-            return desired
+            return {**desired, "sockets": 1, "ciuser": "root" if desired["ssh_keys"] else ""}
         wanted = super().complete(desired, live)
+        wanted["sockets"] = 1 if wanted["cores"] % live["sockets"] else live["sockets"]
+        wanted["ciuser"] = live["ciuser"] or ("root" if wanted["ssh_keys"] else "")
         wanted["node"] = live["node"]
         if linked:  # its disk lies where its template's does
             wanted["storage"] = live["storage"]
@@ -46,8 +46,7 @@ class Machine(Kind):
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if record.original is not None:
             return Removal({**record.original, "mark": None}, reason="was there before")
-        ours = not any(FOREIGN.fullmatch(key) for key in live.get("volumes") or [])
-        return guest.removal(live, self.canonical(live), record, options, ours)
+        return guest.removal(live, self.canonical(live), record, options, not live.get("kept"))
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         item = change.resource

@@ -4,7 +4,7 @@ Which request needs what is in the published API schemas (`permissions`); those 
 but for commands in VMs.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from smbplan.spec.model import Site
@@ -59,12 +59,14 @@ TEMPLATES = Role("smbplan-templates", ("Datastore.Audit",))
 NETWORK = Role("smbplan-network", ("SDN.Use",))
 POOL = Role("smbplan-pools", ("Pool.Allocate", "Pool.Audit"))
 NODES = Role("smbplan-nodes", ("Sys.Audit",))
+STARTUP = Role("smbplan-startup", ("Sys.Modify",))
 INSTEAD = {"Datastore.Audit": "Datastore.AllocateSpace"}  # a template may be read with either
 
 
-def grants(site: Site, version: str = "") -> list[Grant]:
+def grants(site: Site, version: str = "", bases: Collection[str] = (), bridges: Collection[str] = ()) -> list[Grant]:
     """Exactly what the site's guests need, by path, on a Proxmox VE of this version (the newest where it is unknown).
 
+    `bases`: storages on which the templates of its linked clones lie; `bridges`: those that templates of its VMs have.
     Bridges are those of the nodes (zone `localnetwork`); a tagged one needs the path of its VLAN only.
     """
     gateways = [gateway for gateway in site.gateways.values() if gateway.guest]
@@ -73,14 +75,16 @@ def grants(site: Site, version: str = "") -> list[Grant]:
     machines = {name for name, gateway in site.gateways.items() if gateway.mode == "vm"}
     folders = any(share.gateway in machines and not share.storage.volume for share in site.shares.values())
     storage = {gateway.storage for gateway in gateways}
-    storage |= {share.storage.volume for share in site.shares.values() if share.storage.volume}
+    storage |= {share.storage.volume for share in site.shares.values() if share.storage.volume} | {*bases}
     templates = {(gateway.template or "").partition(":")[0] for gateway in gateways if gateway.mode == "lxc"} - storage
     networks = {(gateway.network.bridge, gateway.network.vlan) for gateway in gateways}
-    bridges = {"/".join(str(part) for part in parts if part is not None) for parts in networks}
-    placed = all(gateway.node for gateway in gateways)
+    bridges = {"/".join(str(part) for part in parts if part is not None) for parts in networks} | {*bridges}
+    placed = all(gateway.node for gateway in gateways if gateway.mode == "lxc")
+    ordered = any(gateway.startup for gateway in gateways if gateway.mode == "vm")
     pools = {gateway.pool for gateway in gateways if gateway.pool}
     return [
         Grant("/", NODES),  # the nodes' addresses
+        *([Grant("/", STARTUP)] if ordered else []),  # a VM's place among all guests of its node
         *([] if placed else [Grant("/nodes", NODES, below=True)]),  # their free memory
         *(Grant(f"/pool/{name}", POOL) for name in sorted(pools)),
         *(Grant(f"/sdn/zones/localnetwork/{bridge}", NETWORK) for bridge in sorted(bridges)),

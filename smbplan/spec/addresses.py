@@ -1,4 +1,4 @@
-"""The addresses of a container: each by itself, and those of a site beside each other."""
+"""The addresses of a guest: each by itself, and those of a site beside each other."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -85,7 +85,7 @@ def check(site: "Site") -> Iterator[Finding]:
             taken.setdefault(found.ip, name)
             at = (*here, key.replace("address", "gateway"))
             if router == found.ip:
-                yield at, f"{router} is the container's own address", "write that of the network's router"
+                yield at, f"{router} is the guest's own address", "write that of the network's router"
             elif (
                 router and router not in found.network and found.network.num_addresses > 1 and not router.is_link_local
             ):

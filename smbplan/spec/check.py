@@ -34,6 +34,7 @@ MANAGED = {
     "vfs object": "recycle, audit, time_machine …", "available": "(remove the share)",
     "read only": "access", "writable": "access", "writeable": "access", "write ok": "access",
 }  # fmt: skip
+VM_MTU = 65520  # qm.conf(5), `net[n]`; a container's may have 65535
 # Samba ignores spaces in the names of options.
 SPELLED = {"".join(name.split()): name for name in (*DANGEROUS, *MANAGED)}
 
@@ -95,6 +96,11 @@ def _guest(site: Site, name: str, gateway: Gateway, cluster: bool) -> Iterator[F
     if far and gateway.node is None and gateway.mode == "lxc":
         words = f"ids above 65535, as {far[0]} has, have to be allowed on the node first"
         yield ("gateways", name), words, "write node: at the gateway"
+    if gateway.balloon and gateway.balloon > gateway.memory:
+        words = f"balloon is more than the memory of the VM, {gateway.memory >> 20}MiB"
+        yield ("gateways", name, "balloon"), words, "write less, leave it out, or write more memory"
+    if gateway.mode == "vm" and (gateway.network.mtu or 0) > VM_MTU:
+        yield ("gateways", name, "network", "mtu"), f"a VM's interface takes no more than {VM_MTU}", "write less"
     if not cluster:
         yield ("gateways", name, "mode"), f"a {what} needs Proxmox VE", "write proxmox: with endpoint and token"
     same = [other for other, each in site.gateways.items() if each.vmid and each.vmid == gateway.vmid and other < name]

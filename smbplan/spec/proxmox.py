@@ -12,13 +12,13 @@ from smbplan.spec.types import (
     GUEST_TAG,
     NAME,
     POOL,
-    SSH_KEY,
     STARTUP,
     STORAGE,
     TEMPLATE,
     TOKEN,
     Endpoint,
     Memory,
+    SshKey,
     Text,
     Whole,
 )
@@ -91,9 +91,7 @@ class Guest(Definition):
     clone: Literal["full", "linked"] = Field(
         "full", description="of a VM: with disks of its own, or with what differs from its template's"
     )
-    ssh_keys: list[Annotated[Text, Field(pattern=SSH_KEY)]] = Field(
-        [], description="public keys that root of a VM is logged in with, by cloud-init"
-    )
+    ssh_keys: list[SshKey] = Field([], description="public keys that root of a VM is logged in with, by cloud-init")
     boot_timeout: int = Field(300, ge=5, le=3600, description="seconds that a VM has to boot, until it answers")
     disk: Whole = Field(
         4 * 2**30, description="the root disk, in whole MiB (rounded up); it can grow, and never shrinks"

@@ -1,5 +1,6 @@
 """Value types of the definitions: every one is a single line of text or a number, checked where it is read."""
 
+import base64
 import ipaddress
 import re
 from typing import Annotated, Any
@@ -28,10 +29,10 @@ def _whole(value: Any) -> int:
 
 
 def _memory(value: Any) -> int:
-    """pct.conf(5) knows no less."""
+    """pct.conf(5) and qm.conf(5) know no less."""
     found = _whole(value)
     if found < 16 * 2**20:
-        raise ValueError(f"{value!r} is too little for a container — write 16MiB or more, such as 512MiB")
+        raise ValueError(f"{value!r} is too little for a guest — write 16MiB or more, such as 512MiB")
     return found
 
 
@@ -107,6 +108,31 @@ def _acl_entry(value: str) -> str:
     raise ValueError(f"{value!r} is no ACL entry — write group:engineers:rwx or user:alice:r-x")
 
 
+def _ssh_key(value: str) -> str:
+    """Proxmox has `ssh-keygen -l` look at each: the type's name comes first in the key, too."""
+    kind, body = value.split(" ")[:2]
+    parts = _strings(body)
+    if len(parts) < 2 or parts[0] != kind.encode():
+        raise ValueError(f"{value[:40]!r} is no whole key — {RULES[SSH_KEY]}")
+    return value
+
+
+def _strings(body: str) -> list[bytes]:
+    """The strings that base64 holds, each behind its length (RFC 4251, 5); none where they are not whole."""
+    try:
+        rest = base64.b64decode(body, validate=True)
+    except ValueError:
+        return []
+    found = []
+    while rest:
+        end = 4 + int.from_bytes(rest[:4], "big")
+        if end > len(rest):
+            return []
+        found.append(rest[4:end])
+        rest = rest[end:]
+    return found
+
+
 NAME, ACCOUNT, LINE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", r"^[a-z_][a-z0-9_-]{0,31}$", r"^[^\x00-\x1f\x7f]*$"
 HOST, NETBIOS = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$", r"^[A-Za-z0-9_-]{1,15}$"
 DATASET, FULL_NAME = r"^[A-Za-z][\w.:-]*(/[\w.:-]+)+$", r"^[^:,/]*$"
@@ -158,4 +184,5 @@ _DAYS_SCHEMA = {"type": ["string", "integer"], "examples": ["30d", "4w"]}
 Days = Annotated[int, BeforeValidator(_days), Field(json_schema_extra=lambda s: s.update(_DAYS_SCHEMA))]
 _MODE_SCHEMA = {"type": ["string", "integer"], "examples": ["2770"]}
 Mode = Annotated[str, BeforeValidator(_mode), Field(json_schema_extra=lambda s: s.update(_MODE_SCHEMA))]
+SshKey = Annotated[Text, Field(pattern=SSH_KEY), AfterValidator(_ssh_key)]
 Endpoint = Annotated[str, StringConstraints(max_length=255, pattern=ENDPOINT), AfterValidator(_endpoint)]

@@ -46,7 +46,7 @@ def test_memory_is_whole_and_enough_and_no_swap_is_none() -> None:
     found = site(memory="100.5MiB", swap=0).gateways["g"]
     assert (found.memory, found.swap) == (101 * MIB, 0)
     (told,) = problems(text(memory="8MiB"))
-    assert told.endswith("'8MiB' is too little for a container (write 16MiB or more, such as 512MiB)")
+    assert told.endswith("'8MiB' is too little for a guest (write 16MiB or more, such as 512MiB)")
     assert problems(text(memory="15.1MiB")) == []
 
 
@@ -71,7 +71,7 @@ def net(**keys: Any) -> dict[str, Any]:
         (net(address6="fe80::1%eth0/64"), "is no IPv6 address"),
         (net(address="192.0.2.10/24", gateway="192.0.2.1/24"), "has a prefix (write the address alone)"),
         (net(address="192.0.2.10/24", gateway="192.0.3.1"), "192.0.3.1 is outside of 192.0.2.0/24, where address is"),
-        (net(address="192.0.2.10/24", gateway="192.0.2.10"), "is the container's own address"),
+        (net(address="192.0.2.10/24", gateway="192.0.2.10"), "is the guest's own address"),
         (net(address="192.0.2.10/24", gateway="2001:db8::1"), "is an IPv6 address"),
         (net(address6="2001:db8::10/64", gateway6="2001:db9::1"), "outside of 2001:db8::/64, where address6 is"),
         (net(gateway="192.0.2.1"), "a gateway goes with a static address"),

@@ -8,9 +8,9 @@ from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
-from smbplan.drivers.pve import preflight, qga
+from smbplan.drivers.pve import begun, preflight, qga
 from smbplan.drivers.pve.client import Access, Client
-from smbplan.drivers.pve.errors import Unreachable
+from smbplan.drivers.pve.errors import ApiError, Unreachable
 from smbplan.drivers.pve.guests import Guest, Guests
 from smbplan.drivers.pve.inside import Inside
 from smbplan.drivers.pve.machine_setter import MachineSetter
@@ -21,16 +21,17 @@ from smbplan.drivers.pve.setter import Setter
 from smbplan.drivers.pve.states import agrees, state
 
 MACHINES = ("machine", "disk", "virtiofs", "mapping")  # types of objects that only VMs have
+MADE = ("machine", "container")
 Connect = Callable[[Endpoint, Counts], Channel]
 WORKERS = 30  # containers that change at a time; the nodes queue what is too much for them
 
 
 class Absent(ChannelError):
-    """The gateway has no container yet."""
+    """The gateway has no guest yet."""
 
 
 class Asleep(ChannelError):
-    """The gateway's container doesn't run."""
+    """The gateway's guest doesn't run."""
 
 
 class Cluster:
@@ -41,7 +42,8 @@ class Cluster:
         self._mappings = Mappings(client)
         self._nodes = Nodes(client, connect)
         self.counts: Counts = client.counts
-        self.version = ""
+        self.version = ""  # of the node that is the endpoint
+        self._versions: dict[str, str] = {}  # of nodes
         self._last: Mapping[str, Guest] = {}  # as the last search found them
         self._searches = 0  # that were begun
         self._placed: Mapping[str, Guest] | None = None  # by `places`, for the reading that follows
@@ -78,12 +80,14 @@ class Cluster:
             host = self._nodes.address(guest.node)
             return connect(replace(endpoint, host=host, container=guest.vmid), counts)
         client = self.guests.client
-        if not endpoint.host:
+        if not endpoint.by_ssh:
             return Inside(replace(endpoint, host=guest.node), counts, client=client, path=guest.path)
-        return connect(replace(endpoint, host_key=qga.host_key(client, guest.path)), counts)
+        guest = self.guests.again(guest) or guest  # a restart may have given it another address
+        host = endpoint.host or guest.address
+        return connect(replace(endpoint, host=host, host_key=qga.host_key(client, guest.path)), counts)
 
     def _found(self, gateway: str) -> Guest | None:
-        """A container that was running when it was seen last, or else as it is now.
+        """A guest that was running when it was seen last, or else as it is now.
 
         Of many that ask at once, one searches for all: each takes what was begun after it asked.
         """
@@ -130,12 +134,26 @@ class Cluster:
         states = []
         for type_, name in sorted(keys):
             gateway, _, rest = name.partition(":")
-            now = mappings.get(rest) if type_ == "mapping" else state(found.get(gateway), type_, name)
-            states.append([type_, name, {"state": now}])
-        if any(type_ == "virtiofs" for type_, _ in keys) and not self.version:
+            try:
+                now = mappings.get(rest) if type_ == "mapping" else state(found.get(gateway), type_, name)
+                states.append([type_, name, {"state": now}])
+            except Refused as refused:
+                states.append([type_, name, _failed(refused)])
+        nodes = {given.get("node") for type_, _, given in request["keys"] if type_ == "virtiofs"}
+        if nodes and not self.version:
             self.open()
-        facts = {"guests": self._facts(found), "version": self.version}
+        versions = {node: self._version(node) for node in sorted(filter(None, nodes))}
+        facts = {"guests": self._facts(found), "version": self.version, "versions": versions}
         return {"facts": facts, "states": states, "records": records, "peers": {}}
+
+    def _version(self, node: str) -> str:
+        """Of Proxmox on a node; "" of one that doesn't answer, which the plan is told elsewhere."""
+        if node not in self._versions:
+            try:
+                self._versions[node] = str(self.guests.client.get(f"nodes/{node}/version")["version"])
+            except ApiError:
+                return ""
+        return self._versions[node]
 
     def _facts(self, found: Mapping[str, Guest]) -> dict[str, Any]:
         """What no state says, by gateway."""
@@ -158,9 +176,7 @@ class Cluster:
         if guest.type == "lxc" or not guest.running:
             return []
         rows = self.guests.client.get(f"{guest.path}/pending")
-        late = guest.told.get("late") or {}
-        told = late.get("keys", ()) if late.get("pid") == guest.pid else ()
-        return sorted({*told, *(row["key"] for row in rows if "pending" in row or row.get("delete"))})
+        return sorted({*guest.late, *(row["key"] for row in rows if "pending" in row or row.get("delete"))})
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
         """Containers change at the same time, what is in one of them in order."""
@@ -187,7 +203,7 @@ class Cluster:
         return answers
 
     def _now(self, gateway: str, known: Guest | None) -> Guest | None:
-        """After another operation on the container, or its creation."""
+        """After another operation on the guest, or its creation."""
         return self.guests.again(known) if known else self.guests.find().get(gateway)
 
     def _answer(self, gateway: str, op: Mapping[str, Any], look: Callable[[], Guest | None]) -> Any:
@@ -195,6 +211,8 @@ class Cluster:
             return {"ok": None, "warnings": self._move(gateway, op, look())}
         except (Refused, ChannelError) as error:
             return _failed(error)
+        except Exception as error:  # the person gets to read it, and the other operations go on
+            return _failed(Refused(f"{type(error).__name__}: {error}"))
 
     def _state(self, guest: Guest | None, op: Mapping[str, Any]) -> Any:
         if op["type"] == "mapping":
@@ -208,14 +226,20 @@ class Cluster:
             return []
         if "type" not in op:
             raise Untouched(f"a cluster can't {op['call']}")
+        left: list[str] = []
+        if op["type"] in MADE and op["after"] is None and begun.may_be_made(guest):
+            left = begun.ended(self.guests.client)
+            guest = self.guests.find().get(gateway)
         kind = MachineSetter if op["type"] in MACHINES or (guest and guest.type == "qemu") else Setter
         now, setter = self._state(guest, op), kind(self.guests, self._nodes, gateway, guest)
         if guest and guest.told.get("making") and op["type"] == "machine" and op["after"] is None:
             setter.set(op, now)  # a clone that was cut short is in no state that any plan knew
             return setter.warnings
+        if op["type"] == "disk" and op["before"] is None and now and setter.records.get(op["address"]) != op["record"]:
+            raise Untouched(f"a disk of {op['name']} has appeared since the plan was made", "", "make a new plan")
         if agrees(now, op["after"]):
             setter.note(op)
-            return []
+            return left
         if not agrees(now, op["before"]):
             raise Untouched(f"{op['name']} was changed by somebody else since the plan was made", "", "make a new plan")
         setter.set(op, now)
@@ -236,7 +260,7 @@ def cluster(api: Mapping[str, Any], site: str, counts: Counts, connect: Callable
 
 
 def _gateway(op: Mapping[str, Any], found: Mapping[str, Guest]) -> str:
-    """The gateway whose container the operation is for."""
+    """The gateway whose guest the operation is for."""
     if "type" in op:
         return str(op["name"]).partition(":")[0]
     record = op["arguments"].get("record")

@@ -17,6 +17,7 @@ from typing import Any
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 COMMENT = re.compile(r"\n*<!-- smbplan (\{.*?\}|[A-Za-z0-9+/=]+) -->\n*", re.DOTALL)
 LONG = 2000  # characters that a person may look at; Proxmox takes 8192 with everybody's
+MOST = 2**20  # bytes that a comment unpacks to
 # Ours on the left; a key that is absent from a network has PVE's default.
 NETWORK = {
     "bridge": "bridge", "vlan": "tag", "address": "ip", "gateway": "gw", "address6": "ip6", "gateway6": "gw6",
@@ -160,18 +161,40 @@ def told(config: Mapping[str, Any]) -> dict[str, Any]:
 
     mark; records: the inventory, by address; volumes: {path: {id, found}} that were mounted last; untagged: tags that
     were refused; doomed: {path: {id, record}} of volumes that can't be deleted before the container has stopped; of a
-    VM making: its clone is all that there is, and late: {keys, pid}, what cloud-init sets when that process has ended.
+    VM making: its clone is all that there is, disks: {serial: id} of
+    those of shares, and late: {pid, was: {key: value}}, what that process has otherwise until it has ended.
     """
     found = COMMENT.search(str(config.get("description", "")))
     try:
         data = json.loads(_unpacked(found[1])) if found else {}
-    except (ValueError, zlib.error):
+    except (ValueError, RecursionError, zlib.error):  # whoever may write notes can write anything
         return {}
-    return data if isinstance(data, dict) else {}
+    return _sound(data) if isinstance(data, dict) else {}
+
+
+def _sound(data: dict[str, Any]) -> dict[str, Any]:
+    """Without what no smbplan has written: anybody who may write notes may write anything."""
+    parts = ("records", "volumes", "doomed", "disks", "late")
+    data = {name: part for name, part in data.items() if name not in parts or isinstance(part, dict)}
+    records = data.get("records", {})
+    sound = {
+        name: record for name, record in records.items() if isinstance(record, dict) and _is_key(record.get("key"))
+    }
+    return {**data, "records": sound} if records else data
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, list) and len(key) == 2 and all(isinstance(part, str) for part in key)
 
 
 def _unpacked(text_: str) -> str:
-    return text_ if text_.startswith("{") else zlib.decompress(base64.b64decode(text_)).decode()
+    if text_.startswith("{"):
+        return text_
+    stream = zlib.decompressobj()
+    found = stream.decompress(base64.b64decode(text_), MOST)
+    if not stream.eof:
+        raise ValueError("it was cut short, or is more than we ever write")
+    return found.decode()
 
 
 def described(config: Mapping[str, Any], data: Mapping[str, Any] | None) -> str:

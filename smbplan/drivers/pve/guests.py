@@ -1,12 +1,14 @@
 """Guests of a cluster as objects that are read and set. What they say of themselves is in their description."""
 
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
-from smbplan.drivers.pve import config
+from smbplan.drivers.pve import config, machines
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import DOCTOR, ApiError, Denied
 
@@ -32,6 +34,19 @@ class Guest:
         return f"nodes/{self.node}/{self.type}/{self.vmid}"
 
     @property
+    def late(self) -> dict[str, Any]:
+        """What the running VM has otherwise until its next start, of what cloud-init sets."""
+        told = self.told.get("late") or {}
+        return dict(told.get("was", {})) if told.get("pid") == self.pid else {}
+
+    @property
+    def address(self) -> str:
+        """Where a VM is reached: the address that it got when it was started."""
+        if self.late.get("address"):
+            return str(self.late["address"]).partition("/")[0]
+        return config.properties(str(self.config.get("ipconfig0", ""))).get("ip", "").partition("/")[0]
+
+    @property
     def told(self) -> dict[str, Any]:
         return config.told(self.config)
 
@@ -52,6 +67,8 @@ class Guests:
     def __init__(self, client: Client, site: str) -> None:
         self.client, self.site = client, site
         self._sees = False
+        self._handed_out: set[int] = set()
+        self._counter = threading.Lock()
         self._hidden: list[str] = []  # nodes with guests that could not be read
 
     def find(self) -> dict[str, Guest]:
@@ -95,9 +112,27 @@ class Guests:
         """The guest of this id, whosever it is, as if it were stopped; None if there is none. Raises ApiError."""
         return self._read({"node": node, "type": type_, "vmid": vmid})
 
-    def is_ours(self, guest: Guest) -> bool:
-        """Whether it carries a mark of our site."""
-        return bool(self._gateway(guest))
+    def is_of(self, guest: Guest, gateway: str) -> bool:
+        """Whether it carries the mark of this gateway of our site."""
+        return self._gateway(guest) == gateway
+
+    def free_id(self) -> int:
+        """An id that no guest has, and that nobody else here was given. Raises ApiError."""
+        with self._counter:
+            vmid = int(self.client.get("cluster/nextid"))
+            if vmid in self._handed_out:  # Proxmox knows it only when its guest is there
+                vmid = next(n for n in count(vmid + 1) if n not in self._handed_out and self._is_free(n))
+            self._handed_out.add(vmid)
+            return vmid
+
+    def _is_free(self, vmid: int) -> bool:
+        try:
+            self.client.get("cluster/nextid", vmid=vmid)
+        except ApiError as error:
+            if error.status != 400:
+                raise
+            return False
+        return True
 
     def again(self, guest: Guest) -> Guest | None:
         """The same guest as it is now, wherever it has migrated to; two requests."""
@@ -148,6 +183,7 @@ class Guests:
     @staticmethod
     def description(guest: Guest, records: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> str:
         """Its description with these records in it; `more` replaces other parts of what is kept, see config.told."""
-        told = {**guest.told, "records": {key: value for key, value in records.items() if value is not None}}
+        disks = {"disks": machines.remembered(guest.config)} if guest.type == "qemu" else {}
+        told = {**guest.told, **disks, "records": {key: value for key, value in records.items() if value is not None}}
         told = {key: value for key, value in (told | dict(more or {})).items() if value or key == "records"}
         return config.described(guest.config, told)

@@ -1,4 +1,4 @@
-"""One container while it is changed."""
+"""One guest while it is changed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from smbplan.drivers.pve.guests import Guest, Guests
 
 
 class Held:
-    """A gateway's container as it was read last, its inventory, and what went well with a warning."""
+    """A gateway's guest as it was read last, its inventory, and what went well with a warning."""
 
     def __init__(self, guests: Guests, gateway: str, guest: Guest | None) -> None:
         self.guests, self.client, self.gateway, self.guest = guests, guests.client, gateway, guest
@@ -29,7 +29,7 @@ class Held:
 
     def _there(self) -> Guest:
         if self.guest is None:
-            raise Untouched(f"the container of {self.gateway} is gone", "", "make a new plan")
+            raise Untouched(f"the guest of {self.gateway} is gone", "", "make a new plan")
         return self.guest
 
     def _wait(self, answer: object) -> None:
@@ -47,7 +47,7 @@ class Held:
 
     @contextmanager
     def _unprotected(self) -> Iterator[None]:
-        """Proxmox changes no volume of a protected container, and we are asked for what does no harm."""
+        """Proxmox changes no volume of a protected guest, and we are asked for what does no harm."""
         guest = self._there()
         if guest.protected:
             self.client.put(f"{guest.path}/config", protection=False)

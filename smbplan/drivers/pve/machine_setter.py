@@ -11,7 +11,7 @@ from smbplan.drivers.pve.errors import ApiError
 from smbplan.drivers.pve.guests import Guest, Guests
 from smbplan.drivers.pve.machine_templates import Template
 from smbplan.drivers.pve.nodes import Nodes
-from smbplan.drivers.pve.tagged import RACES, Tagged
+from smbplan.drivers.pve.tagged import Tagged
 
 CLONING = 3600.0  # seconds; a full clone copies the whole disk
 SHUTDOWN, BRIEF = 60, 10  # seconds that a VM has to end by itself
@@ -63,19 +63,14 @@ class MachineSetter(Tagged):
             self._change({**now, "pool": wanted["pool"]}, wanted)
 
     def _cloned(self, template: Template, node: str, wanted: Mapping[str, Any], full: bool) -> int:
-        """The id of a new clone. Who loses a race for one is told by the request, or by its task."""
-        for _ in range(RACES):
-            vmid = int(wanted["vmid"] or self.client.get("cluster/nextid"))
-            try:
+        """The id of a new clone."""
+
+        def make(vmid: int) -> None:
+            with self._wholly(node, vmid):
                 upid = self._clone(template, node, vmid, wanted, full)
-                with self._wholly(node, vmid):
-                    self.warnings += tasks.wait(self.client, upid, CLONING)
-                return vmid
-            except ApiError as error:
-                taken = "already exists" in f"{error.summary} {error.detail}"
-                if not taken or wanted["vmid"]:
-                    raise
-        raise Refused(f"{RACES} ids in a row were taken by others", "", "try again")
+                self.warnings += tasks.wait(self.client, upid, CLONING)
+
+        return self._numbered(wanted["vmid"], make)
 
     def _clone(self, template: Template, node: str, vmid: int, wanted: Mapping[str, Any], full: bool) -> Any:
         """The task. From its start on the id is ours, by the mark; `making` says that the rest is still to come."""
@@ -93,7 +88,7 @@ class MachineSetter(Tagged):
 
     @contextmanager
     def _wholly(self, node: str, vmid: int) -> Iterator[None]:
-        """A VM that can't be finished goes again, with its disks, if it has come to be ours."""
+        """A VM that can't be finished goes again, with its disks, if it is what was begun here."""
         try:
             yield
         except (ApiError, Refused) as error:
@@ -105,7 +100,8 @@ class MachineSetter(Tagged):
         """What a person has to do where that fails, too."""
         try:
             there = self.guests.at(node, "qemu", vmid)
-            if there is not None and self.guests.is_ours(there):
+            begun = there is not None and self.guests.is_of(there, self.gateway) and there.told.get("making")
+            if there is not None and begun:
                 if there.protected:
                     self.client.put(f"{there.path}/config", protection=False)
                 tasks.wait(self.client, self.client.delete(there.path, purge=1))
@@ -115,23 +111,25 @@ class MachineSetter(Tagged):
         return ""
 
     def _change(self, now: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        after = {**{name: now[name] for name in ("sockets", "ciuser")}, **after}  # plans of before don't know them
+        if after["cores"] % after["sockets"]:
+            after["sockets"] = 1
         changed, gone = self._plain(now, after)
-        more: dict[str, Any] = {"making": False}
-        late = [name for name in CLOUD_INIT if _of_network(now, name) != _of_network(after, name)]
-        if late and self._there().running:  # Proxmox doesn't list it as pending
-            before = self._there().told.get("late") or {}
-            known = before.get("keys", ()) if before.get("pid") == self._there().pid else ()
-            more["late"] = {"keys": sorted({*known, *late}), "pid": self._there().pid}
+        more: dict[str, Any] = {"making": False, "late": self._late(now, after)}
         if "agent" not in self._there().config:
             changed["agent"] = "enabled=1"
         old, new = (state["networks"].get(machines.INTERFACE) for state in (now, after))
         if new is None and old is not None:
             gone += ["net0", *(["ipconfig0"] if "ipconfig0" in self._there().config else [])]
-        elif new is not None and new != old:
-            changed |= machines.network({**new, "mac": new.get("mac") or (old or {}).get("mac")})
-            if not changed["ipconfig0"]:
-                del changed["ipconfig0"]
-                gone += ["ipconfig0"] if "ipconfig0" in self._there().config else []
+        elif new is not None:
+            mac = new.get("mac") or (old or {}).get("mac")
+            if old is None or any(new.get(key) != old.get(key) for key in (*machines.CARD, "mac")):
+                changed["net0"] = machines.card(str(self._there().config.get("net0", "")), {**new, "mac": mac})
+            lease, there = machines.lease(new), str(self._there().config.get("ipconfig0", ""))
+            if lease and lease != machines.lease(old or {}):
+                changed["ipconfig0"] = lease
+            elif there and not lease:
+                gone.append("ipconfig0")
         if not machines.has_cloud_init(self._there().config):
             changed["ide2"] = f"{after['storage']}:cloudinit"
         if gone:
@@ -152,14 +150,31 @@ class MachineSetter(Tagged):
                 gone.append(theirs)
             else:
                 changed[theirs] = after[ours]
-        if "cores" in changed:
-            changed["sockets"] = 1
+        if "cores" in changed or after["sockets"] != now["sockets"]:
+            changed |= {"sockets": after["sockets"], "cores": after["cores"] // after["sockets"]}
         if after["ssh_keys"] != now["ssh_keys"]:
             if after["ssh_keys"]:
-                changed |= {"sshkeys": machines.ssh_keys(after["ssh_keys"]), "ciuser": "root"}
+                changed["sshkeys"] = machines.ssh_keys(after["ssh_keys"])
             else:
                 gone.append("sshkeys")
+        if after["ciuser"] != now["ciuser"]:
+            changed |= {"ciuser": after["ciuser"]} if after["ciuser"] else {}
+            gone += [] if after["ciuser"] else ["ciuser"]
         return changed, gone
+
+    def _late(self, now: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+        """What a running VM has otherwise until its next start, as cloud-init told it; Proxmox doesn't list that."""
+        guest = self._there()
+        if not guest.running:
+            return {}
+        known = guest.told.get("late") or {}
+        was = dict(known.get("was", {})) if known.get("pid") == guest.pid else {}
+        for name in CLOUD_INIT:
+            has = was.get(name, _of_network(now, name))
+            was.pop(name, None)
+            if has != _of_network(after, name):
+                was[name] = has
+        return {"pid": guest.pid, "was": was} if was else {}
 
     def _remove(self) -> None:
         guest = self._there()
@@ -185,19 +200,42 @@ class MachineSetter(Tagged):
             self._again()
             self.guests.tell(self._there(), self.records)
             return
-        if now is not None and after["size"] > now["size"]:
+        if after["size"] is None:  # it was off when the run began
+            self._take_off(now["key"])
+            return
+        if now is None or now["size"] is None:
+            self._attach(serial, after, now["id"] if now else "")
+            return
+        if after["size"] > now["size"]:
             self._grow(now["key"], after["size"])
         with self._unprotected():
             there = self._there()
-            if now is None:
-                made = f"{after['volume']}:{config.gibibytes(after['size'])}"
-                value: dict[str, Any] = {machines.free(there.config, "scsi"): machines.disk_text(serial, after, made)}
-            elif after["backup"] != now["backup"]:
-                grown = f"{now['id']},size={max(now['size'], after['size']) >> 20}M"
-                value = {now["key"]: machines.disk_text(serial, after, grown)}
-            else:
-                value = {}
+            value: dict[str, Any] = {}
+            if after["backup"] != now["backup"]:
+                value = {now["key"]: machines.disk_changed(str(there.config[now["key"]]), after)}
             self.guests.tell(there, self.records, **value)
+
+    def _attach(self, serial: str, wanted: Mapping[str, Any], volume: str) -> None:
+        """A new disk, or the one that was taken off and has the share's data."""
+        key = machines.free(self._there().config, "scsi")
+        volume = volume or f"{wanted['volume']}:{config.gibibytes(wanted['size'])}"
+        given: dict[str, Any] = {key: machines.disk_text(serial, wanted, volume)}
+        with self._unprotected():
+            self.guests.tell(self._there(), self.records, **given)
+        self._again()
+        found = machines.disk(self._there().config, serial) or {"size": wanted["size"]}
+        try:
+            if found["size"] < wanted["size"]:
+                self._grow(key, wanted["size"])
+        except (ApiError, Refused):
+            self._take_off(key)
+            raise
+        self.guests.tell(self._there(), self.records)  # with the volume that it is
+
+    def _take_off(self, key: str) -> None:
+        """The volume stays, unused."""
+        with self._unprotected():
+            self.guests.tell(self._there(), self.records, delete=key)
 
     def _virtiofs(self, op: Mapping[str, Any], now: Any) -> None:
         guest, mapping = self._there(), op["name"].partition(":")[2]
@@ -213,11 +251,23 @@ class MachineSetter(Tagged):
         self._stop()  # it is no device that can be plugged in
         try:
             self._start(answers)
-        except (ApiError, Refused):
-            self._again()  # without it, so that what is served already goes on
-            self.guests.tell(self._there(), {**self.records, op["address"]: None}, delete=key)
-            self._start(answers)
+        except (ApiError, Refused) as error:
+            try:
+                self._without(op["address"], key, answers)
+            except (ApiError, Refused) as second:
+                error.hint = "; ".join(
+                    filter(None, [error.hint, f"the VM does not start without it: {second.summary}"])
+                )
             raise
+
+    def _without(self, address: str, key: str, answers: Mapping[str, Any]) -> None:
+        """Started without a device, so that what is served already goes on."""
+        self._again()
+        if self._there().running:  # it may have booted, and nobody in it answers
+            self._wait(self.client.post(f"{self._there().path}/status/stop"))
+            self._again()
+        self.guests.tell(self._there(), {**self.records, address: None}, delete=key)
+        self._start(answers)
 
     def _mapping(self, op: Mapping[str, Any], now: Any) -> None:
         after, name = op["after"], op["name"].partition(":")[2]

@@ -1,8 +1,11 @@
 """Templates of virtual machines: marked as ones that smbplan can use, by a comment in their description."""
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused
@@ -12,6 +15,8 @@ from smbplan.drivers.pve.errors import ApiError
 
 VERSION = 1  # of what smbplan expects to be in one: Samba, Python 3, cloud-init, qemu-guest-agent
 READERS = 8  # requests at a time
+# Besides disks, what leads out of a VM, or into its node.
+ATTACHED = re.compile(r"(virtiofs|hostpci|usb|parallel)\d+|args|hookscript")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,10 @@ class Template:
     built: str  # day
     storage: str  # of its root disk
     size: int  # bytes
-    more: tuple[str, ...] = ()  # further disks, which a clone would have for its data
+    more: tuple[str, ...] = ()  # further disks and what is attached to it, which a clone would have unseen
+    storages: tuple[str, ...] = ()  # of all that a clone copies: its firmware's settings and cloud-init drive, too
+    bases: tuple[str, ...] = ()  # the storages of these without CDs: a linked clone needs a right there
+    bridges: tuple[str, ...] = ()  # BRIDGE or BRIDGE/VLAN of its interfaces, likewise for every clone
 
     @property
     def suits(self) -> bool:
@@ -62,21 +70,48 @@ def _read(client: Client, row: Mapping[str, Any]) -> Template | None:
         return None  # removed meanwhile, on a node that is down, or not for us
     if not int(found.get("template", 0)):
         return None
-    told = config.told(found).get("template")
-    told = told if isinstance(told, dict) else {}
+    version, samba, built = _marked(found)
     pairs = config.properties(str(found.get(machines.root_disk(found), "")), "volume")
-    version = told.get("version")
+    written = {key: value for key, value in found.items() if "media=cdrom" not in str(value)}
     return Template(
         row["node"],
         int(row["vmid"]),
         str(found.get("name", "")),
-        version if isinstance(version, int) else 0,
-        str(told.get("samba", "")),
-        str(told.get("built", "")),
+        version,
+        samba,
+        built,
         pairs.get("volume", "").partition(":")[0],
         config.size(pairs.get("size", "0")),
-        tuple(machines.further(found)),
+        (*machines.further(found), *sorted(key for key in found if ATTACHED.fullmatch(key))),
+        tuple(sorted(machines.storages(found))),
+        tuple(sorted(machines.storages(written))),
+        tuple(sorted(_bridges(found))),
     )
+
+
+def _marked(found: Mapping[str, Any]) -> tuple[int, str, str]:
+    """Version, Samba and day of a mark; version 0 for none, or one that smbplan never wrote."""
+    told = config.told(found).get("template")
+    told = told if isinstance(told, dict) else {}
+    version, samba, built = (told.get(name, "") for name in ("version", "samba", "built"))
+    sound = type(version) is int and (built == "" or _is_day(built))
+    return (version, str(samba), built) if sound else (0, "", "")
+
+
+def _is_day(text: Any) -> bool:
+    """Templates are ordered by it: nobody's may come first by a word that is none."""
+    try:
+        return str(date.fromisoformat(text)) == str(text)
+    except (TypeError, ValueError):
+        return False
+
+
+def _bridges(found: Mapping[str, Any]) -> Iterator[str]:
+    """As the paths of their rights end."""
+    for key, value in found.items():
+        pairs = config.properties(str(value), "model") if re.fullmatch(r"net\d+", key) else {}
+        if "bridge" in pairs:
+            yield "/".join(filter(None, (pairs["bridge"], pairs.get("tag"))))
 
 
 def chosen(client: Client, node: str | None, wanted: str) -> Template:
@@ -84,19 +119,25 @@ def chosen(client: Client, node: str | None, wanted: str) -> Template:
     return picked(every(client), node, wanted, shared(client))
 
 
-def picked(found: Sequence[Template], node: str | None, wanted: str, everywhere: Collection[str]) -> Template:
-    """The same of templates that are known. Raises Refused."""
+def picked(
+    found: Sequence[Template], node: str | None, wanted: str, everywhere: AbstractSet[str], storage: str = ""
+) -> Template:
+    """The same of templates that are known; `storage` is where one made by hand would lie. Raises Refused."""
     template = fitting(found, node, wanted, everywhere)
     if template is None:
-        raise Refused(*_lacking([one for one in found if _is_meant(one, wanted)], node, wanted))
+        raise Refused(*_lacking(found, node, wanted, everywhere, storage))
     return template
 
 
-def fitting(found: Sequence[Template], node: str | None, wanted: str, everywhere: Collection[str]) -> Template | None:
+def fitting(found: Sequence[Template], node: str | None, wanted: str, everywhere: AbstractSet[str]) -> Template | None:
     """Of these templates; PVE clones to another node from storages that are `everywhere`."""
+    return next((one for one in _usable(found, node, everywhere) if _is_meant(one, wanted)), None)
+
+
+def _usable(found: Sequence[Template], node: str | None, everywhere: AbstractSet[str]) -> Iterator[Template]:
+    """Those of the node itself first."""
     near = sorted(found, key=lambda one: node not in (None, one.node))
-    here = (one for one in near if node in (None, one.node) or one.storage in everywhere)
-    return next((one for one in here if one.suits and _is_meant(one, wanted)), None)
+    return (one for one in near if one.suits and (node in (None, one.node) or everywhere >= {*one.storages}))
 
 
 def _is_meant(one: Template, wanted: str) -> bool:
@@ -109,8 +150,11 @@ def shared(client: Client) -> set[str]:
     return {row["storage"] for row in rows if row.get("shared")}
 
 
-def _lacking(named: Sequence[Template], node: str | None, wanted: str) -> tuple[str, str, str]:
+def _lacking(
+    found: Sequence[Template], node: str | None, wanted: str, everywhere: AbstractSet[str], storage: str
+) -> tuple[str, str, str]:
     """What is wrong, details, and how to go on."""
+    named = [one for one in found if _is_meant(one, wanted)]
     where = f" on {node}" if node else ""
     words = f"there is no template {wanted} for VMs{where}" if wanted else f"there is no template for VMs{where}"
     unmarked = [one for one in named if not one.version] if wanted else []
@@ -122,30 +166,40 @@ def _lacking(named: Sequence[Template], node: str | None, wanted: str) -> tuple[
             f"`qm set {one.vmid} --description '{comment({'version': VERSION})}'`"
         )
         return words, "", hint
-    crowded = [one for one in named if one.more]
+    crowded = [one for one in named if one.version and one.more]
     if crowded:
         one = crowded[0]
-        words = f"template {one.vmid} ({one.name}) has more than one disk: {', '.join(one.more)}"
-        return words, "", "take the others off it; disks for shares are made by smbplan"
+        devices = any(ATTACHED.fullmatch(key) for key in one.more)
+        what = "what every clone would have" if devices else "more than one disk"
+        words = f"template {one.vmid} ({one.name}) has {what}: {', '.join(one.more)}"
+        return words, "", f"take {', '.join(one.more)} off it; what shares need is made by smbplan"
     old = [one for one in named if one.version and not one.suits]
     if old:
         words = f"template {old[0].vmid} ({old[0].name}) is of version {old[0].version}, and {VERSION} is needed"
     elsewhere = [one for one in named if one.suits]
     if elsewhere:
-        words += f"; {elsewhere[0].vmid} is on {elsewhere[0].node}, on storage that only that node has"
-    return words, by_hand(node), f"`smbplan image build vm{f' --node {node}' if node else ''}` makes one"
+        one = elsewhere[0]
+        local = [storage for storage in one.storages if storage not in everywhere]
+        words += f"; {one.vmid} is on {one.node}, on storage that only that node has: {', '.join(local)}"
+    others = [f"{one.vmid} ({one.name})" for one in _usable(found, node, everywhere)] if wanted else []
+    if others:
+        hint = f"write the name or id of one that there is, or leave template: out; these suit: {', '.join(others)}"
+        return words, "", hint
+    make = f"`smbplan image build vm{f' --node {node}' if node else ''}` makes one"
+    return words, by_hand(node, storage), f"{make}; leave template: out then" if wanted else make
 
 
-def by_hand(node: str | None) -> str:
+def by_hand(node: str | None, storage: str = "") -> str:
     """How a template is made without smbplan's image upload."""
+    at = storage or "local"
     lines = [
         "smbplan image build vm --output smbplan.qcow2       # on a machine with Debian",
         f"scp smbplan.qcow2 {node or 'NODE'}:/root/",
         f"ssh {node or 'NODE'}",
         "qm create 9000 --name debian-12-samba --memory 512 --cores 2 --ostype l26 --agent 1 --serial0 socket \\",
         "  --scsihw virtio-scsi-single --net0 virtio,bridge=vmbr0",
-        "qm set 9000 --scsi0 local:0,import-from=/root/smbplan.qcow2,discard=on --boot order=scsi0 \\",
-        "  --ide2 local:cloudinit",
+        f"qm set 9000 --scsi0 {at}:0,import-from=/root/smbplan.qcow2,discard=on --boot order=scsi0 \\",
+        f"  --ide2 {at}:cloudinit",
         f"qm set 9000 --description '{comment({'version': VERSION})}'",
         "qm template 9000",
     ]

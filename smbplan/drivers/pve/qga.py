@@ -10,8 +10,10 @@ from smbplan.drivers.pve.errors import ApiError
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 INPUT = 60000  # characters that a command may be given (65536), or a file in one request (61440)
-PASSING, RETRIES = (0, 596, 597, 599), 5  # answers of a server that is restarted; the command goes on
-FIRST, LONGEST = 0.02, 0.5  # seconds between two looks; each is half as long again as the one before
+PASSING = (0, 596, 597, 599)  # answers of a server that is restarted; the command goes on
+PATIENCE = 60.0  # seconds without an answer: a machine may be busy, too
+BUSY = 15.0  # seconds in which an agent may be too busy to begin anything
+FIRST, LONGEST = 0.02, 0.5  # seconds between two looks; each is twice as long as the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +41,26 @@ def ping(client: Client, path: str) -> bool:
 
 
 def _is_silent(error: ApiError) -> bool:
+    return _is_busy(error) or "is not running" in f"{error.summary} {error.detail}"
+
+
+def _is_busy(error: ApiError) -> bool:
+    """Of an agent that gives no answer in the time that Proxmox waits, while its machine runs."""
     words = f"{error.summary} {error.detail}"
-    return "agent is not running" in words or "is not running" in words or "got timeout" in words
+    return "agent is not running" in words or "got timeout" in words
 
 
 def execute(client: Client, path: str, argv: Sequence[str], given: str = "", timeout: float = 60.0) -> Done:
     """Run a command; `given` is its standard input, at most INPUT characters. Raises ApiError, Slow after its time."""
     more: dict[str, Any] = {"input-data": given} if given else {}
-    pid = client.post(f"{path}/agent/exec", command=list(argv), **more)["pid"]
-    deadline, pause = time.monotonic() + timeout, FIRST
-    failures = 0
+    pid = _begun(client, path, command=list(argv), **more)
+    deadline, pause, heard = time.monotonic() + timeout, FIRST, time.monotonic()
     while True:
         try:
             status = client.get(f"{path}/agent/exec-status", pid=pid)
-            failures = 0
+            heard = time.monotonic()
         except ApiError as error:
-            failures += 1
-            if error.status not in PASSING or failures > RETRIES:
+            if not (error.status in PASSING or _is_busy(error)) or time.monotonic() > heard + PATIENCE:
                 raise
             time.sleep(LONGEST)
             continue
@@ -65,7 +70,19 @@ def execute(client: Client, path: str, argv: Sequence[str], given: str = "", tim
         if time.monotonic() > deadline:
             raise Slow(f"{argv[0]} in the VM did not end within {timeout:.0f} s", "", "look into the VM")
         time.sleep(pause)
-        pause = min(LONGEST, pause * 1.5)
+        pause = min(LONGEST, pause * 2)
+
+
+def _begun(client: Client, path: str, **command: Any) -> int:
+    """The id of the process. An agent that Proxmox doesn't hear in its time was not asked, and may be busy."""
+    deadline = time.monotonic() + BUSY
+    while True:
+        try:
+            return int(client.post(f"{path}/agent/exec", **command)["pid"])
+        except ApiError as error:
+            if "agent is not running" not in f"{error.summary} {error.detail}" or time.monotonic() > deadline:
+                raise
+            time.sleep(LONGEST)
 
 
 def host_key(client: Client, path: str) -> str:

@@ -1,17 +1,13 @@
 """Brings the objects of a gateway from one state to another: its container, volumes and power."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from smbplan.drivers.agent.core import Refused, Untouched
+from smbplan.drivers.agent.core import Untouched
 from smbplan.drivers.pve import config
-from smbplan.drivers.pve.errors import ApiError
 from smbplan.drivers.pve.rooted import Rooted
 from smbplan.drivers.pve.templates import roomiest
 
-RACES = 20  # ids that others may take before us
-REFUSED_TAG = re.compile(r"modifying tag '([^']+)'")
 PLAIN = ("hostname", "nameserver", "searchdomain", "startup", "cores", "memory", "swap", "onboot", "protection")
 
 
@@ -52,16 +48,7 @@ class Setter(Rooted):
             **{name: wanted[name] or None for name in ("nameserver", "searchdomain", "startup")},
             **{f"net{number}": config.network(*item) for number, item in enumerate(sorted(wanted["networks"].items()))},
         }
-        for _ in range(RACES):
-            vmid = int(wanted["vmid"] or self.client.get("cluster/nextid"))
-            try:
-                self._post(node, {**params, "vmid": vmid}, wanted)
-                return
-            except ApiError as error:
-                taken = "already exists" in f"{error.summary} {error.detail}"
-                if not taken or wanted["vmid"]:
-                    raise
-        raise Refused(f"{RACES} ids in a row were taken by others", "", "try again")
+        self._numbered(wanted["vmid"], lambda vmid: self._post(node, {**params, "vmid": vmid}, wanted))
 
     def _post(self, node: str, params: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         told = {"mark": config.sealed(wanted["mark"], params["vmid"]), "records": self.records}

@@ -11,11 +11,24 @@ from smbplan.drivers.pve.errors import ApiError, Denied
 from smbplan.drivers.pve.held import Held
 
 RACES = 20  # ids that others may take before us
+TAKEN = re.compile(r"already exists|can't lock file '[^']*/lock-\d+\.conf' - got timeout")
 REFUSED_TAG = re.compile(r"modifying tag '([^']+)'")
 
 
 class Tagged(Held):
     """Sets them together with other settings of a guest."""
+
+    def _numbered(self, vmid: int | None, make: Callable[[int], None]) -> int:
+        """The id with which a guest could be made: this one, or one that nobody has. Raises Refused."""
+        for _ in range(RACES):
+            number = vmid or self.guests.free_id()
+            try:
+                make(number)
+                return number
+            except ApiError as error:
+                if vmid or not TAKEN.search(f"{error.summary} {error.detail}"):
+                    raise
+        raise Refused(f"{RACES} ids in a row were taken by others", "", "try again")
 
     def _told(
         self,

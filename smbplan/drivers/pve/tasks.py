@@ -28,6 +28,11 @@ class Upid:
         return self.text.split(":")[5]
 
     @property
+    def user(self) -> str:
+        """With the token's name, for one that a token started."""
+        return self.text.split(":")[7]
+
+    @property
     def path(self) -> str:
         return f"nodes/{self.node}/tasks/{self.text}"
 

@@ -67,7 +67,7 @@ def on(client: Client, place: Place) -> list[Template]:
 def must_take(client: Client, place: Place) -> None:
     """Raises Denied when our token may not upload there."""
     path = f"/storage/{place.storage}"
-    if not client.get("access/permissions", path=path).get(path, {}).get(UPLOAD):
+    if UPLOAD not in client.get("access/permissions", path=path).get(path, {}):  # 0: it doesn't hold below
         raise Denied(f"{client.access.token} lacks {UPLOAD} on {path}", "", DOCTOR)
 
 

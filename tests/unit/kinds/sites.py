@@ -108,7 +108,7 @@ MACHINE: dict[str, Any] = {
             "mode": "vm",
             "node": "pve1",
             "network": {"address": "192.0.2.9/24", "gateway": "192.0.2.1"},
-            "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 admin"],
+            "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHTJRWDoH8uDSUM0BM87Y3JwCkUc1l8zHB7reVfmK+mb admin"],
         }
     },
     "shares": {

@@ -4,20 +4,33 @@ from typing import Any
 
 import pytest
 
-from smbplan.kinds.privileges import GUESTS, NETWORK, NODES, POOL, TEMPLATES, VOLUMES, Grant, commands, grants, missing
+from smbplan.kinds.privileges import (
+    GUESTS,
+    NETWORK,
+    NODES,
+    POOL,
+    STARTUP,
+    TEMPLATES,
+    VOLUMES,
+    Grant,
+    commands,
+    grants,
+    missing,
+)
 from smbplan.spec.load import load_source
 from smbplan.spec.source import parse
 
+CONTAINER, MACHINE = 'mode: lxc, template: "iso:vztmpl/t.tar.zst"', "mode: vm"
 EVERY = dict.fromkeys(GUESTS.privileges, 1)
 
 
-def paths(gateway: str, share: str = "volume: tank") -> dict[str, str]:
+def paths(gateway: str, share: str = "volume: tank", mode: str = CONTAINER) -> dict[str, str]:
     text = f"""\
 version: 1
 site: x
 proxmox: {{endpoint: "https://pve:8006", token: {{id: "a@pve!plan", secret: {{env: T}}}}}}
 gateways:
-  g: {{mode: lxc, template: "iso:vztmpl/t.tar.zst"{gateway}}}
+  g: {{{mode}{gateway}}}
 users: {{alice: {{external: true}}}}
 shares:
   s: {{gateway: g, storage: {{{share}, size: 1GiB}}, access: {{write: [alice]}}}}
@@ -34,6 +47,17 @@ def test_exactly_what_a_site_needs() -> None:
     assert paths(", node: pve1, storage: iso") == always | bridge | {"/storage/iso": VOLUMES.name}
     tagged = {"/sdn/zones/localnetwork/vmbr1/30": NETWORK.name}
     assert paths(", node: pve1, network: {bridge: vmbr1, vlan: 30}") == always | tagged | disk | template
+
+
+def test_a_machine_is_made_where_its_template_is() -> None:
+    """However much memory is free elsewhere."""
+    assert "/nodes" in paths("") and "/nodes" not in paths("", mode=MACHINE)
+
+
+def test_the_order_of_starting_is_a_matter_of_the_node_for_machines() -> None:
+    """Proxmox doesn't ask for that at a container."""
+    found = {mode: paths(", node: pve1, startup: order=1", mode=mode)["/"] for mode in (CONTAINER, MACHINE)}
+    assert found == {CONTAINER: NODES.name, MACHINE: STARTUP.name}, "the last of two roles at the path"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """A container's configuration, as a PVE 9.1 tells it."""
 
+import base64
 import json
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.kinds.sites import BOUND, site
 
-from smbplan.drivers.pve import config
+from smbplan.drivers.pve import config, machines
 from smbplan.engine.resource import Record
 from smbplan.kinds import expand
 from smbplan.kinds.guest import CLUSTER
@@ -111,8 +113,30 @@ def test_a_clone_with_our_description_is_foreign() -> None:
     assert config.unsealed(None, 100) is None and config.unsealed("nonsense", 100) is None
 
 
-@pytest.mark.parametrize("damaged", ["<!-- smbplan {oops} -->", "<!-- smbplan [] -->", "smbplan {}", ""])
+def packed(data: bytes) -> str:
+    return f"<!-- smbplan {base64.b64encode(data).decode()} -->"
+
+
+LARGE = zlib.compress(json.dumps({"mark": "x" * config.MOST}).encode(), 9)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "<!-- smbplan {oops} -->",
+        "<!-- smbplan [] -->",
+        "smbplan {}",
+        "",
+        '<!-- smbplan {"a":' + "[" * 2500 + "]" * 2500 + "} -->",
+        packed(LARGE),
+        packed(zlib.compress(b'{"mark": "x"}')[:-1]),
+        packed(b"nothing that was compressed"),
+    ],
+    ids=["no JSON", "no object", "no comment", "empty", "nested", "large", "cut short", "not packed"],
+)
 def test_a_damaged_comment_is_none(damaged: str) -> None:
+    """Anybody's notes are read; none may end every command."""
+    assert len(damaged) <= 8192, "as much as Proxmox takes"
     assert config.told({"description": damaged}) == {}
 
 
@@ -130,3 +154,14 @@ def test_a_container_may_have_many_shares() -> None:
     assert len(text) < 8192
     assert config.told({"description": text}) == data
     assert config.described({"description": text}, None) == "Notes of a person"
+
+
+@pytest.mark.parametrize("part", ["[1]", '{"a": {}}', '{"a": {"key": ["disk"]}}', '{"a": {"key": [1, 2]}}', "7"])
+def test_records_that_no_smbplan_has_written_are_none(part: str) -> None:
+    found = {
+        "description": f'<!-- smbplan {{"records": {part}, "late": [], "disks": 5, "doomed": "x"}} -->',
+        "scsi0": "a:b",
+    }
+    assert not config.told(found).get("records")
+    assert machines.machine(found, "pve1", 100)["kept"] == []
+    assert machines.disk(found, "x") is None

@@ -34,7 +34,7 @@ def test_vlan_ipv6_and_order_of_start_are_set_and_changed(gateways: Gateways) ->
 
 def test_an_id_that_others_take_first_is_no_failure(gateways: Gateways, monkeypatch: pytest.MonkeyPatch) -> None:
     gateways.lab.guest(100, {"hostname": "theirs"})
-    real, given = Client.get, iter(["100", "100", "101"])
+    real, given = Client.get, iter(["100", "100"])
 
     def get(self: Client, path: str, /, **params: Any) -> Any:
         late = path == "cluster/nextid" and not params

@@ -1,10 +1,12 @@
 """Virtual machines as resources, against the emulated API over HTTPS: clones, changes, disks, folders."""
 
 import copy
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.containers import eventually
 from unit.kinds.sites import MACHINE, site
 from unit.pve.conftest import Start
 from unit.pve.emulated import Lab
@@ -13,7 +15,7 @@ from unit.pve.test_qemu_clone import make_template
 from unit.simulated import Notes
 
 from smbplan.drivers.agent.core import Refused
-from smbplan.drivers.pve import machine_templates
+from smbplan.drivers.pve import machine_templates, qga
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.config import described, sealed
 from smbplan.drivers.pve.errors import ApiError
@@ -25,6 +27,7 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Live
 from smbplan.engine.step import Move, Status
 from smbplan.kinds import expand, kinds, privileges
+from smbplan.lab.pve.dry_machines import DryMachines
 
 BOX, POWER, FS, VOL, SPARE = "vm.machine.box", "guest.power.box", "vm.virtiofs.plain", "vm.disk.vol", "vm.disk.spare"
 DATA = {"purge": True, "delete_data": True}
@@ -155,6 +158,97 @@ def test_a_clone_that_was_cut_short_is_taken_away_by_recovery(gateways: Gateways
     assert (guests(gateways), images(gateways)) == ([9000], [])
 
 
+@pytest.mark.parametrize(("during", "marked"), [("disk", False), ("cloned", True)])
+def test_a_clone_that_is_still_being_made_is_waited_for_and_taken_away(
+    gateways: Gateways, folder: Path, monkeypatch: pytest.MonkeyPatch, during: str, marked: bool
+) -> None:
+    """Proxmox writes our mark with the first disk, which here is the cloud-init drive, and the lock stays longer."""
+    (step,) = [each for each in gateways.plan(defined(folder)).steps if each.id == BOX]
+    copying, go_on = folder / "copying", folder / "go-on"  # a task is a process of its own
+    real = getattr(DryMachines, during)
+
+    def slow(self: DryMachines, *words: Any) -> Any:
+        copying.touch()
+        eventually(go_on.exists)
+        return real(self, *words)
+
+    monkeypatch.setattr(DryMachines, during, slow)
+    told = {"mark": sealed(f"contained/{BOX}", 100), "records": {}, "making": True}
+    given = {"newid": 100, "description": described({}, told)}
+    asked = gateways.lab.ask("POST", "/nodes/pve1/qemu/9000/clone", "root@pam!plan", **given)
+    eventually(copying.exists)
+    assert ("description" in config(gateways), config(gateways)["lock"]) == (marked, "clone")
+    threading.Timer(0.5, go_on.touch).start()
+    start = resumed([Entry(BOX, Status.DOING)], [step])
+    done = Execution([step], gateways.fleet, Notes(), start=start).run()
+    assert done.statuses[BOX] is Status.UNDONE, done.problems
+    assert gateways.lab.done(asked) == "OK"
+    assert (guests(gateways), images(gateways), done.warnings) == ([9000], [], [])
+
+
+def test_a_guest_that_its_node_left_half_made_is_told_with_the_commands(gateways: Gateways, folder: Path) -> None:
+    (step,) = [each for each in gateways.plan(defined(folder)).steps if each.id == BOX]
+    (gateways.lab.site.root / "nodes/pve1/qemu-server/100.conf").write_text("lock: clone\n")
+    done = Execution([step], gateways.fleet, Notes(), start=resumed([Entry(BOX, Status.DOING)], [step])).run()
+    (warned,) = done.warnings
+    assert "`qm unlock 100` and `qm destroy 100 --purge` there remove it" in warned.text
+
+
+def test_a_template_of_which_anything_is_on_one_node_only_is_no_template_for_the_others(
+    start: Start, ca: Path, tmp_path: Path
+) -> None:
+    """Its cloud-init drive, say: Proxmox looks at all that it copies."""
+    labs = start(("pve1", "pve2"))
+    storages = labs[0].site.root / "storage.cfg"
+    shared = f"dir: shared\n\tpath {tmp_path / 'shared'}\n\tcontent images,import\n\tshared 1\n"
+    storages.write_text(f"{storages.read_text()}\n{shared}")
+    lab = labs[0]
+    disk = f"shared:0,import-from={lab.imports('debian.qcow2', 2**31)},format=qcow2"
+    new = {"name": "template", "agent": "1", "description": MARK, "ide2": "local:cloudinit"}
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu", vmid=9000, scsi0=disk, **new)) == "OK"
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9000/template")) == "OK"
+    client = Gateways(lab, ca).client
+    assert machine_templates.chosen(client, "pve1", "").vmid == 9000
+    with pytest.raises(Refused) as refused:
+        machine_templates.chosen(client, "pve2", "")
+    assert refused.value.summary.endswith("9000 is on pve1, on storage that only that node has: local")
+    assert lab.answer("POST", "/nodes/pve1/qemu/9000/clone", newid=100, target="pve2")[1].endswith("local storage)")
+    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", delete="ide2")
+    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", ide2="shared:cloudinit")
+    assert machine_templates.chosen(client, "pve2", "").vmid == 9000
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9000/clone", newid=100, target="pve2")) == "OK"
+
+
+def test_a_template_with_uefi_gives_it_to_its_clones(gateways: Gateways, folder: Path) -> None:
+    """With its firmware's settings, which are a disk that comes and goes with the machine, and holds no data."""
+    lab = gateways.lab
+    disk = f"local:0,import-from={lab.imports('uefi.qcow2', 2**31)},format=qcow2"
+    firmware = {"bios": "ovmf", "machine": "q35", "efidisk0": "local:1,efitype=4m,pre-enrolled-keys=1"}
+    new = {"name": "uefi", "agent": "1", "description": MARK, "ide2": "local:cloudinit", **firmware}
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu", vmid=9001, scsi0=disk, **new)) == "OK"
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9001/template")) == "OK"
+    for sort in ("linked", "full"):
+        data = defined(folder, {"vol": {"on_destroy": "delete"}}, template="uefi", clone=sort)
+        gateways.apply(data)
+        (vmid,) = {*guests(gateways)} - {9000, 9001}
+        found = config(gateways, vmid)
+        assert (found["bios"], found["machine"]) == ("ovmf", "q35")
+        assert "efitype=4m" in found["efidisk0"] and f"/vm-{vmid}-" in found["efidisk0"]
+        assert done(gateways, gateways.plan({**data, "shares": {}, "gateways": {}}, **DATA)).name == "applied"
+        assert (guests(gateways), images(gateways)) == ([9000, 9001], [])
+
+
+def test_what_somebody_set_at_a_disk_stays(gateways: Gateways, folder: Path) -> None:
+    gateways.apply(defined(folder))
+    key = next(key for key, value in config(gateways).items() if "serial=vol" in str(value))
+    gateways.lab.ask("PUT", "/nodes/pve1/qemu/100/config", **{key: f"{config(gateways)[key]},cache=writeback"})
+    assert gateways.differences(defined(folder)) == []
+    change = {"vol": {"backup": True, "size": "9GiB"}}
+    gateways.apply(defined(folder, change))
+    found = config(gateways)[key]
+    assert "cache=writeback" in found and "backup=1" in found and "size=9G" in found and "iothread=1" in found
+
+
 def test_parked_then_removed_and_data_stays_unless_it_is_asked_twice(gateways: Gateways, folder: Path) -> None:
     gateways.apply(defined(folder))
     gone = defined(folder)
@@ -248,6 +342,31 @@ def test_a_token_with_what_doctor_grants_is_enough_and_no_privilege_is_spare(
         assert name in refused.problems[0].summary, refused.problems
         assert (guests(gateways), images(gateways)) == ([9000], []), name
     lab.ask("PUT", f"/access/roles/{machines.name}", privs=",".join(machines.privileges))
+
+
+def test_an_agent_that_is_busy_is_asked_again(gateways: Gateways, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its machine runs: Proxmox waits a few seconds for an answer, and says that there is no agent."""
+    gateways.lab.machine({"agent": "1"}, running=True)
+    monkeypatch.setattr(qga, "LONGEST", 0.01)
+    silent, path = gateways.lab.machines.folder / "200.silent", "nodes/pve1/qemu/200"
+    client, real = gateways.client, Client._request
+
+    def request(self: Client, method: str, path: str, params: dict[str, Any]) -> Any:
+        """Every other one finds it busy."""
+        silent.unlink(missing_ok=True) if silent.exists() else silent.touch()
+        return real(self, method, path, params)
+
+    monkeypatch.setattr(Client, "_request", request)
+    assert qga.execute(client, path, ["true"]).code == 0
+    monkeypatch.setattr(Client, "_request", real)
+    monkeypatch.setattr(qga, "BUSY", 0.05)
+    silent.touch()
+    with pytest.raises(ApiError, match="agent is not running"):
+        qga.execute(client, path, ["true"])
+    silent.unlink()
+    gateways.lab.done(gateways.lab.ask("POST", "/nodes/pve1/qemu/200/status/stop"))
+    with pytest.raises(ApiError, match="VM 200 is not running"):
+        qga.execute(client, path, ["true"])
 
 
 def test_a_linked_clone_is_where_its_template_is_whatever_storage_says(gateways: Gateways, folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import Denied
 from smbplan.drivers.pve.guests import Guests
-from smbplan.drivers.pve.templates import roomiest
+from smbplan.drivers.pve.templates import UPLOAD, Place, must_take, roomiest
 
 
 class Answers(Client):
@@ -38,3 +38,10 @@ def test_the_node_with_most_memory_needs_to_be_seen() -> None:
         roomiest(Answers(nodes=rows))
     seen = [{**row, "maxmem": 8, "mem": used} for row, used in zip(rows, (5, 2), strict=True)]
     assert roomiest(Answers(nodes=seen)) == "pve2"
+
+
+def test_a_right_that_does_not_hold_below_is_one_where_it_was_given() -> None:
+    place = Place("pve1", "local", False)
+    must_take(Answers(permissions={"/storage/local": {UPLOAD: 0}}), place)
+    with pytest.raises(Denied, match=rf"^a@pve!plan lacks {UPLOAD} on /storage/local$"):
+        must_take(Answers(permissions={"/storage/local": {}}), place)

@@ -1,0 +1,58 @@
+"""Guests that a request began to make, whose answer nobody got: Proxmox goes on making them.
+
+PVE::API2::Qemu and PVE::API2::LXC store the description with the first disk that is there; before that the
+configuration of a new guest holds nothing but its lock, which stays until all is there.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from smbplan.drivers.pve import tasks
+from smbplan.drivers.pve.client import Client
+from smbplan.drivers.pve.errors import ApiError, TaskFailed
+from smbplan.drivers.pve.guests import Guest
+from smbplan.drivers.pve.tasks import Upid
+
+MAKING = ("qmclone", "vzcreate")
+LONGEST = 3600.0  # seconds; a full clone copies a whole disk
+LEFT = {"lxc": ("create", "pct"), "qemu": ("clone", "qm")}  # by type: the lock of one that is being made, and its tool
+
+
+def may_be_made(guest: Guest | None) -> bool:
+    """Whether a guest of ours is still being made, or one that isn't found may be."""
+    return guest is None or guest.config.get("lock") == LEFT[guest.type][0]
+
+
+def ended(client: Client) -> list[str]:
+    """Wait for the tasks of our token that make guests; a warning for each guest that was left half made.
+
+    Raises ApiError.
+    """
+    for upid in list(_running(client)):
+        with suppress(TaskFailed):
+            tasks.wait(client, upid.text, LONGEST)
+    rows = client.get("cluster/resources", type="vm")
+    left = [row for row in rows if row["type"] in LEFT and row.get("lock") == LEFT[row["type"]][0]]
+    return [_half_made(row["node"], row["vmid"], *LEFT[row["type"]]) for row in left]
+
+
+def _running(client: Client) -> Iterator[Upid]:
+    for row in client.get("nodes"):
+        if row.get("status") != "online":
+            continue
+        try:
+            listed = client.get(f"nodes/{row['node']}/tasks", source="active")
+        except ApiError:
+            continue  # it went down a moment ago, and its tasks with it
+        yield from (Upid(task["upid"]) for task in listed if _is_ours(client, Upid(task["upid"])))
+
+
+def _is_ours(client: Client, upid: Upid) -> bool:
+    return upid.kind in MAKING and upid.user == client.access.token
+
+
+def _half_made(node: str, vmid: int, lock: str, tool: str) -> str:
+    return (
+        f"guest {vmid} on {node} has the lock `{lock}` of one that is not finished; if nobody else is making it, "
+        f"`{tool} unlock {vmid}` and `{tool} destroy {vmid} --purge` there remove it"
+    )
