@@ -148,6 +148,8 @@ def test_changes_of_one_that_runs(lab: Lab) -> None:
     assert "smbplan-x" in inside(lab, 305, "lsblk -ndo SERIAL")
     call(lab, "m.resize(305, given['v'], 2 << 30)", v=disk)
     inside(lab, 305, f"until [ $(blockdev --getsize64 {device}) = {2 * G} ]; do sleep 0.1; done")
+    for verb in ("create", "delete"):
+        call(lab, "m.snapshot(305, given['v'], given['verb'], 's1')", v=disk, verb=verb)
     inside(lab, 305, f"mount {device} /mnt; echo kept > /mnt/f; umount /mnt; echo too > /root/f; sync")
     assert call(lab, "out = m.changed(305, given['a'], given['b'])", a=after, b=before) == []
     assert "eth1" not in inside(lab, 305, "ip -br link; ls /dev/sd*")
@@ -188,14 +190,25 @@ try:
     m.free(base)
 except Exception as error:
     said = str(error)
+def content():
+    shown = vm_files.run("qemu-io", "-c", "read -v 0 512", m.disks.path(link))
+    return [row for row in shown.splitlines() if row.startswith("0000")]
+before = content()
+m.snapshot(308, link, "create", "s1")
+vm_files.run("qemu-io", "-c", "write -P 7 0 64k", m.disks.path(link))
+written = content()
+m.snapshot(308, link, "revert", "s1")
+back = before == content() != written
+m.snapshot(308, link, "delete", "s1")
 raw = m.disk(storages["local-btrfs"], 307, 1 << 20, "raw")
 m.resize(307, raw, 1 << 21)
-out = [one, kind, base, link, said, raw, m.size(raw), str(m.disks.path(raw))]
+out = [back, one, kind, base, link, said, raw, m.size(raw), str(m.disks.path(raw))]
 for volume in (link, base, base, raw):
     m.free(volume)
 source.unlink()
 """
     assert call(lab, code) == [
+        True,
         "shared:307/vm-307-disk-0.qcow2",
         True,
         "shared:307/base-307-disk-0.qcow2",

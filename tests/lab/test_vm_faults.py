@@ -64,27 +64,31 @@ def test_a_fault_on_the_cluster_leaves_the_nodes_as_before(
     connections.close()
 
 
-def test_a_fault_inside_leaves_the_machine_as_before(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the gateway is of first, then, on top of that, what its share is of."""
-    gateway = "ledger"
+MOUNTED = {
+    "vault": {"service.books.mount", "directory.books", "samba.share.books"},
+    "ledger": {"filesystem.accounts", "service.accounts.mount", "samba.share.accounts"},
+}
+
+
+@pytest.mark.parametrize("gateway", vm.NODES)
+def test_a_fault_inside_leaves_the_machine_as_before(site: Site, monkeypatch: pytest.MonkeyPatch, gateway: str) -> None:
+    """What the gateway is of first, and that of one for both; then, on top of that, what its share is of."""
     site.applied(targets=outside(site, gateway))
     changes = [change for change in site.plan().plan.changes if change.target == gateway]
     own = tuple(change.address for change in changes if change.resource and not change.resource.unit)
     shared = tuple(change.address for change in changes if change.address not in own)
-    assert {"filesystem.accounts", "service.accounts.mount", "samba.share.accounts"} < set(shared)
-    around = nodes(site, vm.NODES.values())
-    faults_in(site, own, monkeypatch)
+    assert MOUNTED[gateway] < set(shared)
+    if gateway == "ledger":
+        faults_in(site, gateway, own, monkeypatch)
     site.applied(targets=own)
-    faults_in(site, shared, monkeypatch)
-    left = differences(around, nodes(site, vm.NODES.values()))
-    assert [line for line in left if "/images/" not in line] == [], "but for what is in its own disks"
+    faults_in(site, gateway, shared, monkeypatch)
     assert {change.address for change in site.plan().plan.changes if change.target == gateway} == set(shared)
 
 
-def faults_in(site: Site, addresses: tuple[str, ...], patched: pytest.MonkeyPatch) -> None:
+def faults_in(site: Site, gateway: str, addresses: tuple[str, ...], patched: pytest.MonkeyPatch) -> None:
     """One fault in turn for every step of what these are planned as."""
-    gateway, real, connections = "ledger", Cluster.enter, Pool()
-    before = vm.inside(site, gateway, SIGNATURE)
+    real, connections = Cluster.enter, Pool()
+    before, around = vm.inside(site, gateway, SIGNATURE), nodes(site, vm.NODES.values())
     planned = site.plan(atomic=True, targets=addresses)
     assert {step.target for step in planned.plan.steps} == {gateway}
     for number, step in enumerate(planned.plan.steps):
@@ -104,4 +108,6 @@ def faults_in(site: Site, addresses: tuple[str, ...], patched: pytest.MonkeyPatc
         assert fault.struck, (step.id, fault.kind, done.outcome.problems)
         assert done.outcome.name == "rolled_back", (step.id, fault.kind, done.outcome.problems)
         assert vm.inside(site, gateway, SIGNATURE) == before, (step.id, fault.kind)
+    left = differences(around, nodes(site, vm.NODES.values()))
+    assert [line for line in left if "/images/" not in line] == [], "but for what is in its own disks"
     connections.close()

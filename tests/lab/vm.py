@@ -1,13 +1,18 @@
 """examples/vm on a lab's cluster: what the tests of it share."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab.conftest import EXAMPLES
 from lab.lxc import network
 from lab.site import Site
 
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.pve.cluster import Cluster
+from smbplan.drivers.pve.inside import Inside
 from smbplan.lab import Lab
 
 ADDRESSES = {"vault": "61", "ledger": "62"}
@@ -24,6 +29,29 @@ def prepared(lab: Lab, folder: Path, patched: pytest.MonkeyPatch) -> Site:
     path = folder / "vm" / "site.yaml"
     path.write_text(path.read_text().replace("198.18.0.", f"{network(lab)}."))
     return Site(lab, folder / "vm")
+
+
+class Agent(Inside):
+    """In a machine, and there longer than a run: without KVM, a start takes three seconds."""
+
+    def close(self) -> None:
+        """A run has ended."""
+
+
+def keep_agents(patched: pytest.MonkeyPatch) -> None:
+    """One for each machine; a run that begins asks whether it is still there, as every request does."""
+    known: dict[str, Agent] = {}
+    real: Callable[..., Channel] = Cluster.enter
+
+    def enter(cluster: Cluster, endpoint: Endpoint, counts: Counts, connect: Any) -> Channel:
+        there = real(cluster, endpoint, counts, connect)
+        if not isinstance(there, Inside):
+            return there
+        found = known.setdefault(there.path, Agent(there.endpoint, counts, path=there.path))
+        found.counts, found.client = counts, there.client
+        return found
+
+    patched.setattr(Cluster, "enter", enter)
 
 
 def smb(site: Site, gateway: str, user: str, share: str, commands: str) -> str:
