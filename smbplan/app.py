@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from smbplan.drivers.agent.core import is_open, matches
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep
@@ -151,8 +152,6 @@ def load_saved(path: Path) -> codec.Saved:
 
 
 def _refuse_stale(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint], connect: Connect) -> None:
-    from smbplan.drivers.agent.core import matches
-
     moves = [(step.target, step.do) for step in steps if isinstance(step.do, Move)]
     keys: dict[str, dict[Key, Mapping[str, Any]]] = {}
     for target, move in moves:
@@ -163,7 +162,7 @@ def _refuse_stale(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint
         read(fleet, keys, live, hazards)
     if hazards:
         raise Refused(*map(trouble, hazards))
-    stale = [step.address for step in steps if isinstance(step.do, Move) and _is_stale(step, step.do, live, matches)]
+    stale = [step.address for step in steps if isinstance(step.do, Move) and _is_stale(step, step.do, live)]
     if stale:
         raise Refused(
             *(
@@ -173,19 +172,14 @@ def _refuse_stale(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint
         )
 
 
-def _is_stale(step: Step, move: Move, live: Mapping[str, Live], matches: Callable[[Any, Any], bool]) -> bool:
+def _is_stale(step: Step, move: Move, live: Mapping[str, Live]) -> bool:
     seen = live[step.target]
-    if seen.facts.get("absent") or _is_open(move.before):
+    if seen.facts.get("absent") or is_open(move.before):
         return False  # nobody could look when it was planned, either; the step compares
     before = step.undo.record if isinstance(step.undo, Move) else None
     return not matches(seen.states.get(move.key), move.before) or (
         step.undo is not None and seen.records.get(move.address) != before
     )
-
-
-def _is_open(state: Any) -> bool:
-    """Of a state that leaves everything open, see engine.kind.Kind.blank."""
-    return isinstance(state, dict) and all(value is None for value in state.values())
 
 
 def _run(

@@ -36,10 +36,9 @@ class FileSystem(Object):
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         device = _device(name)
-        found = _signature(device) if device else {}
         if not device:
             return None
-        disk = _size(device)
+        found, disk = _signature(device), _size(device)
         if not found:
             return {"type": "", "uuid": "", "size": disk}
         inside = _inside(device) if found.get("TYPE") == "ext4" else disk

@@ -161,8 +161,8 @@ def told(config: Mapping[str, Any]) -> dict[str, Any]:
 
     mark; records: the inventory, by address; volumes: {path: {id, found}} that were mounted last; untagged: tags that
     were refused; doomed: {path: {id, record}} of volumes that can't be deleted before the container has stopped; of a
-    VM making: its clone is all that there is, disks: {serial: id} of
-    those of shares, and late: {pid, was: {key: value}}, what that process has otherwise until it has ended.
+    VM making: its clone is all that there is, disks: {serial: id} of those of shares, and late:
+    {pid, was: {key: value}}, what that process has otherwise until it has ended.
     """
     found = COMMENT.search(str(config.get("description", "")))
     try:

@@ -167,8 +167,7 @@ class MachineSetter(Tagged):
         guest = self._there()
         if not guest.running:
             return {}
-        known = guest.told.get("late") or {}
-        was = dict(known.get("was", {})) if known.get("pid") == guest.pid else {}
+        was = guest.late
         for name in CLOUD_INIT:
             has = was.get(name, _of_network(now, name))
             was.pop(name, None)

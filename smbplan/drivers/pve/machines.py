@@ -28,6 +28,7 @@ OPTIONS = "discard=on,iothread=1"  # of a disk of ours
 def machine(found: Mapping[str, Any], node: str, vmid: int) -> dict[str, Any]:
     """The state of a machine."""
     root = properties(str(found.get(root_disk(found), "")), "volume")
+    mortal = {serial for serial, record in of_shares(found).items() if record.get("on_destroy") == "delete"}
     return {
         "mark": config.unsealed(config.told(found).get("mark"), vmid),
         "vmid": vmid,
@@ -46,7 +47,7 @@ def machine(found: Mapping[str, Any], node: str, vmid: int) -> dict[str, Any]:
         "ssh_keys": sorted(line for line in unquote(str(found.get("sshkeys", ""))).splitlines() if line.strip()),
         "tags": sorted({*config.tags(found), *config.told(found).get("untagged", ())}),
         "volumes": sorted([*further(found), *unused(found)]),
-        "kept": sorted([*(name for name in further(found) if not _is_mortal(found, name)), *unused(found)]),
+        "kept": sorted([*(name for name in further(found) if name not in mortal), *unused(found)]),
     }
 
 
@@ -60,10 +61,6 @@ def remembered(found: Mapping[str, Any]) -> dict[str, str]:
     """{serial number: volume} of all disks that have one, and of those that had one before they were taken off."""
     known = config.told(found).get("disks", {})
     return {**known, **{_serial(pairs): pairs["volume"] for _, pairs in disks(found) if _serial(pairs)}}
-
-
-def _is_mortal(found: Mapping[str, Any], serial: str) -> bool:
-    return of_shares(found).get(serial, {}).get("on_destroy") == "delete"
 
 
 def root_disk(found: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from smbplan.lab.pve import guests, qemu_drives, status, tasks
@@ -10,6 +11,7 @@ from smbplan.lab.pve.guestconf import GuestConfig
 from smbplan.lab.pve.qemu_config import AUDIT, VM
 from smbplan.lab.pve.routing import Call, Need, route
 from smbplan.lab.pve.schema import BOOL, STR, Param
+from smbplan.lab.pve.site import Site
 
 _NAME = Param(optional=False, format="config-id", longest=40)
 _RAM = "Cannot live-migrate, snapshot (with RAM), or hibernate a VM with"
@@ -45,9 +47,7 @@ def snapshot(call: Call) -> str:
         raise fail(f"{_RAM}: virtiofs" if folders else "the lab takes no snapshots with RAM")
 
     def work(log: tasks.Log) -> None:
-        with guests.locked(site, vmid):
-            config = guests.load(site, vmid, "qemu")
-            guests.check_lock(config)
+        with _changing(site, vmid) as config:
             if name in config.snapshots:
                 raise fail(f"snapshot name '{name}' already used")
             for key, volume in _disks(config):
@@ -58,7 +58,6 @@ def snapshot(call: Call) -> str:
             words = {"description": call.params["description"]} if call.params.get("description") else {}
             config.snapshots[name] = {**values, **parent, **words, "snaptime": str(int(time.time()))}
             config.values["parent"] = name
-            guests.store(site, vmid, config)
 
     return tasks.spawn(site, "qmsnapshot", str(vmid), call.user, work)
 
@@ -69,9 +68,7 @@ def rollback(call: Call) -> str:
     site, vmid, name = call.site, int(call.params["vmid"]), call.params["snapname"]
 
     def work(log: tasks.Log) -> None:
-        with guests.locked(site, vmid):
-            config = guests.load(site, vmid, "qemu")
-            guests.check_lock(config)
+        with _changing(site, vmid) as config:
             then = _of(config, name)
             if status.live(site, vmid, "qemu")["running"]:
                 site.machines.stop(vmid, log)
@@ -80,9 +77,8 @@ def rollback(call: Call) -> str:
             own = {key: value for key, value in config.values.items() if key == "description"}
             config.values = {**{key: value for key, value in then.items() if key not in _OWN}, **own, "parent": name}
             config.pending = {}
-            guests.store(site, vmid, config)
-            if call.params.get("start"):
-                site.machines.start(vmid, config.values, log)
+        if call.params.get("start"):
+            site.machines.start(vmid, config.values, log)
 
     return tasks.spawn(site, "qmrollback", str(vmid), call.user, work, lambda: status.publish(site))
 
@@ -93,9 +89,7 @@ def forget(call: Call) -> str:
     site, vmid, name = call.site, int(call.params["vmid"]), call.params["snapname"]
 
     def work(log: tasks.Log) -> None:
-        with guests.locked(site, vmid):
-            config = guests.load(site, vmid, "qemu")
-            guests.check_lock(config)
+        with _changing(site, vmid) as config:
             gone = _of(config, name)
             for _, volume in _disks(GuestConfig(gone, kind="qemu")):
                 site.machines.snapshot(vmid, volume, "delete", name)
@@ -104,9 +98,18 @@ def forget(call: Call) -> str:
                 if values.get("parent") == name:
                     values.pop("parent")
                     values.update({"parent": gone["parent"]} if "parent" in gone else {})
-            guests.store(site, vmid, config)
 
     return tasks.spawn(site, "qmdelsnapshot", str(vmid), call.user, work)
+
+
+@contextmanager
+def _changing(site: Site, vmid: int) -> Iterator[GuestConfig]:
+    """Its configuration while nobody else changes it, which is stored if all goes well."""
+    with guests.locked(site, vmid):
+        config = guests.load(site, vmid, "qemu")
+        guests.check_lock(config)
+        yield config
+        guests.store(site, vmid, config)
 
 
 def _of(config: GuestConfig, name: str) -> dict[str, str]:
