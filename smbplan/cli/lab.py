@@ -91,12 +91,12 @@ def status(name: Name = "default", format: Output = Format.text) -> None:
 
 @app.command(epilog="Example: smbplan lab reset pve1")
 def reset(
-    node: Annotated[str | None, typer.Argument(help="The machine; without it, all of them.")] = None,
+    nodes: Annotated[list[str] | None, typer.Argument(help="The machines; without any, all of them.")] = None,
     name: Name = "default",
     format: Output = Format.text,
 ) -> None:
     """Put machines back to the pristine filesystem; addresses and keys stay."""
-    _show(format, lambda: Lab(name).reset(node, progress=_progress))
+    _show(format, lambda: Lab(name).reset(*(nodes or ()), progress=_progress))
 
 
 @app.command(

@@ -3,7 +3,8 @@
 # below $LAB_WORK, enters it and becomes systemd. Every mount made here goes with the namespace.
 # Environment: LAB_WORK (an empty directory), LAB_SEED, LAB_LOWER (overlay's lowerdir), LAB_NAME,
 # LAB_TAG (unique on the host), LAB_BTRFS and LAB_ZFS (a size, or empty), LAB_PVE (the cluster's shared
-# folder, or empty), LAB_SHARED (its shared storage), LAB_PACKAGE (the emulated API), LAB_VMS (the disk and
+# folder, or empty), LAB_SHARED (its shared storage), LAB_PACKAGE (the emulated API), LAB_BYTECODE (a folder
+# for what Python makes of that), LAB_VMS (the disk and
 # state of virtual machines, or empty), LAB_CGROUPS (controller=folder, of cgroup v1)
 set -eu
 umask 022
@@ -67,6 +68,8 @@ if [ -n "$LAB_PVE" ]; then
     mount -t sysfs sysfs dev/.lxc/sys
     mount --bind "$LAB_PACKAGE" usr/share/smbplan-lab/smbplan/lab/pve
     mount -o remount,bind,ro usr/share/smbplan-lab/smbplan/lab/pve
+    mkdir -p usr/share/smbplan-lab/bytecode
+    mount --bind "$LAB_BYTECODE" usr/share/smbplan-lab/bytecode
     mount --bind "$LAB_PVE" etc/pve
     mount --bind "etc/pve/nodes/$LAB_NAME" etc/pve/local
     for name in lxc qemu-server; do mount --bind "etc/pve/nodes/$LAB_NAME/$name" "etc/pve/$name"; done

@@ -119,8 +119,8 @@ class Lab:
         nodes = tuple(_status(Node(self.state, name, number or 0)) for name in machines)
         return LabStatus(self.name, nodes, str(self.ssh_config) if nodes else None)
 
-    def reset(self, node: str | None = None, progress: Progress = _silent) -> LabStatus:
-        """Start one machine, or all, from the pristine filesystem again; keys and addresses stay."""
+    def reset(self, *nodes: str, progress: Progress = _silent) -> LabStatus:
+        """Start these machines, or all, from the pristine filesystem again; keys and addresses stay."""
         tools.require(tools.TO_RUN)
         layers = rootfs.prepare(progress)
         with locked(self.name):
@@ -128,9 +128,9 @@ class Lab:
             number = self.state.number()
             if number is None or not machines or not network.bridge_is_up(self.name, number):
                 raise LabError(f"lab `{self.name}` is not up", f"smbplan lab up --name {self.name}")
-            if node is not None:
+            for node in nodes:
                 self._known(node)
-            chosen = {name: how for name, how in machines.items() if node in (None, name)}
+            chosen = {name: how for name, how in machines.items() if not nodes or name in nodes}
             with ThreadPoolExecutor(len(chosen)) as pool:
                 list(pool.map(lambda name: Node(self.state, name, number).remove(), chosen))
             pvenode.empty_share(self.state, [name for name, how in chosen.items() if how.pve])

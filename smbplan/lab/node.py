@@ -106,6 +106,7 @@ class Node:
             "LAB_PVE": str(pvenode.share(self.state)) if options.pve else "",
             "LAB_SHARED": str(pvenode.storage(self.state)),
             "LAB_PACKAGE": str(pvenode.PACKAGE),
+            "LAB_BYTECODE": str(pvenode.bytecode(self.state)),
             "LAB_VMS": str(vms) if vms else "",
             "LAB_CGROUPS": " ".join(f"{name}={place}" for name, place in places.items()),
         }
@@ -122,12 +123,13 @@ class Node:
     def wait(self, options: Options, timeout: float) -> None:
         """Return when sshd greets, pool and API are there; LabError with the init's last words if not in time."""
         started = time.monotonic()
-        while not (self.answers() and (not options.zfs or self.has_pool()) and (not options.pve or self.serves())):
+        # sshd forks for whoever asks: it is asked last.
+        while not ((not options.zfs or self.has_pool()) and (not options.pve or self.serves()) and self.answers()):
             waited = time.monotonic() - started
             if waited > timeout or (waited > 1 and not cgroup.pids(self.group)):
                 log = (self.state.machine_dir(self.name) / "init.log").read_text()[-1500:].strip()
                 raise LabError(f"{self.name} did not come up within {waited:.0f} s: {log or 'no message'}")
-            time.sleep(0.01)
+            time.sleep(0.02)
 
     def remove(self) -> None:
         """End the machine and remove its namespace and loop devices. Its keys stay."""

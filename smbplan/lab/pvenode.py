@@ -32,7 +32,7 @@ zfspool: local-zfs
 \tcontent images,rootdir
 """
 WRAPPER = """#!/bin/sh
-export PYTHONPATH=/usr/share/smbplan-lab PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=/usr/share/smbplan-lab PYTHONPYCACHEPREFIX=/usr/share/smbplan-lab/bytecode
 exec python3 -m smbplan.lab.pve.cli "${0##*/}" "$@"
 """
 # For `mount -t zfs`. zfs-fuse can't mount a snapshot: what is shown is a copy, from a clone that goes at once.
@@ -53,7 +53,7 @@ PROXY = """[Unit]
 Description=PVE API Proxy Server
 ConditionPathExists=/usr/share/smbplan-lab/smbplan/lab/pve/__main__.py
 [Service]
-Environment=PYTHONPATH=/usr/share/smbplan-lab PYTHONDONTWRITEBYTECODE=1
+Environment=PYTHONPATH=/usr/share/smbplan-lab PYTHONPYCACHEPREFIX=/usr/share/smbplan-lab/bytecode
 ExecStart=/usr/bin/python3 -m smbplan.lab.pve serve
 # Containers outlive the API, as on PVE.
 KillMode=process
@@ -95,11 +95,17 @@ def storage(state: State) -> Path:
     return state.dir / "shared-storage"
 
 
+def bytecode(state: State) -> Path:
+    """Where the nodes' Python keeps what it has compiled: a command takes half the time."""
+    return state.dir / "bytecode"
+
+
 def make_share(state: State, nodes: dict[str, str], zfs: bool, dialect: str) -> None:
     """The folder with what an empty cluster of these nodes (name to address) has; what is there already stays."""
     top = share(state)
     top.mkdir(exist_ok=True)
     storage(state).mkdir(exist_ok=True)
+    bytecode(state).mkdir(exist_ok=True)
     for folder in ("priv/lock", "mapping", *(f"nodes/{node}/{name}" for node in nodes for name in SHARED_BY_NODE)):
         (top / folder).mkdir(parents=True, exist_ok=True)
     # Places for each node's own view of itself, as the real file system has links.

@@ -130,6 +130,7 @@ class State:
             path.chmod(0o755)
 
 
+# The default key exchange withstands quantum computers, and takes ten times as long as the connection is worth here.
 SSH_OPTIONS = """
 Host *
   User root
@@ -141,6 +142,7 @@ Host *
   BatchMode yes
   ConnectTimeout 5
   PreferredAuthentications publickey
+  KexAlgorithms curve25519-sha256
   GSSAPIAuthentication no
   AddressFamily inet
   LogLevel ERROR

@@ -8,6 +8,7 @@ from smbplan.lab.pve.guest import Guest
 
 HOME = Path("/var/lib/lxc")
 PACKAGE_PATH = "/usr/share/smbplan-lab"
+PYTHON = f"/usr/bin/env PYTHONPATH={PACKAGE_PATH} PYTHONPYCACHEPREFIX={PACKAGE_PATH}/bytecode /usr/bin/python3"
 PACKAGES = "var/cache/smbplan-debs"
 """Where a lab's templates look for Debian packages."""
 
@@ -40,7 +41,7 @@ def write(guest: Guest) -> Path:
 
 def _lines(guest: Guest) -> list[str]:
     vmid = guest.vmid
-    hook = f"/usr/bin/env PYTHONPATH={PACKAGE_PATH} /usr/bin/python3 -BsS -m smbplan.lab.pve.hook"
+    hook = f"{PYTHON} -sS -m smbplan.lab.pve.hook"
     lines = [
         "lxc.include = /usr/share/lxc/config/common.conf",
         "lxc.arch = amd64" if os.uname().machine == "x86_64" else f"lxc.arch = {os.uname().machine}",
