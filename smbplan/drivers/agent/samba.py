@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from .core import SMB_CONF, Refused, read_text, run, samba_settings
 PROBE = ".smbplan-probe"
 CONTENT = b"smbplan"
 LISTEN = 20.0  # seconds that smbd has to open its port
+PATIENCE = 5.0  # seconds that a host may be short of something, such as memory
+# NO_MEMORY, INSUFFICIENT_RESOURCES, INSUFF_SERVER_RESOURCES, [MS-ERREF] 2.3.1
+BUSY = (0xC0000017, 0xC000009A, 0xC0000205)
 RANK = ("write", "read", "none")  # the order of a proof
 
 
@@ -158,7 +162,20 @@ def _connect(share: str, who: dict[str, Any], encrypted: bool) -> Any:
         login.set_password(who["password"])
     if encrypted:
         login.set_smb_encryption(credentials.SMB_ENCRYPTION_REQUIRED)
-    return libsmb.Conn(_address(), share, settings, login)
+    return patiently(lambda: libsmb.Conn(_address(), share, settings, login))
+
+
+def patiently(connect: Callable[[], Any]) -> Any:
+    """Again while the server, or this host, is short of something for a moment."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return connect()
+        except Exception as error:  # NTSTATUSError and its like have no common importable base
+            code = error.args[0] if error.args else None
+            if not isinstance(code, int) or code & 0xFFFFFFFF not in BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _address() -> str:

@@ -14,6 +14,7 @@ PASSING = (0, 596, 597, 599)  # answers of a server that is restarted; the comma
 PATIENCE = 60.0  # seconds without an answer: a machine may be busy, too
 BUSY = 15.0  # seconds in which an agent may be too busy to begin anything
 FIRST, LONGEST = 0.02, 0.5  # seconds between two looks; each is twice as long as the one before
+SHARE = 3  # and so many times as long as a look takes: one is work for the machine, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ def execute(client: Client, path: str, argv: Sequence[str], given: str = "", tim
     pid = _begun(client, path, command=list(argv), **more)
     deadline, pause, heard = time.monotonic() + timeout, FIRST, time.monotonic()
     while True:
+        asked = time.monotonic()
         try:
             status = client.get(f"{path}/agent/exec-status", pid=pid)
             heard = time.monotonic()
@@ -69,8 +71,8 @@ def execute(client: Client, path: str, argv: Sequence[str], given: str = "", tim
             return Done(int(code), status.get("out-data", ""), status.get("err-data", ""))
         if time.monotonic() > deadline:
             raise Slow(f"{argv[0]} in the VM did not end within {timeout:.0f} s", "", "look into the VM")
-        time.sleep(pause)
-        pause = min(LONGEST, pause * 2)
+        time.sleep(min(LONGEST, max(pause, SHARE * (heard - asked))))
+        pause *= 2
 
 
 def _begun(client: Client, path: str, **command: Any) -> int:
