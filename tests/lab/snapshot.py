@@ -17,6 +17,7 @@ EXCEPTIONS = [
 ]
 SCRIPT = r"""
 import hashlib, json, os, re, stat, subprocess
+subprocess.run(["timeout", "30", "systemctl", "is-system-running", "--wait"], capture_output=True)
 found = {}
 def tell(path):
     info = os.lstat(path)
@@ -76,7 +77,7 @@ print(json.dumps(found))
 
 
 def take(lab: Lab, node: str, inside: Sequence[str] = ()) -> dict[str, object]:
-    """Of a node, or of what the command line `inside` leads into from there."""
+    """Of a node, or of what the command line `inside` leads into from there; not before it has booted."""
     done = lab.exec(node, [*inside, "python3", "-c", SCRIPT])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
