@@ -48,6 +48,9 @@ def up(
         typer.Option("--vms/--no-vms", help="A template of virtual machines on every node; with a cluster."),
     ] = None,
     dialect: Annotated[str, typer.Option(help="The version that the cluster plays: 9.1 or 8.4.")] = "9.1",
+    domain: Annotated[
+        str, typer.Option(metavar="REALM", help="The machine dc1, the controller of this Active Directory domain.")
+    ] = "",
     format: Output = Format.text,
 ) -> None:
     """Bring a lab up, or add what is missing to one that is.
@@ -67,6 +70,7 @@ def up(
             pve=cluster,
             vms=cluster if vms is None else vms,
             dialect=dialect,
+            domain=domain,
             progress=_progress,
         ),
     )

@@ -14,11 +14,10 @@ from typing import Literal
 from smbplan.lab import cgroup, kernel, loop, network, pvenode, rootfs, template, tools, vm
 from smbplan.lab.node import Node, environment
 from smbplan.lab.rootfs import Progress
-from smbplan.lab.state import MACHINES, RUN, Options, State, locked
+from smbplan.lab.state import CLIENT, CONTROLLER, MACHINES, RUN, Options, State, locked
 from smbplan.lab.tools import LabError
 
 BOOT_TIMEOUT = 60.0
-CLIENT = "client"
 
 
 @dataclass(frozen=True)
@@ -82,20 +81,25 @@ class Lab:
         pve: bool = False,
         vms: bool = False,
         dialect: str = "9.1",
+        domain: str = "",
         progress: Progress = _silent,
     ) -> LabStatus:
         """Bring up what is missing; machines that run are left alone, whatever their options.
 
         With `pve` the nodes are a PVE cluster that runs LXC containers; those have Samba and a ZFS pool, too.
-        With `vms` each of them has a template of virtual machines, too.
+        With `vms` each of them has a template of virtual machines, too. `domain` is the realm of an Active Directory
+        domain, whose controller is a machine of its own.
         """
         if not 0 < nodes <= len(MACHINES):
             raise LabError(f"a lab has 1 to {len(MACHINES)} nodes, not {nodes}")
         tools.require(tools.TO_RUN)
         layers = rootfs.prepare(progress)
-        wanted = {name: Options(samba, btrfs, zfs or pve, pve, pve and vms) for name in MACHINES[:nodes]}
+        realm = domain.upper()
+        wanted = {name: Options(samba, btrfs, zfs or pve, pve, pve and vms, realm) for name in MACHINES[:nodes]}
         if client:
-            wanted[CLIENT] = Options(samba=True, btrfs=False)
+            wanted[CLIENT] = Options(samba=True, btrfs=False, realm=realm)
+        if realm:
+            wanted[CONTROLLER] = Options(samba=True, btrfs=False, realm=realm)
         with locked(self.name):
             number = self._network()
             if pve:
@@ -136,6 +140,11 @@ class Lab:
             pvenode.empty_share(self.state, [name for name, how in chosen.items() if how.pve])
             self._start(number, layers, chosen, progress)
         return self.status()
+
+    def wait_for_domain(self) -> None:
+        """Return when the controller answers; LabError when it does not in time."""
+        number = self.state.number() or 0
+        Node(self.state, CONTROLLER, number).wait(self.state.machines()[CONTROLLER], BOOT_TIMEOUT)
 
     def exec(
         self, node: str, argv: Sequence[str], stdin: str | bytes | None = None
@@ -179,7 +188,7 @@ class Lab:
         return number
 
     def _start(self, number: int, layers: rootfs.Rootfs, wanted: dict[str, Options], progress: Progress) -> None:
-        addresses = {name: network.machine_address(number, name) for name in (*MACHINES, CLIENT)}
+        addresses = {name: network.machine_address(number, name) for name in (*MACHINES, CLIENT, CONTROLLER)}
 
         cluster = {name: how for name, how in wanted.items() if how.pve}
         prepared = vm.prepare(layers, progress) if any(how.vms for how in cluster.values()) else None

@@ -32,8 +32,9 @@ def host_link(number: int) -> str:
 
 
 def machine_address(number: int, machine: str) -> str:
-    """pve1 is .11, pve2 is .12, … and the client .101."""
-    return f"198.18.{number}.{101 if machine == 'client' else 10 + int(machine.removeprefix('pve'))}"
+    """pve1 is .11, pve2 is .12, … and the client .101, the domain's controller .102."""
+    others = {"client": 101, "dc1": 102}
+    return f"198.18.{number}.{others.get(machine) or 10 + int(machine.removeprefix('pve'))}"
 
 
 def existing(lab: str) -> list[str]:

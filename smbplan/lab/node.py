@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from smbplan.lab import cgroup, loop, network, pvenode, template
+from smbplan.lab import cgroup, controller, dc, loop, network, pvenode, template
 from smbplan.lab.rootfs import Rootfs
-from smbplan.lab.state import Options, State
+from smbplan.lab.state import CONTROLLER, Options, State
 from smbplan.lab.tools import LabError
 
 INIT = Path(__file__).with_name("init.sh")
@@ -68,9 +68,12 @@ class Node:
             return " /tank " in Path(f"/proc/{pid}/mounts").read_text()
         return False
 
-    def serves(self) -> bool:
-        """Whether the node's API listens."""
-        with suppress(OSError), socket.create_connection((self.address, 8006), timeout=1):
+    def serves(self, options: Options) -> bool:
+        """Whether the node's API, or the domain's directory, answers."""
+        port = 8006 if options.pve else dc.READY if self.name == CONTROLLER else None
+        if port is None:
+            return True
+        with suppress(OSError), socket.create_connection((self.address, port), timeout=1):
             return True
         return False
 
@@ -80,7 +83,9 @@ class Node:
         `vms` is what virtual machines of the node are made of.
         """
         self.remove()
-        self.state.write_seed(self.name, addresses)
+        self.state.write_seed(self.name, addresses, options.realm)
+        if self.name == CONTROLLER:
+            controller.write_seed(self.state, options.realm, self.address)
         self.state.set_options(self.name, options)
         network.plug(self.state.lab, self.number, self.name, bridged=options.pve)
         places = cgroup.delegate(self.group)
@@ -90,6 +95,8 @@ class Node:
         lower = [layers.base]
         if options.samba or options.pve:
             lower.insert(0, layers.samba)
+        if options.realm and not options.pve:
+            lower.insert(0, layers.domain)
         if options.pve:
             lower.insert(0, layers.pve)
             pvenode.write_seed(self.state.seed(self.name))
@@ -124,7 +131,7 @@ class Node:
         """Return when sshd greets, pool and API are there; LabError with the init's last words if not in time."""
         started = time.monotonic()
         # sshd forks for whoever asks: it is asked last.
-        while not ((not options.zfs or self.has_pool()) and (not options.pve or self.serves()) and self.answers()):
+        while not ((not options.zfs or self.has_pool()) and self.serves(options) and self.answers()):
             waited = time.monotonic() - started
             if waited > timeout or (waited > 1 and not cgroup.pids(self.group)):
                 log = (self.state.machine_dir(self.name) / "init.log").read_text()[-1500:].strip()

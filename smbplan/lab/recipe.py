@@ -33,8 +33,11 @@ BASE = (
 SAMBA = ("samba", "samba-vfs-modules", "smbclient", "wsdd", "avahi-daemon")
 """Packages of the second layer; nodes without it can install them from the local repository."""
 
-ON_REQUEST = ("ctdb", "krb5-user", "libnss-winbind", "libpam-winbind", "winbind")
+ON_REQUEST = ("ctdb", "krb5-user", "libnss-winbind", "libpam-winbind", "samba-dsdb-modules", "winbind")
 """Packages that only the local repository holds: installing them changes PAM, NSS or the network."""
+
+DOMAIN = ("faketime", "krb5-user", "ldb-tools", "libnss-winbind", "samba-ad-provision", "samba-dsdb-modules", "winbind")
+"""Packages of a domain's machines, on top of Samba: its controller, a client, and members that need no download."""
 
 PVE = (
     "dnsmasq-base",
@@ -66,11 +69,14 @@ TEMPLATE_SAMBA = (
     "acl",
     "attr",
     "avahi-daemon",
+    "libnss-winbind",
     "python3-samba",
     "samba",
+    "samba-dsdb-modules",
     "samba-vfs-modules",
     "smbclient",
     "unattended-upgrades",
+    "winbind",
     "wsdd",
 )
 """What the second template has in addition; containers without it install it from the local repository."""
@@ -126,6 +132,6 @@ SCRIPT = Path(__file__).with_name("build.sh")
 
 def key(release: str) -> str:
     """Name of the build for a Debian release: changes with anything that goes into it."""
-    packages = (BASE, SAMBA, ON_REQUEST, PVE, TEMPLATE, TEMPLATE_SAMBA)
+    packages = (BASE, SAMBA, ON_REQUEST, DOMAIN, PVE, TEMPLATE, TEMPLATE_SAMBA)
     recipe = json.dumps([VERSION, release, packages, MASKED, SCRIPT.read_text()])
     return f"{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"

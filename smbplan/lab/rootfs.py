@@ -1,7 +1,8 @@
 """The machines' root filesystem, built once from Debian packages into a cache outside the checkout.
 
 `base` is a minimal Debian, `samba` an overlay layer on top of it with Samba installed but never
-configured, `pve` a third one with LXC and the templates of its containers. A build goes to a temporary
+configured, `domain` one on top of that with what a domain controller needs, `pve` another with LXC and
+the templates of its containers. A build goes to a temporary
 directory and is renamed when complete, so an interrupted one leaves nothing that a later run would take
 for finished.
 """
@@ -33,6 +34,7 @@ class Rootfs:
 
     base: Path
     samba: Path
+    domain: Path
     pve: Path
 
 
@@ -48,7 +50,7 @@ def prepare(progress: Progress) -> Rootfs:
     """
     release = debian.codename()
     target = cache_dir() / recipe.key(release)
-    layers = Rootfs(target / "base", target / "samba", target / "pve")
+    layers = Rootfs(*(target / name for name in ("base", "samba", "domain", "pve")))
     if target.is_dir():
         return layers
     require(TO_BUILD)
@@ -76,7 +78,7 @@ def _build(target: Path, release: str, progress: Progress) -> None:
     building = target.with_suffix(".building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
-    base, samba, pve, template = (building / name for name in ("base", "samba", "pve", "template"))
+    base, samba, domain, pve, template = (building / name for name in ("base", "samba", "domain", "pve", "template"))
     env = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "TMPDIR": str(building),
@@ -86,7 +88,8 @@ def _build(target: Path, release: str, progress: Progress) -> None:
         "LAB_ARCH": run(["dpkg", "--print-architecture"]).strip(),
     } | {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     log = target.with_suffix(".log")
-    on_nodes, in_containers = (*recipe.SAMBA, *recipe.ON_REQUEST, *recipe.PVE), recipe.TEMPLATE_SAMBA
+    on_nodes = (*recipe.SAMBA, *recipe.ON_REQUEST, *recipe.DOMAIN, *recipe.PVE)
+    in_containers = recipe.TEMPLATE_SAMBA
     script = [*CONTAINED, "--net", "sh", str(recipe.SCRIPT)]
     steps: tuple[tuple[str, list[str], Path | None], ...] = (
         (
@@ -96,6 +99,7 @@ def _build(target: Path, release: str, progress: Progress) -> None:
         ),
         ("setting it up", [*script, "base", str(base)], None),
         ("adding the Samba layer", [*script, "layer", str(base), str(samba), *recipe.SAMBA], None),
+        ("adding the domain layer", [*script, "layer", f"{samba}:{base}", str(domain), *recipe.DOMAIN], None),
         ("adding the PVE layer", [*script, "layer", f"{samba}:{base}", str(pve), *recipe.PVE], None),
         (
             "building the containers' templates",

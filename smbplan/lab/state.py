@@ -19,6 +19,7 @@ from smbplan.lab.tools import LabError, run
 RUN = Path("/run/smbplan/lab")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 MACHINES = tuple(f"pve{number}" for number in range(1, 33))
+CLIENT, CONTROLLER = "client", "dc1"
 USERS = (("root", 0, "root"), ("admin", 1000, "home/admin"))
 
 
@@ -31,6 +32,7 @@ class Options:
     zfs: bool = False
     pve: bool = False
     vms: bool = False
+    realm: str = ""  # of the Active Directory domain that the lab has
 
 
 class State:
@@ -104,16 +106,24 @@ class State:
         path = self.dir / "dialect"
         return path.read_text().strip() if path.exists() else "9.1"
 
-    def write_seed(self, machine: str, addresses: dict[str, str]) -> None:
+    @property
+    def password(self) -> Path:
+        """That of all accounts of the lab's domain."""
+        return self.dir / "domain-password"
+
+    def write_seed(self, machine: str, addresses: dict[str, str], realm: str = "") -> None:
         """Identity of a machine: names, machine-id, host key (kept over a reset) and who may log in."""
         seed = self.seed(machine)
         ssh = seed / "etc/ssh"
         ssh.mkdir(parents=True, exist_ok=True)
-        hosts = "".join(f"{address} {name}.lab.test {name}\n" for name, address in addresses.items())
+        suffix = realm.lower() or "lab.test"
+        hosts = "".join(f"{address} {name}.{suffix} {name}\n" for name, address in addresses.items())
         write(seed / "etc/hostname", f"{machine}\n", 0o644)
         write(seed / "etc/hosts", f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{hosts}", 0o644)
-        # With no nameserver at all a look-up fails at once; an unreachable one makes smbd hang.
-        write(seed / "etc/resolv.conf", "", 0o644)
+        # With no nameserver at all a look-up fails at once; an unreachable one makes smbd hang. A member's is smbplan's
+        # matter.
+        resolver = f"search {suffix}\nnameserver {addresses[CONTROLLER]}\n" if realm and machine not in MACHINES else ""
+        write(seed / "etc/resolv.conf", resolver, 0o644)
         write(seed / "etc/machine-id", uuid.uuid5(uuid.NAMESPACE_DNS, f"{machine}.{self.lab}").hex + "\n", 0o444)
         if not (ssh / "ssh_host_ed25519_key.pub").exists():
             _keygen(ssh / "ssh_host_ed25519_key", machine)
