@@ -20,9 +20,9 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import expand, kinds
+from smbplan.kinds import alone, expand, kinds, member
 from smbplan.kinds.guest import CLUSTER
-from smbplan.observe import check, endpoints, located, observe, pending, preflight, read
+from smbplan.observe import abandoned, check, endpoints, located, observe, pending, preflight, read
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
 from smbplan.spec.problems import SpecError
@@ -81,16 +81,24 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     wanted = [_placed(item, loaded) for item in expand(site)]
     _must_be_recovered(site.site)
     live, hazards = observe(fleet, wanted, options, site.proxmox)
+    waiting = [] if options.destroy else abandoned(fleet, site, live)
+    if waiting:
+        site = alone.standing(site, waiting)
+        loaded = replace(loaded, site=site)
+        wanted = [_placed(item, loaded) for item in expand(site)]
+        live, hazards = observe(fleet, wanted, options, site.proxmox)
     asleep = {name for name, seen in live.items() if seen.facts.get("asleep")}
     wanted = [item for item in wanted if item.target not in asleep]
     try:
-        made = planning.build(site.site, wanted, live, kinds(), options)
+        made = planning.build(site.site, wanted, live, kinds(), replace(options, joins=member.joins(site)))
     except KeyError as error:
         raise Refused(Trouble(f"--target {error.args[0]} names nothing", "smbplan graph shows all addresses")) from None
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None
     hazards += [] if made.refused else [*check(fleet, site, made, live), *preflight(fleet, site, made)]
     made = replace(made, warnings=(*made.warnings, *pending(site, live)))
+    if waiting:
+        made = replace(made, warnings=(*made.warnings, *(f"gateway.{name}: {alone.WORDS}" for name in waiting)))
     if asleep:
         hint = "its guest does not run; apply again when it does, for what is in it"
         words = (f"gateway.{name}: {hint}" for name in asleep)

@@ -14,7 +14,7 @@ from smbplan.engine.kind import Action, Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import config, container, disk, guest, ids, kinds, machine, mounts, updates, virtiofs, volume
+from smbplan.kinds import config, container, disk, guest, ids, kinds, machine, member, mounts, updates, virtiofs, volume
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab, LabError
 from smbplan.spec.model import Gateway, Site
@@ -90,7 +90,7 @@ def observe(
     """One round trip to every gateway at once; one more where a peer tells of a gateway that was dropped."""
     keys: dict[str, dict[Key, Mapping[str, Any]]] = {target: {} for target in fleet.endpoints}
     for item in wanted:
-        keys[item.target][item.key] = kinds()[item.kind].options(item)
+        keys[item.target][item.key] = kinds()[item.kind].reads(item)
     live: dict[str, Live] = {}
     hazards: list[Hazard] = []
     read(fleet, keys, live, hazards)
@@ -107,7 +107,41 @@ def observe(
         del dropped[name]  # the gateway was renamed: its inventory has just been read
     fleet.endpoints.update(dropped)
     read(fleet, {name: {} for name in dropped}, live, hazards, "; --forget {} drops it from the site")
-    return live, hazards
+    return live, [*hazards, *_twice(fleet, live)]
+
+
+def _twice(fleet: Fleet, live: Mapping[str, Live]) -> list[Hazard]:
+    """A host has one inventory and one lock: it can't be a gateway, and below another one's guest, in one site."""
+    found, seen = [], dict[str, str]()
+    for target in sorted(live, reverse=True):
+        at, machine = fleet.endpoints[target], str(live[target].facts.get("machine") or "")
+        if not machine or at.guest or at.api:
+            continue
+        if machine in seen:
+            words = f"{seen[machine]} is the node on which folders and ids of other gateways' guests are set"
+            hint = "write those guests in a site of their own, or use volume: STORAGE for their shares"
+            found.append(Hazard(f"gateway.{seen[machine]}", words, hint))
+        seen[machine] = target
+    return found
+
+
+SILENT = {"no-dns", "dns-silent", "no-controller"}  # codes of drivers.agent.ads: nobody is there
+
+
+def abandoned(fleet: Fleet, site: Site, live: Mapping[str, Live]) -> list[str]:
+    """The gateways with `fallback: local` that have never joined, and whose domain nobody answers for."""
+    waiting = {}
+    for name, gateway in site.gateways.items():
+        domain = site.domains.get(gateway.domain or "")
+        seen = live.get(name)
+        if domain and domain.fallback and seen and not seen.states.get(Key(member.KIND.object, domain.realm)):
+            waiting[name] = member.wanted(name, gateway, domain)
+    answers = fleet.each(list(waiting), lambda name: fleet.ask(name, "domain", wanted=waiting[name], login=None))
+    return [name for name in waiting if isinstance(answers[name], list) and _silent(answers[name])]
+
+
+def _silent(rows: list[dict[str, Any]]) -> bool:
+    return any(row["code"] in SILENT for row in rows)
 
 
 def _told(fleet: Fleet, live: Mapping[str, Live], proxmox: Proxmox | Literal["lab"] | None) -> dict[str, Endpoint]:

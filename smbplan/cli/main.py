@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from smbplan.cli import change, image, lab, runs, site
+from smbplan.cli import change, domain, image, lab, runs, site
 from smbplan.cli.options import WrongUsage
 from smbplan.cli.output import emit, fail, note
 from smbplan.errors import Refused, Trouble
@@ -47,6 +47,7 @@ site.mount(app)
 change.mount(app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(image.app, name="image")
+app.add_typer(domain.app, name="domain")
 app.add_typer(lab.app, name="lab")
 
 

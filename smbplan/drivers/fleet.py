@@ -88,6 +88,10 @@ class Fleet:
         """Raises ChannelError."""
         return self.channel(target).request(verb, **arguments)
 
+    def resolved(self, data: Any) -> Any:
+        """With its secrets. Raises MissingSecret."""
+        return self._secrets.resolve(data)
+
     def read(self, target: str, wanted: Wanted) -> tuple[Live, dict[Key, dict[str, str]]]:
         """One round trip: the states and the inventory, and the errors of what could not be read.
 

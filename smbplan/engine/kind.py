@@ -29,6 +29,7 @@ class Options:
     allow: frozenset[str] = frozenset()
     targets: tuple[str, ...] = ()
     forget: frozenset[str] = frozenset()
+    joins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # what it takes to leave a domain, by realm
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,10 @@ class Kind:
     def options(self, resource: Resource) -> Mapping[str, Any]:
         """What the agent needs to know besides the state, such as references to secrets."""
         return {}
+
+    def reads(self, resource: Resource) -> Mapping[str, Any]:
+        """What the agent needs to know for looking only."""
+        return self.options(resource)
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
         """Calls that follow once for all changes of the target that name them, in both directions."""

@@ -6,8 +6,9 @@ from typing import Any
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
-from smbplan.kinds.names import address, shares_of
+from smbplan.kinds.names import address, computer, domain_of, shares_of
 from smbplan.kinds.options import plain
+from smbplan.spec.domain import BUILTIN
 from smbplan.spec.model import Gateway, Site
 from smbplan.templates import render
 
@@ -79,7 +80,7 @@ def expand(site: Site) -> Iterator[Resource]:
 
 def explicit(gateway: Gateway) -> list[str]:
     """The keys that set something in [global]."""
-    keys = ("workgroup", "netbios_name", "description", "options")
+    keys = ("workgroup", "netbios_name", "description", "options", "domain")
     weak = [word for word in gateway.permit if word in ("smb1", "unsigned", "anonymous")]
     return [key for key in keys if getattr(gateway, key)] + [f"permit: {word}" for word in weak]
 
@@ -89,6 +90,9 @@ def content(site: Site, name: str, gateway: Gateway) -> str:
     return render(
         "smb.conf.j2",
         gateway=gateway,
+        domain=domain_of(site, name),
+        computer=computer(name, gateway),
+        builtin=BUILTIN,
         guests=guests,
         options={" ".join(key.lower().split()): plain(value) for key, value in sorted(gateway.options.items())},
     )

@@ -8,7 +8,7 @@ from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
 from smbplan.kinds import guest, ids, mounts, permissions
-from smbplan.kinds.names import address, groups_on, level, principals, shares_of, unit, users_on
+from smbplan.kinds.names import address, foreign, groups_on, level, principals, shares_of, unit, users_on
 from smbplan.spec.model import Share, Site
 
 NO_STATE = ("recursive", "mounted", "ids")  # what a definition says besides
@@ -193,7 +193,7 @@ def _homes(site: Site, name: str, share: Share) -> Iterator[Resource]:
 def _accounts(site: Site, share: Share) -> tuple[str, ...]:
     """The users and groups that its ACL names."""
     users, groups = users_on(site, share.gateway), groups_on(site, share.gateway)
-    found = []
+    found = [address("principals", share.gateway)] if foreign(share) else []
     for name in dict.fromkeys(principals(share)):
         bare = name.removeprefix("@")
         if name[0] == "@" and bare in groups and not site.groups[bare].external:

@@ -6,10 +6,11 @@ from smbplan.engine.kind import Change, Kind
 from smbplan.engine.resource import Key, Resource
 from smbplan.engine.step import Call
 from smbplan.kinds import config, mounts, schedule, updates
-from smbplan.kinds.names import address, shares_of, unit
+from smbplan.kinds.names import address, domain_of, shares_of, unit
 from smbplan.spec.model import Site
 from smbplan.templates import render
 
+KERBEROS = "/etc/krb5.conf"
 MDNS = "/etc/avahi/services/smbplan.service"
 
 
@@ -34,6 +35,10 @@ def expand(site: Site) -> Iterator[Resource]:
             backups = [share.name or key for key, share in shares.items() if share.time_machine]
             text = render("mdns.xml.j2", backups=backups)
             yield _file(f"file.{name}.mdns", name, MDNS, text, packages, f"discovery.{name}")
+        domain = domain_of(site, name)
+        if domain:
+            text = render("krb5.conf.j2", domain=domain)
+            yield _file(f"file.{name}.krb5", name, KERBEROS, text, packages, "")
         if gateway.globals == "adopt":
             text = config.content(site, name, gateway)
             yield _file(f"file.{name}.globals", name, config.ADOPTED, text, packages, "")

@@ -7,7 +7,7 @@ moves between them. Ids of data that is also used on the node (`ids: same`) are 
 from collections.abc import Iterable, Iterator, Sequence
 
 from smbplan.engine.kind import Change, Hazard
-from smbplan.kinds.names import groups_on, members, principals, shares_of, users_on
+from smbplan.kinds.names import domain_of, groups_on, members, principals, shares_of, users_on
 from smbplan.spec.model import Site
 
 SHIFT, BLOCK = 100000, 65536  # of Proxmox VE's own map
@@ -53,10 +53,13 @@ def of(site: Site, gateway: str) -> tuple[list[Piece], list[Piece]]:
     """The maps of users and groups that a container needs."""
     users = {name: site.users[name].uid for name in users_on(site, gateway)}
     groups = {name: site.groups[name].gid for name in groups_on(site, gateway)}
-    shared = _shared(site, gateway)
+    shared, domain = _shared(site, gateway), domain_of(site, gateway)
+    foreign = [*range(*domain.ids.range, BLOCK), domain.ids.range[1]] if domain else []
     return (
-        pieces(_written(users.values()), _written(users.get(name) for name in shared)),
-        pieces(_written(groups.values()), _written(groups.get(name[1:]) for name in shared if name[0] == "@")),
+        pieces([*_written(users.values()), *foreign], _written(users.get(name) for name in shared)),
+        pieces(
+            [*_written(groups.values()), *foreign], _written(groups.get(name[1:]) for name in shared if name[0] == "@")
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """Who is on which gateway, and what resources are called."""
 
-from smbplan.spec.model import Share, Site
+from smbplan.spec.domain import Domain
+from smbplan.spec.model import Gateway, Share, Site
 
 ADDRESSES = {
     "packages": "packages.{gateway}",
@@ -10,6 +11,9 @@ ADDRESSES = {
     "group": "posix.group.{gateway}.{name}",
     "password": "samba.user.{gateway}.{name}",
     "share": "samba.share.{name}",
+    "member": "domain.member.{gateway}",
+    "principals": "domain.principals.{gateway}",
+    "winbind": "service.{gateway}.winbind",
 }
 
 
@@ -67,7 +71,7 @@ def level(site: Site, share: Share, user: str) -> str:
     """What a user may do by the share's access lists: write, read, none (denied), or "" (not named)."""
 
     def named(names: list[str]) -> bool:
-        groups = {name[1:] for name in names if name[0] == "@"}
+        groups = {name[1:] for name in names if name[0] == "@"} & site.groups.keys()
         return user in names or "*" in names or any(user in members(site, group) for group in groups)
 
     if named(share.access.deny):
@@ -75,3 +79,22 @@ def level(site: Site, share: Share, user: str) -> str:
     if named(share.access.write) or named(share.access.admin):
         return "write"
     return "read" if named(share.access.read) else ""
+
+
+def domain_of(site: Site, gateway: str) -> Domain | None:
+    """The domain that a gateway is a member of."""
+    return site.domains.get(site.gateways[gateway].domain or "")
+
+
+def computer(name: str, gateway: Gateway) -> str:
+    """What a gateway is called in its domain."""
+    return (gateway.netbios_name or name)[:15].upper()
+
+
+def foreign(share: Share) -> list[str]:
+    """The users and groups of a domain that a share names, as DOMAIN\\name."""
+    return sorted({name.removeprefix("@") for name in principals(share) if "\\" in name})
+
+
+def foreign_on(site: Site, gateway: str) -> list[str]:
+    return sorted({name for share in shares_of(site, gateway).values() for name in foreign(share)})

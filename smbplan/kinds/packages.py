@@ -12,7 +12,8 @@ from smbplan.spec.model import Site
 SAMBA = ["acl", "samba", "samba-vfs-modules"]
 DISCOVERY = ["avahi-daemon", "wsdd"]
 UPDATES = ["unattended-upgrades"]
-SERVED = (*SAMBA, *DISCOVERY, *UPDATES)  # what a template has in it
+DOMAIN = ["libnss-winbind", "samba-dsdb-modules", "winbind"]  # the second: LDAP with a login, for the join
+SERVED = (*SAMBA, *DISCOVERY, *UPDATES, *DOMAIN)  # what a template has in it
 
 
 class Packages(Kind):
@@ -38,7 +39,12 @@ KIND = Packages()
 def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
         wanted = sorted(
-            SAMBA + (DISCOVERY if gateway.discovery else []) + (UPDATES if updates.unattended(gateway) else [])
+            [
+                *SAMBA,
+                *(DISCOVERY if gateway.discovery else []),
+                *(UPDATES if updates.unattended(gateway) else []),
+                *(DOMAIN if gateway.domain else []),
+            ]
         )
         yield Resource(
             address("packages", name), KIND.name, name, Key(KIND.object, " ".join(wanted)), {"installed": wanted}

@@ -1,9 +1,10 @@
 """systemd units: smbd, the network view's daemons, and the timers of shares."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from smbplan.engine.kind import Kind
+from smbplan.engine.kind import Change, Kind
 from smbplan.engine.resource import Key, Resource, State
+from smbplan.engine.step import Call
 from smbplan.kinds import mounts, schedule, updates
 from smbplan.kinds.names import address, unit
 from smbplan.spec.model import Site
@@ -18,6 +19,10 @@ class Service(Kind):
     def blank(self, resource: Resource) -> State:
         return {"active": None, "enabled": None}
 
+    def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
+        """smbd is to find winbindd when it becomes a member."""
+        return (("restart", Call("restart")),) if change.address.endswith(".winbind") else ()
+
 
 KIND = Service()
 
@@ -28,7 +33,18 @@ def expand(site: Site) -> Iterator[Resource]:
         for daily in updates.timers(gateway):
             key, needed = Key("service", f"{daily}.timer"), (updates.file(name),)
             yield Resource(updates.timer(name, daily), KIND.name, name, key, RUNNING, needed)
+        if gateway.domain:
+            member = address("member", name)
+            yield Resource(
+                address("winbind", name),
+                KIND.name,
+                name,
+                Key("service", "winbind"),
+                RUNNING,
+                (packages, config, member),
+            )
         after = (packages, config, *(updates.timer(name, daily) for daily in updates.timers(gateway)))
+        after += (address("winbind", name), f"host.nss.{name}") if gateway.domain else ()
         yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), RUNNING, after)
         if gateway.discovery:
             yield Resource(

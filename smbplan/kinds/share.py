@@ -7,7 +7,7 @@ from smbplan.engine.kind import Action, Change, Hazard, Kind
 from smbplan.engine.resource import Key, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds import directory, schedule
-from smbplan.kinds.names import address, groups_on, level, members, unit, users_on
+from smbplan.kinds.names import address, computer, domain_of, foreign, groups_on, level, members, unit, users_on
 from smbplan.kinds.options import canonical, plain, same, split
 from smbplan.kinds.password import secret
 from smbplan.kinds.permissions import of_others
@@ -189,7 +189,8 @@ def _features(site: Site, share: Share) -> dict[str, str]:
 
 
 def _quoted(names: list[str]) -> list[str]:
-    return sorted(dict.fromkeys(names))
+    """Those of a domain are told as SIDs, by the agent: a user's and a group's look the same."""
+    return sorted(dict.fromkeys(f'"{name}"' if " " in name else name for name in names))
 
 
 def _after(site: Site, name: str, share: Share) -> Iterator[str]:
@@ -201,6 +202,8 @@ def _after(site: Site, name: str, share: Share) -> Iterator[str]:
     for user in users_on(site, gateway):
         if level(site, share, user) and not site.users[user].external:
             yield address("password", gateway, user)
+    if foreign(share):
+        yield address("principals", gateway)
     for group in groups_on(site, gateway):
         if f"@{group}" in [*share.access.granted, *share.access.deny] and not site.groups[group].external:
             yield address("group", gateway, group)
@@ -217,16 +220,32 @@ def _principals(site: Site, share: Share) -> Iterator[dict[str, Any]]:
         may = level(site, share, name)
         if may and user.enabled and not user.external and (may != "none" or share.guest == "no"):
             yield {"user": name, "password": secret(site, name), "access": may}
+    domain = domain_of(site, share.gateway)
+    if domain and foreign(share):
+        access, gateway = share.access, site.gateways[share.gateway]
+        lists = {"write": [*access.write, *access.admin], "read": access.read, "none": access.deny}
+        for name, probe in domain.probes.items():
+            password = {"$secret": probe.password.model_dump(exclude_none=True)}
+            who = {"user": f"{domain.netbios}\\{name}", "password": password, "lists": lists}
+            if not domain.ntlm:
+                host = f"{computer(share.gateway, gateway)}.{domain.realm}".lower()
+                who |= {"host": host, "realm": domain.realm}
+            yield who
 
 
 def _unproved(site: Site, share: Share) -> list[str]:
     found = []
+    domain = domain_of(site, share.gateway)
+    probed = bool(domain and domain.probes)
     for name in share.access.granted:
         bare = name.removeprefix("@")
-        if name[0] == "@":
+        if "\\" in name:
+            if not probed:
+                found.append(name)
+        elif name[0] == "@":
             group = site.groups[bare]
             if group.external or not any(not site.users[user].external for user in members(site, bare)):
                 found.append(name)
-        elif name != "*" and site.users[bare].external:
+        elif bare in site.users and site.users[bare].external:
             found.append(name)
     return found

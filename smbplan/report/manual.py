@@ -148,6 +148,26 @@ def _view(name: str, before: Any, after: Any) -> list[str]:
     return [f"mkdir -p {path}"] if after else [f"umount {path}/*; rmdir {path}/* {path}"]
 
 
+def _member(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"net ads leave -U USER  # somebody who may delete {before['name']} from {name}"]
+    return [f"net ads join -U USER  # somebody who may join {after['name']} to {name}"]
+
+
+def _principals(name: str, before: Any, after: Any) -> list[str]:
+    return ["rm -f /var/lib/smbplan/principals.json"] if after is None else []
+
+
+def _nss(name: str, before: Any, after: Any) -> list[str]:
+    wanted = ", ".join((after or {}).get("databases") or ()) or "none"
+    return [f"editor /etc/nsswitch.conf  # {name} is asked for: {wanted}"]
+
+
+def _resolver(name: str, before: Any, after: Any) -> list[str]:
+    servers = " ".join((after or {}).get("nameservers") or ()) or "none"
+    return [f"editor {shlex.quote(name)}  # nameserver: {servers}"]
+
+
 RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
     "subid": _subid,
     "view": _view,
@@ -163,4 +183,8 @@ RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
     "packages": _packages,
     "service": _service,
     "filesystem": _filesystem,
+    "member": _member,
+    "principals": _principals,
+    "nss": _nss,
+    "resolver": _resolver,
 }

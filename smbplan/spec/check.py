@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 from typing import get_args
 
-from smbplan.spec import addresses
+from smbplan.spec import addresses, membership
 from smbplan.spec.model import Gateway, Permit, Share, Site
 from smbplan.spec.problems import Problem
 
@@ -45,6 +45,7 @@ def check(site: Site, where: Where, damaged: Collection[Path] = ()) -> list[Prob
     findings = [
         *_gateways(site, cluster),
         *addresses.check(site),
+        *membership.check(site),
         *_accounts(site),
         *(finding for name, share in site.shares.items() for finding in _share(site, name, share)),
         *_continued(site),
@@ -252,7 +253,7 @@ def _principals(site: Site, here: Path, share: Share) -> Iterator[Finding]:
     for level in ("read", "write", "admin", "deny"):
         for number, name in enumerate(getattr(share.access, level)):
             known = site.groups if name.startswith("@") else site.users
-            if name != "*" and name.removeprefix("@") not in known:
+            if name != "*" and "\\" not in name and name.removeprefix("@") not in known:
                 what = "group" if name.startswith("@") else "user"
                 yield (*here, "access", level, number), f"unknown {what} {name!r}", nearest(name.strip("@"), [*known])
             if name == "*" and level in ("admin", "deny"):

@@ -6,6 +6,7 @@ from pydantic import Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from smbplan.spec.base import Definition, Secret, Ssh
+from smbplan.spec.domain import Domain
 from smbplan.spec.proxmox import Guest, Proxmox
 from smbplan.spec.types import (
     DATASET,
@@ -55,6 +56,10 @@ class Gateway(Guest):
     ssh: Ssh = Ssh()
     roots: list[AbsolutePath] = Field(
         ["/srv", "/mnt", "/tank", "/data", "/export"], description="folders that shares may lie in"
+    )
+    domain: Name | None = Field(None, description="the Active Directory domain of which it is a member")
+    aliases: list[Annotated[Text, Field(pattern=HOST)]] = Field(
+        [], description="more names that clients of a domain use, such as files.corp.example; they get tickets for them"
     )
     workgroup: Annotated[Text, Field(pattern=NETBIOS)] | None = None
     netbios_name: Annotated[Text, Field(pattern=NETBIOS)] | None = None
@@ -276,4 +281,5 @@ class Site(Definition):
     gateways: dict[Name, Gateway] = {}
     users: dict[Account, User] = {}
     groups: dict[Account, Group] = {}
+    domains: dict[Name, Domain] = {}
     shares: dict[Name, Share] = {}

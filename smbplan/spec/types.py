@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 RESERVED_SHARES = {"global", "homes", "printers", "print$", "ipc$", "admin$"}
+LOCAL = re.compile(r"@?[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+FOREIGN = re.compile(r"@?[A-Za-z0-9_-]{1,15}\\[^\"/\\\[\]:;|=,+*?<>@%\x00-\x1f\x7f]{1,64}")
 _SHARE_FORBIDDEN = set('%<>*?|/\\+=;:",[]')
 
 
@@ -73,9 +75,11 @@ def _share_name(value: str) -> str:
 
 
 def _principal(value: str) -> str:
-    if value == "*" or re.fullmatch(r"@?[A-Za-z_][A-Za-z0-9_.-]{0,31}", value):
+    """Of a domain, with what no name there may hold: [MS-SAMR] 2.2.1"""
+    local, foreign = LOCAL.fullmatch(value), FOREIGN.fullmatch(value)
+    if value == "*" or local or (foreign and value == value.rstrip(" .") and "\\ " not in value):
         return value
-    raise ValueError(f"{value!r} is no user or group — write alice, @engineers, or * for every user")
+    raise ValueError(f"{value!r} is no user or group — write alice, @engineers, 'CORP\\alice', or * for every user")
 
 
 def _id(value: int) -> int:

@@ -13,6 +13,7 @@ import stat
 import struct
 from typing import Any
 
+from . import principals
 from .core import Refused
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
@@ -21,20 +22,25 @@ CODES = {name: code for code, name in TAGS.items()}
 
 
 def user_name(uid: int) -> str:
+    """That of a domain as the definitions have it: winbind would have to be asked, and writes it in small letters."""
+    foreign = {number: name for name, number in principals.ids("user").items()}
     try:
-        return pwd.getpwuid(uid).pw_name
+        return foreign.get(uid) or pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 
 
 def group_name(gid: int) -> str:
+    foreign = {number: name for name, number in principals.ids("group").items()}
     try:
-        return grp.getgrgid(gid).gr_name
+        return foreign.get(gid) or grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
 
 
 def user_id(name: str) -> int:
+    if "\\" in name and name in (foreign := principals.ids("user")):
+        return foreign[name]
     try:
         return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
     except KeyError:
@@ -42,6 +48,8 @@ def user_id(name: str) -> int:
 
 
 def group_id(name: str) -> int:
+    if "\\" in name and name in (foreign := principals.ids("group")):
+        return foreign[name]
     try:
         return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
     except KeyError:

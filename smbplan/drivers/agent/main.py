@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from typing import IO, Any, Callable, Iterable, Iterator
 
-from . import samba
+from . import member, samba
 from .accounts import Group, Password, User
 from .console import console
 from .core import IMAGES, Object, Refused, Untouched, machine, move, wait_for_boot
@@ -20,6 +20,9 @@ from .facts import facts
 from .files import File, SmbConf
 from .filesystem import FileSystem
 from .inventory import Inventory
+from .member import Member
+from .naming import NameService, Resolver
+from .principals import Principals
 from .pve import SubId, View, mounted, pct, raw, unmount
 from .shares import Share
 from .storage import Dataset, Directory, Subvolume
@@ -44,6 +47,10 @@ OBJECTS: dict[str, Object] = {
     "subid": SubId(),
     "view": View(),
     "filesystem": FileSystem(),
+    "member": Member(),
+    "principals": Principals(),
+    "nss": NameService(),
+    "resolver": Resolver(),
 }
 
 
@@ -195,6 +202,7 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "peers": peers,
     "finish": finish,
     "facts": about,
+    "domain": member.check,
     "pct": pct,
     "raw": raw,
     "mounted": mounted,

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from . import principals, winbind
 from .core import SMB_CONF, Refused, read_text, run, samba_settings
 
 PROBE = ".smbplan-probe"
@@ -27,6 +28,12 @@ def reload(arguments: dict[str, Any]) -> None:
     """Make running daemons read their configuration; none is running while smbd is stopped."""
     if _running():
         run(["smbcontrol", "smbd", "reload-config"])
+
+
+def restart(arguments: dict[str, Any]) -> None:
+    """For what smbd only reads when it starts, such as its role."""
+    if _running():
+        run(["systemctl", "restart", "smbd"])
 
 
 def close(arguments: dict[str, Any]) -> None:
@@ -83,12 +90,23 @@ def prove(arguments: dict[str, Any]) -> Any:
 
     Runs on this host, where port 445 is open in any case. Raises Refused for the first principal that is not served.
     """
-    everybody = sorted(arguments["principals"], key=lambda who: RANK.index(who["access"]))
+    people = [who if "access" in who else {**who, "access": _level(who)} for who in arguments["principals"]]
+    everybody = sorted(people, key=lambda who: RANK.index(who["access"]))
     with ExitStack() as written:  # the files stay until those who may only read have read one
         names: list[str] = []
         for who in everybody:
             _prove(arguments, who, names, written)
     return {"proved": [who["user"] for who in arguments["principals"]]}
+
+
+def _level(who: dict[str, Any]) -> str:
+    """What a user of a domain may do, by the lists that name it or a group that it is in."""
+    mine, table = winbind.sids_of(who["user"]), principals.known()
+    for level in ("none", "write", "read"):
+        for name in who["lists"][level]:
+            if name == "*" or table.get(name.lstrip("@"), {}).get("sid") in mine:
+                return level
+    return "none"
 
 
 def _prove(arguments: dict[str, Any], who: dict[str, Any], names: list[str], written: ExitStack) -> None:
@@ -97,7 +115,7 @@ def _prove(arguments: dict[str, Any], who: dict[str, Any], names: list[str], wri
         connection = _connect(share, who, bool(arguments.get("encrypted")))
         connection.list("\\")
         if who["access"] == "write":
-            name = f"{PROBE}-{os.getpid()}-{user}"
+            name = f"{PROBE}-{os.getpid()}-{user.replace(chr(92), '-')}"
             written.callback(_forget, connection, str(arguments["path"]).replace("%U", user), name)
             connection.savefile(name, CONTENT)
             names.append(name)
@@ -157,12 +175,17 @@ def _connect(share: str, who: dict[str, Any], encrypted: bool) -> Any:
     if who["user"] is None:
         login.set_anonymous()
     else:
-        login.set_username(who["user"])
-        login.set_domain("")
+        domain, _, user = who["user"].rpartition("\\")
+        login.set_username(user)
+        login.set_domain(domain)
         login.set_password(who["password"])
+    host = who.get("host")  # for a ticket, which an address has none of
+    if host:
+        login.set_realm(who["realm"])
+        login.set_kerberos_state(credentials.MUST_USE_KERBEROS)
     if encrypted:
         login.set_smb_encryption(credentials.SMB_ENCRYPTION_REQUIRED)
-    return patiently(lambda: libsmb.Conn(_address(), share, settings, login))
+    return patiently(lambda: libsmb.Conn(host or _address(), share, settings, login))
 
 
 def patiently(connect: Callable[[], Any]) -> Any:
@@ -211,4 +234,11 @@ def _unit_active(unit: str) -> bool:
     return done.returncode == 0
 
 
-CALLS = {"reload": reload, "close": close, "logoff": logoff, "daemon-reload": daemon_reload, "prove": prove}
+CALLS = {
+    "reload": reload,
+    "restart": restart,
+    "close": close,
+    "logoff": logoff,
+    "daemon-reload": daemon_reload,
+    "prove": prove,
+}

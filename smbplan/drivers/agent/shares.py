@@ -7,14 +7,15 @@ taken over in smb.conf, too. Registry shares are written in one transaction for 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import registry, sections
+from . import principals, registry, sections
 from .core import SMB_CONF, Object, Refused, run, seal, unseal
 
 MARK = registry.MARK
+LISTS = ("valid users", "invalid users", "read list", "write list", "admin users")
 
 
 class Share(Object):
@@ -54,7 +55,7 @@ class Share(Object):
         if before and before["source"] != "file":
             self._registry.delete_share(name)
         if after is not None and after["source"] == "registry":
-            pairs = list(after["params"].items())
+            pairs = list(_listed(after["params"], principals.to_sids).items())
             if after.get("mark"):
                 pairs.append((MARK, seal(after["mark"], name.lower())))
             self._registry.create_set_share(name, pairs)
@@ -117,11 +118,18 @@ class Share(Object):
 
     def _stored(self, name: str) -> dict[str, str] | None:
         self._open()
-        return None if self._registry is None else registry.stored(self._registry, name)
+        found = None if self._registry is None else registry.stored(self._registry, name)
+        return None if found is None else _listed(found, principals.to_names)
 
     def _open(self, create: bool = False) -> None:
         if self._registry is None:
             self._registry = registry.connect(create)
+
+
+def _listed(params: dict[str, str], turned: Callable[[str], str]) -> dict[str, str]:
+    """The parameters with the names of a domain as SIDs, or the other way round."""
+    found = {name: params[name] for name in LISTS if name in params}
+    return params | {name: turned(words) for name, words in found.items() if "\\" in words or "S-1-" in words}
 
 
 class Conf:

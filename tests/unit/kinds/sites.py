@@ -100,6 +100,37 @@ BOUND: dict[str, Any] = {
     },
 }
 # A folder of the node by virtio-fs, and a disk.
+MEMBER: dict[str, Any] = {
+    "version": 1,
+    "site": "member",
+    "domains": {
+        "corp": {
+            "realm": "corp.test",
+            "join": {"user": "joiner", "password": {"env": "SECRET_JOIN"}},
+            "servers": ["dc1.corp.test"],
+            "nameservers": ["192.0.2.53"],
+            "ids": {"backend": "ad"},
+            "ntlm": False,
+            "register_names": True,
+            "probes": {"anna": {"password": {"env": "SECRET_ANNA"}}},
+        }
+    },
+    "gateways": {"one": {"domain": "corp", "aliases": ["files.corp.test"]}, "two": {}},
+    "users": USERS,
+    "shares": {
+        "a": {
+            "gateway": "one",
+            "storage": {"directory": "/srv/a"},
+            "access": {"write": ["@CORP\\All Staff"], "deny": ["CORP\\bert"]},
+        },
+        "b": {
+            "gateway": "two",
+            "storage": {"directory": "/srv/b"},
+            "access": {"write": ["alice"]},
+        },
+    },
+}
+
 MACHINE: dict[str, Any] = {
     **CONTAINER,
     "site": "machined",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from unit.kinds.sites import BOUND, CONTAINER, MACHINE, RICH, plan, site
+from unit.kinds.sites import BOUND, CONTAINER, MACHINE, MEMBER, RICH, plan, site
 from unit.simulated import STORAGE, Notes, World
 
 from smbplan import templates
@@ -30,6 +30,7 @@ def defined() -> Iterator[tuple[str, Site]]:
     yield "contained", site(CONTAINER)
     yield "bound", site(BOUND)
     yield "machined", site(MACHINE)
+    yield "member", site(MEMBER)
     for path in EXAMPLES:
         yield path.name, load(path).site
 
@@ -37,7 +38,9 @@ def defined() -> Iterator[tuple[str, Site]]:
 SITES = dict(defined())
 DATA = {"directory", "btrfs.subvolume", "zfs.dataset"}
 # A volume or disk holds data for all that anybody knows, and stays with its guest: test_container.py has the rules.
-each_site = pytest.mark.parametrize("name", sorted(SITES.keys() - {"bound", "contained", "lxc", "machined", "vm"}))
+each_site = pytest.mark.parametrize(
+    "name", sorted(SITES.keys() - {"ad", "bound", "contained", "lxc", "machined", "vm"})
+)
 each_kind = pytest.mark.parametrize("kind", ALL)
 
 
@@ -61,7 +64,9 @@ def test_kinds_are_described() -> None:
 
 @each_kind
 def test_the_sites_have_one_of_each_kind(kind: str) -> None:
-    assert kind in {item.kind for name in ("rich", "contained", "bound", "machined") for item in expand(SITES[name])}
+    assert kind in {
+        item.kind for name in ("rich", "contained", "bound", "machined", "member") for item in expand(SITES[name])
+    }
 
 
 @each_kind
@@ -114,7 +119,8 @@ def test_apply_then_nothing_then_destroy_and_purge_leave_nothing(name: str) -> N
     assert second.steps == ()
     apply(plan(SITES[name], wanted, world, destroy=True, allow=frozenset({"prevent-destroy"})), world)
     left = {record.kind for target in world.targets.values() for record in target.records.values()}
-    assert left == {"packages", "posix.user", "posix.group"}  # parked, for the files that they own
+    parked = {"packages", "posix.user", "posix.group"}  # for the files that they own
+    assert left == parked & {item.kind for item in wanted}
     assert all(record.parked for target in world.targets.values() for record in target.records.values())
     users = [user for target in world.targets.values() for user in target.box("user").states.values()]
     assert {user["locked"] for user in users} == {True}

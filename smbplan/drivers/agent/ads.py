@@ -1,0 +1,336 @@
+"""What may keep a host out of an Active Directory domain, found out one after the other, and said with its remedy."""
+
+from __future__ import annotations
+
+import calendar
+import os
+import random
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+from .core import Refused, read_text, unseal
+
+RESOLVER = Path("/etc/resolv.conf")
+PORTS = {88: "Kerberos", 389: "LDAP", 445: "SMB"}
+PATIENCE = 3.0  # seconds for one answer
+SKEW = 300.0  # seconds that Kerberos allows: RFC 4120, 1.6
+# [MS-ERREF] 2.3.1: what is wrong with an account, and the remedy.
+PASSWORD, ANOTHER = "correct join.password", "or join with another account"
+REFUSALS = {
+    0xC000006D: ("wrong-password", "the password of {user} is wrong, or there is no such account", PASSWORD),
+    0xC000006A: ("wrong-password", "the password of {user} is wrong", PASSWORD),
+    0xC0000064: ("no-account", "there is no account {user} in {realm}", "correct join.user"),
+    0xC0000234: ("locked", "the account {user} is locked out", f"unlock it (samba-tool user unlock), {ANOTHER}"),
+    0xC0000072: ("disabled", "the account {user} is disabled", f"enable it, {ANOTHER}"),
+    0xC0000193: ("expired", "the account {user} has expired", f"give it a later date, {ANOTHER}"),
+    0xC0000071: ("password-expired", "the password of {user} has expired", f"set a new one; {PASSWORD}"),
+    0xC0000224: ("password-expired", "{user} has to change the password first", f"set a new one; {PASSWORD}"),
+    0xC000006F: ("hours", "{user} may not log on at this hour", f"change its logon hours, {ANOTHER}"),
+    0xC0000070: ("workstation", "{user} may not log on from here", f"change where it may log on, {ANOTHER}"),
+}
+
+
+class Trouble(Exception):
+    """A check that failed: what is so, what was tried, and how to go on."""
+
+    def __init__(self, code: str, summary: str, tried: str, hint: str) -> None:
+        super().__init__(summary)
+        self.code, self.summary, self.tried, self.hint = code, summary, tried, hint
+
+
+class Domain:
+    """A domain as a host sees it. `wanted`: realm, workgroup, name, and options; `login`: user and password."""
+
+    def __init__(self, wanted: dict[str, Any], login: dict[str, Any] | None) -> None:
+        self.realm, self.workgroup, self.name = wanted["realm"], wanted["workgroup"], wanted["name"]
+        self.servers, self.ou = list(wanted.get("servers") or ()), wanted.get("ou") or ""
+        self.nameservers = list(wanted.get("nameservers") or ()) or nameservers()
+        self.login = login or {}
+        self.controllers: list[str] = []
+        self.controller = self.at = ""  # its name and its address
+        self._directory: Any = None
+
+    def checks(self) -> Iterator[tuple[str, Any]]:
+        """(name, call) in the order in which one needs the other; a call returns what it found, or raises Trouble."""
+        yield "dns", self.resolves
+        yield "controller", self.reaches
+        yield "clock", self.agrees_on_time
+        if self.login:
+            yield "account", self.logs_in
+            yield "unit", self.has_unit
+            yield "name", self.has_name_free
+            yield "right", self.may_join
+
+    def resolves(self) -> str:
+        if self.servers:
+            self.controllers = self.servers
+            return f"not asked: servers names {', '.join(self.servers)}"
+        asked = self.nameservers
+        name = f"_ldap._tcp.dc._msdcs.{self.realm.lower()}"
+        if not asked:
+            raise Trouble("no-dns", "this host has no name server", str(RESOLVER), "write nameservers: at the domain")
+        answers = {server: query(server, name, "SRV") for server in asked}
+        tried = f"{name} SRV at {', '.join(asked)}"
+        for server, found in answers.items():
+            if found:
+                self.controllers = found
+                return f"{len(found)} controllers: {', '.join(found)} (by {server})"
+        if all(found is None for found in answers.values()):
+            raise Trouble(
+                "dns-silent", "no name server answers", tried, "write the controllers' addresses at nameservers:"
+            )
+        if not any(query(server, self.realm.lower(), "SOA") for server in asked):
+            hint = "write the addresses of the domain's own name servers, mostly its controllers, at nameservers:"
+            raise Trouble("wrong-dns", f"the name servers do not know {self.realm.lower()}", tried, hint)
+        hint = "on a controller, samba_dnsupdate or `nltest /dsregdns` registers them anew"
+        raise Trouble("no-srv", f"{self.realm.lower()} has no records for its controllers", tried, hint)
+
+    def reaches(self) -> str:
+        tried = []
+        for host in self.controllers:
+            address = self.address(host)
+            closed = [port for port in PORTS if not opens(address, port)]
+            if not closed:
+                self.controller, self.at = host, address
+                return f"{host} answers at {', '.join(map(str, PORTS))}"
+            tried.append(f"{host}: no answer at {', '.join(f'{port} ({PORTS[port]})' for port in closed)}")
+        hint = "look whether they run, and whether a firewall is in between"
+        raise Trouble("no-controller", f"no controller of {self.realm} answers", "; ".join(tried), hint)
+
+    def agrees_on_time(self) -> str:
+        (root,) = self._search(self._connect(None), "", "base", "(objectClass=*)", ["currentTime"])
+        theirs = calendar.timegm(time.strptime(str(root["currentTime"][0])[:14], "%Y%m%d%H%M%S"))
+        offset = theirs - time.time()
+        if abs(offset) >= SKEW:
+            side = "behind" if offset > 0 else "ahead of"
+            words = f"the clock here is {abs(offset):.0f} s {side} that of {self.controller}"
+            hint = "Kerberos allows 300 s: set up time synchronisation with the domain's controllers first"
+            raise Trouble("clock", words, "currentTime of its root DSE", hint)
+        return f"{offset:+.0f} s"
+
+    def logs_in(self) -> str:
+        user = self.login["user"]
+        try:
+            smb_session(self.at, self.workgroup, user, self.login["password"])
+        except Exception as error:  # NTSTATUSError has no common importable base
+            code = error.args[0] & 0xFFFFFFFF if error.args and isinstance(error.args[0], int) else 0
+            tried = f"SMB session with {self.controller}: {error.args[-1] if error.args else error}"
+            if code not in REFUSALS:
+                raise Trouble("login", f"{user} can't log in", tried, "try the same with smbclient by hand") from None
+            name, words, hint = REFUSALS[code]
+            raise Trouble(name, words.format(user=user, realm=self.realm), tried, hint) from None
+        return f"{user} logs in"
+
+    def has_unit(self) -> str:
+        if not self.ou:
+            return "the domain's own place for computers"
+        if not self._found(self.place(), "(objectClass=*)"):
+            hint = "create it, or correct ou:, which is written from the inside out"
+            raise Trouble("no-unit", f"there is no {self.ou} in {self.realm}", self.place(), hint)
+        return self.ou
+
+    def has_name_free(self) -> str:
+        found = self.account(["description"])
+        if found is None:
+            return f"{self.name} is free"
+        if not unseal(text(found, "description"), f"{self.name}$".lower()):
+            hint = "write another netbios_name: at the gateway; or delete the account, if its machine is gone"
+            raise Trouble("name-taken", f"{self.realm} has a computer {self.name} already", str(found.dn), hint)
+        return f"{self.name} is ours"
+
+    def may_join(self) -> str:
+        if self.account(["cn"]) is not None:
+            return "its account is there"
+        attribute, quota = "allowedChildClassesEffective", "ms-DS-MachineAccountQuota"
+        (place,) = self._search(self.directory(), self.place(), "base", "(objectClass=*)", [attribute])
+        (top,) = self._search(self.directory(), self._base(), "base", "(objectClass=*)", [quota])
+        if "computer" not in map(str, place.get(attribute, ())) and not int(text(top, quota) or 0):
+            words = f"{self.login['user']} may not create computers in {self.place()}"
+            hint = "delegate the creation of computer objects there to it (dsa.msc, or samba-tool dsacl set)"
+            raise Trouble("no-right", words, f"{attribute} of that place, and {quota} of the domain", hint)
+        return f"{self.login['user']} may create computers there"
+
+    def address(self, host: str) -> str:
+        """By the domain's name servers: this host's own may not be these yet."""
+        answers = (query(server, host, "A") for server in self.nameservers)
+        return next((found[0] for found in answers if found), host)
+
+    def directory(self) -> Any:
+        """The directory, as the account that joins. Raises Trouble."""
+        self._directory = self._directory or self._connect(self.login)
+        return self._directory
+
+    def account(self, attributes: list[str]) -> Any:
+        """The computer's entry in the directory, or None."""
+        found = self._search(self.directory(), self._base(), "sub", f"(sAMAccountName={self.name}$)", attributes)
+        return found[0] if found else None
+
+    def describe(self, words: str) -> None:
+        """What tells that the account is ours."""
+        import ldb
+
+        entry = self.account(["cn"])
+        if entry is None:
+            raise Refused(f"{self.name} has joined {self.realm}, and has no account there")
+        change = ldb.Message(entry.dn)
+        change["description"] = ldb.MessageElement(words, ldb.FLAG_MOD_REPLACE, "description")
+        self.directory().modify(change)
+
+    def remove(self) -> None:
+        """Its account, if there is one. Raises Trouble."""
+        entry = self.account(["cn"])
+        if entry is None:
+            return
+        try:
+            self.directory().delete(entry.dn)
+        except Exception as error:
+            words = f"{self.login['user']} may not delete {entry.dn}"
+            hint = "delegate the deletion of computer objects there to it, or delete that one by hand"
+            raise Trouble("no-right", words, str(error), hint) from None
+
+    def place(self) -> str:
+        """The distinguished name of where computers are made."""
+        return f"{self.ou or 'CN=Computers'},{self._base()}"
+
+    def _base(self) -> str:
+        return ",".join(f"DC={part}" for part in self.realm.lower().split("."))
+
+    def _found(self, base: str, expression: str) -> bool:
+        try:
+            return bool(self._search(self.directory(), base, "base", expression, ["objectClass"]))
+        except Exception as error:
+            if "No such" in str(error) or "NO_SUCH_OBJECT" in str(error).upper().replace(" ", "_"):
+                return False
+            raise
+
+    def _connect(self, login: dict[str, Any] | None) -> Any:
+        from samba import Ldb
+
+        try:
+            return Ldb(url=f"ldap://{self.at}", lp=settings(self), credentials=credentials(self, login))
+        except Exception as error:
+            if "without authentication" in str(error):  # libldb alone knows no logins
+                hint = "smbplan apply installs it, or apt-get install samba-dsdb-modules"
+                raise Trouble(
+                    "no-samba", "Samba's part for the directory is not installed yet", str(error), hint
+                ) from None
+            words = f"the directory on {self.controller} can't be read"
+            raise Trouble("ldap", words, f"LDAP: {error}", "look at the log of the controller") from None
+
+    @staticmethod
+    def _search(directory: Any, base: str, scope: str, expression: str, attributes: list[str]) -> list[Any]:
+        import ldb
+
+        found = directory.search(
+            base, {"base": ldb.SCOPE_BASE, "sub": ldb.SCOPE_SUBTREE}[scope], expression, attributes
+        )
+        return [entry for entry in found if entry.dn is not None]
+
+
+def text(entry: Any, attribute: str) -> str:
+    """The first value of an attribute; "" for none."""
+    return str(entry[attribute][0]) if attribute in entry else ""
+
+
+def settings(domain: Domain) -> Any:
+    """For Samba's libraries, whatever this host's smb.conf says."""
+    from samba.param import LoadParm
+
+    found = LoadParm()
+    found.load(os.devnull)
+    for name, value in {"realm": domain.realm, "workgroup": domain.workgroup, "netbios name": domain.name}.items():
+        found.set(name, value)
+    return found
+
+
+def credentials(domain: Domain, login: dict[str, Any] | None) -> Any:
+    from samba.credentials import DONT_USE_KERBEROS, Credentials
+
+    found = Credentials()
+    found.guess(settings(domain))
+    found.set_kerberos_state(DONT_USE_KERBEROS)
+    if login is None:
+        found.set_anonymous()
+    else:
+        found.set_username(login["user"])
+        found.set_domain(domain.workgroup)
+        found.set_password(login["password"])
+    return found
+
+
+def smb_session(host: str, workgroup: str, user: str, password: str) -> None:
+    """Raises NTSTATUSError."""
+    from samba import credentials as kinds
+    from samba.param import LoadParm
+    from samba.samba3 import libsmb_samba_internal as libsmb
+    from samba.samba3 import param
+
+    login = kinds.Credentials()
+    login.guess(LoadParm())
+    login.set_kerberos_state(kinds.DONT_USE_KERBEROS)
+    login.set_username(user)
+    login.set_domain(workgroup)
+    login.set_password(password)
+    found = param.get_context()
+    found.load(os.devnull)
+    libsmb.Conn(host, "IPC$", found, login)
+
+
+def nameservers() -> list[str]:
+    """resolv.conf(5)"""
+    return re.findall(r"^\s*nameserver\s+(\S+)", read_text(RESOLVER) or "", re.M)
+
+
+def query(server: str, name: str, type_: str) -> list[str] | None:
+    """The targets of SRV records in their order, addresses, or the zone's name; None without an answer."""
+    from samba.dcerpc import dns
+    from samba.ndr import ndr_pack, ndr_unpack
+
+    question, packet = dns.name_question(), dns.name_packet()
+    question.name, question.question_class = name, dns.DNS_QCLASS_IN
+    question.question_type = wanted = getattr(dns, f"DNS_QTYPE_{type_}")
+    packet.id, packet.operation = random.randrange(1 << 16), dns.DNS_OPCODE_QUERY | dns.DNS_FLAG_RECURSION_DESIRED
+    packet.qdcount, packet.questions = 1, [question]
+    with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(PATIENCE)
+        try:
+            asking.connect((server, 53))
+            asking.send(ndr_pack(packet))
+            answer = ndr_unpack(dns.name_packet, asking.recv(8192))
+        except OSError:
+            return None
+    found = [record for record in answer.answers if record.rr_type == wanted]
+    if type_ != "SRV":
+        return [str(record.rdata) if type_ == "A" else record.name for record in found]
+    targets = sorted((record.rdata for record in found), key=lambda data: (data.priority, -data.weight))
+    return [data.target for data in targets]
+
+
+def opens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+def examine(domain: Domain) -> list[dict[str, Any]]:
+    """Every check with what it found; those after one that failed are not made."""
+    found: list[dict[str, Any]] = []
+    for name, call in domain.checks():
+        row: dict[str, Any] = {"check": name, "ok": None, "found": "", "code": "", "tried": "", "hint": ""}
+        if not found or found[-1]["ok"]:
+            try:
+                row.update(ok=True, found=call())
+            except Trouble as trouble:
+                row.update(ok=False, found=trouble.summary, code=trouble.code, tried=trouble.tried, hint=trouble.hint)
+            except ImportError:
+                hint = "smbplan apply installs it, or apt-get install python3-samba"
+                row.update(ok=False, found="Samba is not installed yet", code="no-samba", hint=hint)
+            except Refused as refused:
+                row.update(ok=False, found=refused.summary, code="failed", tried=refused.detail, hint=refused.hint)
+        found.append(row)
+    return found

@@ -1,0 +1,104 @@
+"""Membership of a gateway in an Active Directory domain, and its account there. net(8)"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from smbplan.engine.kind import Change, Kind, Options, Removal
+from smbplan.engine.resource import Key, Record, Resource, State
+from smbplan.engine.step import Call
+from smbplan.kinds.names import address, computer, domain_of
+from smbplan.spec.domain import Domain
+from smbplan.spec.model import Gateway, Site
+
+UNKNOWN = "unknown"  # of what only a controller can tell
+
+
+class Member(Kind):
+    """State: {workgroup, name, trust, registered}. A host that has joined already is used as it is."""
+
+    name, title, object = "domain.member", "membership", "member"
+    uses = True
+
+    def guard(self, raw: State) -> State:
+        return None if raw is None else {**raw, "trust": None, "registered": None}  # controllers come and go
+
+    def complete(self, desired: Mapping[str, Any], live: State) -> State:
+        """What nobody answers for is believed to be as it should be."""
+        wanted = {name: desired[name] for name in ("workgroup", "name", "trust", "registered")}
+        have = live or {}
+        believed = {name: UNKNOWN for name in ("trust", "registered") if have.get(name) == UNKNOWN}
+        return super().complete({**wanted, **believed}, live)
+
+    def options(self, resource: Resource) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = resource.desired["options"]
+        return found
+
+    def reads(self, resource: Resource) -> Mapping[str, Any]:
+        """Nobody's password is needed to look."""
+        return {}
+
+    def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
+        """smbd keeps the role that it was started in."""
+        return (("restart", Call("restart")),)
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        if record.original is not None:
+            return Removal(live, reason="was a member before; stays one")
+        known = options.joins.get(record.key.name, {})
+        return Removal(None, reason="its account in the directory goes", options=known)
+
+    def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
+        if change.before and change.before["trust"] == "broken" and change.after:
+            yield "the domain refuses its machine account; it joins again"
+
+    def warnings(self, resource: Resource, live: State) -> Iterable[str]:
+        if live is not None and live["trust"] == UNKNOWN:
+            yield f"{resource.address}: no controller of {resource.key.name} answers"
+
+
+KIND = Member()
+
+
+def login(domain: Domain) -> dict[str, Any]:
+    """Who joins: the password is a reference."""
+    secret = domain.join.password.model_dump(exclude_none=True)
+    return {"user": domain.join.user, "password": {"$secret": secret}}
+
+
+def options(domain: Domain) -> dict[str, Any]:
+    places = {"servers": domain.servers, "nameservers": domain.nameservers, "ou": domain.ou}
+    return {**places, "login": login(domain)}
+
+
+def wanted(name: str, gateway: Gateway, domain: Domain) -> dict[str, Any]:
+    """What the checks of a domain have to know, but for the account."""
+    return {
+        "realm": domain.realm,
+        "workgroup": domain.netbios,
+        "name": computer(name, gateway),
+        "servers": domain.servers,
+        "nameservers": domain.nameservers,
+        "ou": domain.ou,
+    }
+
+
+def joins(site: Site) -> dict[str, dict[str, Any]]:
+    """By realm, what it takes to leave."""
+    return {domain.realm: options(domain) for domain in site.domains.values()}
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        domain = domain_of(site, name)
+        if domain is None:
+            continue
+        desired = {
+            "workgroup": domain.netbios,
+            "name": computer(name, gateway),
+            "trust": "ok",
+            "registered": domain.register_names or None,
+            "options": {**options(domain), "mark": f"{site.site}/{address('member', name)}"},
+        }
+        after = [address("config", name), f"file.{name}.krb5"]
+        after += [f"host.resolver.{name}"] if domain.nameservers and not gateway.guest else []
+        yield Resource(address("member", name), KIND.name, name, Key(KIND.object, domain.realm), desired, tuple(after))

@@ -1,0 +1,26 @@
+"""Users and groups of a domain that shares name. They are looked up once; smbd and ACLs know their SIDs and ids."""
+
+from collections.abc import Iterator
+
+from smbplan.engine.kind import Kind
+from smbplan.engine.resource import Key, Resource
+from smbplan.kinds.names import address, domain_of, foreign_on
+from smbplan.spec.model import Site
+
+
+class Principals(Kind):
+    """State: {names}."""
+
+    name, title, object = "domain.principals", "users and groups of a domain", "principals"
+
+
+KIND = Principals()
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name in site.gateways:
+        domain = domain_of(site, name)
+        wanted = foreign_on(site, name)
+        if domain and wanted:
+            key, after = Key(KIND.object, domain.netbios), (address("member", name), address("winbind", name))
+            yield Resource(address("principals", name), KIND.name, name, key, {"names": wanted}, after)

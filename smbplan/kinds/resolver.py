@@ -1,0 +1,26 @@
+"""The name servers of a host. resolv.conf(5). Those of a guest are Proxmox VE's matter."""
+
+from collections.abc import Iterator
+
+from smbplan.engine.kind import Kind
+from smbplan.engine.resource import Key, Resource
+from smbplan.kinds.names import domain_of
+from smbplan.spec.model import Site
+
+
+class Resolver(Kind):
+    """State: {nameservers, search, rest}; rest is what else stands in the file."""
+
+    name, title, object = "host.resolver", "resolver", "resolver"
+    uses = True
+
+
+KIND = Resolver()
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        domain = domain_of(site, name)
+        if domain and domain.nameservers and not gateway.guest:
+            desired = {"nameservers": domain.nameservers, "search": [domain.realm.lower()], "rest": None}
+            yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, "/etc/resolv.conf"), desired)

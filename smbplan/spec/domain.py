@@ -1,0 +1,97 @@
+"""Active Directory domains, and how a gateway becomes a member of one."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from smbplan.spec.addresses import Address
+from smbplan.spec.base import Definition, Secret
+from smbplan.spec.types import DOMAIN, HOST, NETBIOS, Text
+
+DOMAIN_USER = r"^[^\x00-\x1f\x7f\"/\\\[\]:;|=,+*?<>@%]{1,64}$"  # [MS-SAMR] 2.2.1
+LOWEST, HIGHEST = 100_000, 2_000_000_000
+BUILTIN = 10_000  # ids at the beginning of a range, for what belongs to no domain: BUILTIN\Users and its like
+
+
+def _realm(value: str) -> str:
+    if "." not in value:
+        raise ValueError(f"{value!r} is no realm — write the domain's DNS name, such as CORP.EXAMPLE")
+    return value.upper()
+
+
+def _range(value: Any) -> tuple[int, int]:
+    """Beyond the ids of local accounts, and of systemd's (systemd's UIDS-GIDS)."""
+    match = re.fullmatch(r"(\d{1,10})\s*-\s*(\d{1,10})", str(value))
+    first, last = value if isinstance(value, tuple) else (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (first >= LOWEST and first + 2 * BUILTIN <= last <= HIGHEST):
+        raise ValueError(f"{value!r} is no range of ids — write 20000 or more of them, such as 2000000-2999999")
+    return first, last
+
+
+def _unit(value: str) -> str:
+    """RFC 4514, as far as organisational units need it; without the domain's own part."""
+    if re.fullmatch(r"(OU|CN)=[^,=+<>;\"\\#\x00-\x1f]+(,(OU|CN)=[^,=+<>;\"\\#\x00-\x1f]+)*", value, re.IGNORECASE):
+        return value
+    raise ValueError(f"{value!r} is no organisational unit — write it from the inside out, such as OU=Files,OU=Servers")
+
+
+IdRange = Annotated[
+    tuple[int, int],
+    BeforeValidator(_range),
+    Field(json_schema_extra=lambda s: (s.clear(), s.update({"type": "string", "examples": ["2000000-2999999"]}))[1]),
+]
+OrganizationalUnit = Annotated[str, AfterValidator(_unit)]
+DomainUser = Annotated[str, Field(pattern=DOMAIN_USER)]
+
+
+class Join(Definition):
+    """An account that may join machines; it need not be an administrator."""
+
+    user: DomainUser = Field(description="its name, without the domain")
+    password: Secret
+
+
+class Mapping(Definition):
+    """How the users and groups of a domain get ids. idmap_rid(8), idmap_ad(8), idmap_autorid(8)"""
+
+    backend: Literal["rid", "ad", "autorid"] = Field(
+        "rid", description="rid: from the last part of a SID; ad: from uidNumber and gidNumber; autorid: as they come"
+    )
+    range: IdRange = Field(
+        (2_000_000, 2_999_999), description="first and last id; the first 10000 are for BUILTIN and its like"
+    )
+
+
+class Probe(Definition):
+    """An account that a proof of service logs in as."""
+
+    password: Secret
+
+
+class Domain(Definition):
+    """An Active Directory domain."""
+
+    realm: Annotated[Text, Field(pattern=DOMAIN), AfterValidator(_realm)]
+    workgroup: Annotated[Text, Field(pattern=NETBIOS), AfterValidator(str.upper)] | None = Field(
+        None, description="its NetBIOS name; the first part of the realm when absent"
+    )
+    join: Join
+    ou: OrganizationalUnit | None = Field(
+        None, description="where machine accounts are made, such as OU=Servers; the domain's own place when absent"
+    )
+    servers: list[Annotated[Text, Field(pattern=HOST)]] = Field(
+        [], description="domain controllers to use, in this order; those that DNS names when absent"
+    )
+    nameservers: list[Address] = Field([], description="of the gateways' resolver, which is left alone when absent")
+    register_names: bool = Field(False, description="write the gateways' names and addresses into the domain's DNS")
+    ids: Mapping = Mapping()
+    ntlm: bool = Field(True, description="false: Kerberos only, for clients of the gateways")
+    probes: dict[DomainUser, Probe] = Field({}, description="accounts that shares are proved with")
+    fallback: Literal["local"] | None = Field(
+        None, description="local: when no controller answers at the first join, local accounts serve meanwhile"
+    )
+
+    @property
+    def netbios(self) -> str:
+        return self.workgroup or self.realm.partition(".")[0][:15]

@@ -1,0 +1,108 @@
+"""What domains, their members and the names of their accounts need of each other."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smbplan.spec.domain import Domain
+    from smbplan.spec.model import Gateway, Share, Site
+
+Finding = tuple[tuple[str | int, ...], str, str]
+
+
+def check(site: "Site") -> Iterator[Finding]:
+    members: dict[str, list[str]] = {}
+    for name, gateway in site.gateways.items():
+        if gateway.domain is None:
+            if gateway.aliases:
+                yield (
+                    ("gateways", name, "aliases"),
+                    "only a domain gives tickets",
+                    "write domain:, or leave it out",
+                )
+            continue
+        domain = site.domains.get(gateway.domain)
+        if domain is None:
+            close = get_close_matches(gateway.domain, list(site.domains), 1, 0.6)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(site.domains) or 'none'}"
+            yield ("gateways", name, "domain"), f"unknown domain {gateway.domain!r}", hint
+            continue
+        members.setdefault(gateway.domain, []).append(name)
+        yield from _member(site, name, gateway, domain)
+    for key, names in members.items():
+        if site.domains[key].ids.backend == "autorid" and len(names) > 1:
+            words = f"{' and '.join(sorted(names)[:2])} would have other ids for the same users"
+            yield ("domains", key, "ids", "backend"), words, "write backend: rid, or ad"
+    yield from _computers(site, members)
+    yield from _apart(site)
+    for name, share in site.shares.items():
+        yield from _whole(site, name, share)
+        for level in ("read", "write", "admin", "deny"):
+            for number, principal in enumerate(getattr(share.access, level)):
+                yield from _principal(site, share.gateway, ("shares", name, "access", level, number), principal)
+
+
+def _member(site: "Site", name: str, gateway: "Gateway", domain: "Domain") -> Iterator[Finding]:
+    here = ("gateways", name)
+    if gateway.workgroup:
+        yield (*here, "workgroup"), "the domain says what the workgroup is", "leave workgroup out"
+    first, last = domain.ids.range
+    for section, key in (("users", "uid"), ("groups", "gid")):
+        for account, each in getattr(site, section).items():
+            number = getattr(each, key)
+            if number and first <= number <= last:
+                words = f"{key} {number} is one of the domain's ids, {first}-{last}"
+                yield (
+                    (section, account, key),
+                    words,
+                    f"write another one, or other ids: at domains.{gateway.domain}",
+                )
+
+
+def _computers(site: "Site", members: dict[str, list[str]]) -> Iterator[Finding]:
+    for names in members.values():
+        seen: dict[str, str] = {}
+        for name in names:
+            computer = (site.gateways[name].netbios_name or name)[:15].upper()
+            if computer in seen:
+                words = f"gateways {seen[computer]!r} and {name!r} would be one computer, {computer}"
+                yield ("gateways", name), words, "write another netbios_name: at one of them"
+            seen[computer] = name
+
+
+def _apart(site: "Site") -> Iterator[Finding]:
+    found = sorted((domain.ids.range, name) for name, domain in site.domains.items())
+    for (one, former), (other, name) in pairwise(found):
+        used = {gateway.domain for gateway in site.gateways.values()}
+        if other[0] <= one[1] and {former, name} <= used:
+            words = f"domains {former!r} and {name!r} have ids in common"
+            yield ("domains", name, "ids", "range"), words, "write ranges that are apart"
+
+
+def _principal(site: "Site", gateway: str, path: tuple[str | int, ...], principal: str) -> Iterator[Finding]:
+    workgroup, slash, _ = principal.removeprefix("@").partition("\\")
+    if not slash or gateway not in site.gateways:
+        return
+    member = site.gateways[gateway].domain
+    domain = site.domains.get(member or "")
+    if member is None:
+        yield path, f"gateway {gateway!r} is in no domain", f"write domain: at gateways.{gateway}"
+    elif domain and workgroup.upper() != domain.netbios:
+        yield path, f"{principal!r} is of another domain than the gateway's", f"its names begin with {domain.netbios}\\"
+
+
+def _whole(site: "Site", name: str, share: "Share") -> Iterator[Finding]:
+    gateway = site.gateways.get(share.gateway)
+    domain = site.domains.get(gateway.domain or "") if gateway else None
+    if domain is None:
+        return
+    named = [*share.access.granted, *share.access.deny]
+    if share.homes and any("\\" in each for each in named):
+        hint = "name local users and groups, or leave homes out"
+        yield ("shares", name, "homes"), "home folders of a domain's users are not made yet", hint
+    local = sorted(each for each in share.access.granted if "\\" not in each)
+    if not domain.ntlm and local:
+        words = f"{local[0]} has no tickets, and the gateway's domain says ntlm: false"
+        yield ("shares", name, "access"), words, "name users and groups of the domain only, or leave ntlm out"

@@ -1,0 +1,86 @@
+"""Members of a domain: what is believed, what is repaired, how one leaves, and how one waits."""
+
+from typing import Any
+
+import pytest
+from unit.kinds.sites import MEMBER, plan, site
+from unit.simulated import World
+
+from smbplan.engine.execute import Execution
+from smbplan.engine.kind import Options
+from smbplan.engine.resource import Key
+from smbplan.engine.step import Move
+from smbplan.kinds import alone, expand, member
+from smbplan.kinds.share import params
+
+KEY = Key("member", "CORP.TEST")
+
+
+class Notes:
+    def write(self, entries: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def world() -> World:
+    """With the member there."""
+    made = World()
+    defined = site(MEMBER)
+    assert Execution(plan(defined, expand(defined), made).steps, made, Notes()).run().name == "applied"
+    return made
+
+
+def state(world: World) -> dict[str, Any]:
+    found: dict[str, Any] = world.target("one").box("member").states[KEY.name]
+    return found
+
+
+def test_what_nobody_answers_for_is_believed_and_said(world: World) -> None:
+    state(world).update(trust="unknown", registered="unknown")
+    made = plan(site(MEMBER), expand(site(MEMBER)), world)
+    assert made.changes == ()
+    assert "domain.member.one: no controller of CORP.TEST answers" in made.warnings
+
+
+def test_a_broken_trust_is_repaired(world: World) -> None:
+    state(world).update(trust="broken")
+    made = plan(site(MEMBER), expand(site(MEMBER)), world)
+    (change,) = made.changes
+    assert (change.address, change.after["trust"]) == ("domain.member.one", "ok")
+    assert change.reasons == ("the domain refuses its machine account; it joins again",)
+
+
+def test_leaving_takes_the_account_that_joins_and_no_secret_itself(world: World) -> None:
+    made = plan(site(MEMBER), [], world, joins=member.joins(site(MEMBER)), allow=frozenset({"many-deletes"}))
+    (step,) = [step for step in made.steps if step.address == "domain.member.one"]
+    assert isinstance(step.do, Move) and step.do.after is None
+    assert step.do.options["login"] == {"user": "joiner", "password": {"$secret": {"env": "SECRET_JOIN"}}}
+
+
+def test_a_host_that_was_a_member_before_stays_one() -> None:
+    world, defined = World(), site(MEMBER)
+    there = {"workgroup": "CORP", "name": "ONE", "trust": "ok", "registered": True}
+    world.target("one").box("member").states[KEY.name] = dict(there)
+    made = plan(defined, expand(defined), world)
+    assert "domain.member.one" not in [change.address for change in made.changes if change.before != change.after]
+    assert Execution(made.steps, world, Notes()).run().name == "applied"
+    gone = plan(defined, [], world, joins=member.joins(defined), allow=frozenset({"many-deletes"}))
+    assert Execution(gone.steps, world, Notes()).run().name == "applied"
+    assert world.target("one").box("member").states[KEY.name] == there
+
+
+def test_looking_needs_nobodys_password() -> None:
+    (item,) = [each for each in expand(site(MEMBER)) if each.kind == "domain.member"]
+    assert member.KIND.reads(item) == {}
+    assert "login" in member.KIND.options(item)
+    assert Options().joins == {}
+
+
+def test_one_that_waits_serves_its_local_accounts_and_nobody_by_accident() -> None:
+    defined = alone.standing(site(MEMBER), ["one"])
+    assert "domain.member.one" not in {item.address for item in expand(defined)}
+    assert params(defined, "a", defined.shares["a"])["valid users"] == "nobody"
+    both = {**MEMBER["shares"]["a"], "access": {"write": ["@CORP\\All Staff", "alice"]}}
+    corp = {**MEMBER["domains"]["corp"], "ntlm": True}
+    mixed = alone.standing(site({**MEMBER, "domains": {"corp": corp}, "shares": {"a": both}}), ["one"])
+    assert params(mixed, "a", mixed.shares["a"])["valid users"] == "alice"
