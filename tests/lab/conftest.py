@@ -74,6 +74,16 @@ def cluster(machines: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     lab.down()
 
 
+@pytest.fixture(scope="module")
+def domain(machines: Lab) -> Iterator[Lab]:
+    """Two nodes, a client, and the controller of an Active Directory domain."""
+    lab = Lab(f"{machines.name}-ad")
+    lab.down()
+    lab.up(nodes=2, domain="CORP.TEST")
+    yield lab
+    lab.down()
+
+
 @pytest.fixture
 def lab(machines: Lab) -> Lab:
     """The same, as new; but for the client, where nothing is managed."""

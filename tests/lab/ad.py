@@ -1,0 +1,79 @@
+"""examples/ad on a lab with a domain: what the tests of it share."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from lab.conftest import EXAMPLES
+from lab.site import Site
+
+from smbplan.lab import Lab
+
+REALM = "CORP.TEST"
+# Counters and times are no part of *as before*; nor are tombstones, which DNS keeps, too.
+COUNTERS = (
+    "uSNChanged", "whenChanged", "uSNCreated", "rIDNextRID", "rIDPreviousAllocationPool", "replUpToDateVector",
+    "lastLogon", "logonCount", "lastLogonTimestamp", "badPwdCount", "badPasswordTime", "replPropertyMetaData",
+)  # fmt: skip
+DIRECTORY = "ldbsearch -H /var/lib/samba/private/sam.ldb --cross-ncs '(objectClass=*)' '*' replPropertyMetaData"
+
+
+def prepared(lab: Lab, folder: Path, patched: pytest.MonkeyPatch, guests: bool = False) -> Site:
+    """The site in a folder, for this lab; with its guests, or without."""
+    patched.setenv("SMBPLAN_LAB", lab.name)
+    patched.setenv("ALICE_PASSWORD", "alice-Geheim-1")
+    patched.setenv("SMBPLAN_STATE", str(folder / "state"))
+    shutil.copytree(EXAMPLES / "ad", folder / "ad")
+    if not guests:
+        (folder / "ad" / "guests.yaml").unlink()
+    for path in (folder / "ad").glob("*.yaml"):
+        text = path.read_text().replace("/lab/default/", f"/lab/{lab.name}/")
+        path.write_text(text.replace("198.18.0.", f"198.18.{lab.state.number()}."))
+    return Site(lab, folder / "ad")
+
+
+def directory(site: Site) -> set[str]:
+    """Every object with each of its attributes, but for COUNTERS and what was deleted."""
+    text = site.shell("dc1", DIRECTORY).replace("\n ", "")
+    found = set()
+    for entry in text.split("\n\n"):
+        rows = [row for row in entry.splitlines() if row and row[0] != "#"]
+        if not rows or "dNSTombstoned: TRUE" in rows or not rows[0].startswith("dn:"):
+            continue
+        found |= {f"{rows[0]}: {row}" for row in rows if row.partition(":")[0] not in COUNTERS}
+    return found
+
+
+def password(site: Site) -> str:
+    return site.lab.state.password.read_text().strip()
+
+
+def administered(site: Site, command: str) -> str:
+    """The output of samba-tool on the controller, as its administrator."""
+    return site.shell("dc1", f"samba-tool {command}")
+
+
+def kerberos(site: Site, user: str, share: str, commands: str, host: str = "files.corp.test") -> str:
+    """What a client says that has a ticket, and no password."""
+    script = f"""
+        export KRB5CCNAME=/tmp/ticket-{user}
+        kinit '{user}@{REALM}' >/dev/null
+        smbclient --use-kerberos=required -N //{host}/{share} -c '{commands}' 2>&1 || :
+    """
+    done = site.lab.exec("client", ["sh", "-c", script], f"{password(site)}\n")
+    return (done.stdout + done.stderr).decode()
+
+
+def with_its_ticket(site: Site, user: str, share: str, commands: str, host: str = "files.corp.test") -> str:
+    """The same with the tickets of the last time, which need no controller."""
+    script = (
+        f"KRB5CCNAME=/tmp/ticket-{user} smbclient --use-kerberos=required -N //{host}/{share} -c '{commands}' 2>&1 || :"
+    )
+    done = site.lab.exec("client", ["sh", "-c", script])
+    return done.stdout.decode()
+
+
+def ntlm(site: Site, user: str, share: str, commands: str, node: str = "pve1") -> str:
+    argv = ["smbclient", "--use-kerberos=off", "-A", "/dev/stdin", f"//{site.address(node)}/{share}", "-c", commands]
+    done = site.lab.exec("client", argv, f"username={user}\npassword={password(site)}\ndomain=CORP\n")
+    return (done.stdout + done.stderr).decode()

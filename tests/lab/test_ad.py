@@ -1,0 +1,134 @@
+"""examples/ad against a real controller: join, tickets, groups, ids, drift, leaving, and a controller that is gone."""
+
+from pathlib import Path
+
+import pytest
+from lab import ad, snapshot
+from lab.faults import FAULTS, Fault, Pool
+from lab.site import Site
+
+from smbplan import app, domains
+from smbplan.lab import Lab
+
+pytestmark = pytest.mark.lab
+DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
+
+
+@pytest.fixture
+def site(domain: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    domain.reset("pve1")
+    domain.exec("dc1", ["samba-tool", "computer", "delete", "FILES"])  # of a test that failed
+    return ad.prepared(domain, tmp_path, monkeypatch)
+
+
+def test_a_member_comes_serves_and_goes(site: Site) -> None:
+    before, listed = snapshot.take(site.lab, "pve1"), ad.directory(site)
+    made = site.applied()
+    assert {step.id for step in made.steps if step.id.endswith("#proof")} == {
+        "samba.share.projects#proof",
+        "samba.share.umlauts#proof",
+    }
+    assert site.differences() == []
+    site.shell("client", "echo news >/tmp/news")
+    assert "NT_STATUS" not in ad.kerberos(site, "anna", "projects", "put /tmp/news n")
+    assert "news" in ad.kerberos(site, "bert", "projects", "get n -"), "All Staff holds Sales Team"
+    assert "DENIED" in ad.kerberos(site, "bert", "projects", "put /tmp/news m")
+    assert "DENIED" in ad.kerberos(site, "nobody.special", "projects", "ls")
+    assert "NT_STATUS" not in ad.kerberos(site, "jörg", "umlauts", "put /tmp/news n")
+    assert "news" in ad.ntlm(site, "bert", "umlauts", "get n -")
+    assert "NT_STATUS" not in site.smb("alice", "projects", "get n /tmp/x"), "local accounts serve, too"
+    stored = site.shell("pve1", "net conf showshare projects")
+    assert "invalid users = S-1-5-21-" in stored and "CORP" not in stored
+    rows = domains.check(app.validate(site.folder).site, "corp")
+    assert [(row.check, row.ok) for row in rows if row.ok is not True] == []
+    drifts(site)
+    rotates(site)
+    asks_for_tickets(site)
+    site.applied(**DESTROY)
+    site.applied(purge=True, delete_data=True, **DESTROY)
+    site.shell("pve1", "rm -rf /srv/projects /srv/umlauts")
+    assert snapshot.differences(before, snapshot.take(site.lab, "pve1")) == []
+    assert sorted(ad.directory(site) ^ listed) == []
+
+
+def drifts(site: Site) -> None:
+    """A list that somebody changed, and a machine account that somebody reset."""
+    site.shell("pve1", "net conf setparm projects 'invalid users' ''")
+    assert site.differences() == ["update samba.share.projects"]
+    site.applied()
+    ad.administered(site, "user setpassword 'FILES$' --newpassword=Broken-Geheim-1")
+    site.shell("pve1", "systemctl restart winbind")
+    (change,) = site.plan().plan.changes
+    assert (change.address, change.reasons) == (
+        "domain.member.files",
+        ("the domain refuses its machine account; it joins again",),
+    )
+    site.applied()
+    assert site.differences() == []
+    assert "news" in ad.kerberos(site, "bert", "projects", "get n -")
+
+
+def rotates(site: Site) -> None:
+    """winbind changes the machine's password once a week; tickets from before go on."""
+    ad.kerberos(site, "anna", "projects", "ls")
+    site.shell("pve1", "wbinfo --change-secret")
+    assert "news" in ad.with_its_ticket(site, "anna", "projects", "get n -")
+    assert "news" in ad.kerberos(site, "anna", "projects", "get n -")
+    assert site.differences() == []
+
+
+def asks_for_tickets(site: Site) -> None:
+    site.edit("site.yaml", "    fallback: local\n", "    fallback: local\n    ntlm: false\n")
+    site.edit("site.yaml", "      write: [alice, ", "      write: [")
+    made = site.applied()
+    assert "samba.share.projects#proof" in {step.id for step in made.steps}, "proved with a ticket"
+    assert "NT_STATUS_" in ad.ntlm(site, "bert", "projects", "get n -")
+    assert "news" in ad.kerberos(site, "bert", "projects", "get n -")
+    assert site.differences() == []
+
+
+def test_local_accounts_serve_until_a_controller_answers_and_a_member_goes_on_without_one(site: Site) -> None:
+    site.shell("dc1", "systemctl stop lab-controller")
+    try:
+        planned = site.plan()
+        (warning,) = [words for words in planned.plan.warnings if "fallback" in words]
+        assert warning.startswith("gateway.files: no controller of its domain answers: local accounts alone serve")
+        site.applied()
+        assert site.differences() == []
+        assert "NT_STATUS" not in site.smb("alice", "projects", "ls")
+        assert "LOGON_FAILURE" in ad.ntlm(site, "anna", "projects", "ls")
+        assert "ACCESS_DENIED" in site.smb("alice", "umlauts", "ls"), "nobody may, and not everybody"
+    finally:
+        site.shell("dc1", "systemctl start lab-controller")
+    site.lab.wait_for_domain()
+    assert "create domain.member.files" in site.differences()
+    site.applied()
+    assert not [words for words in site.plan().plan.warnings if "fallback" in words]
+    site.shell("client", "echo news >/tmp/news")
+    assert "NT_STATUS" not in ad.kerberos(site, "anna", "projects", "put /tmp/news n")
+    site.shell("dc1", "systemctl stop lab-controller")
+    try:
+        assert "news" in ad.with_its_ticket(site, "anna", "projects", "get n -")
+        planned = site.plan()
+        assert planned.plan.empty
+        assert "domain.member.files: no controller of CORP.TEST answers" in planned.plan.warnings
+    finally:
+        site.shell("dc1", "systemctl start lab-controller")
+    site.lab.wait_for_domain()
+
+
+def test_a_fault_at_any_step_of_a_join_leaves_host_and_directory_as_before(site: Site) -> None:
+    before, listed, connections = snapshot.take(site.lab, "pve1"), ad.directory(site), Pool()
+    planned = site.plan(atomic=True)
+    joins = [step for step in planned.plan.steps if step.id.startswith("domain.")]
+    others = [step for step in planned.plan.steps if step not in joins]
+    cases = [(step, kind) for step in joins for kind in FAULTS]
+    cases += [(step, FAULTS[number % 3]) for number, step in enumerate(others)]
+    for step, kind in cases:
+        fault = Fault(step, kind)
+        done = app.apply(planned, connect=connections.connect(fault))
+        assert fault.struck, f"no case for {step.id}"
+        assert done.outcome.name == "rolled_back", (step.id, kind, done.outcome.problems)
+        assert snapshot.differences(before, snapshot.take(site.lab, "pve1")) == [], (step.id, kind)
+        assert sorted(ad.directory(site) ^ listed) == [], (step.id, kind)
+    connections.close()
