@@ -92,8 +92,8 @@ def computer(name: str, gateway: Gateway) -> str:
 
 
 def foreign(share: Share) -> list[str]:
-    """The users and groups of a domain that a share names, as DOMAIN\\name."""
-    return sorted({name.removeprefix("@") for name in principals(share) if "\\" in name})
+    """The users and groups of a domain that a share names, as DOMAIN\\name and @DOMAIN\\name."""
+    return sorted({name for name in principals(share) if "\\" in name})
 
 
 def foreign_on(site: Site, gateway: str) -> list[str]:

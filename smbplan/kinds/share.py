@@ -227,6 +227,7 @@ def _principals(site: Site, share: Share) -> Iterator[dict[str, Any]]:
         for name, probe in domain.probes.items():
             password = {"$secret": probe.password.model_dump(exclude_none=True)}
             who = {"user": f"{domain.netbios}\\{name}", "password": password, "lists": lists}
+            who |= {} if share.guest == "no" else {"others": share.guest}
             if not domain.ntlm:
                 host = f"{computer(share.gateway, gateway)}.{domain.realm}".lower()
                 who |= {"host": host, "realm": domain.realm}

@@ -37,6 +37,7 @@ def check(site: "Site") -> Iterator[Finding]:
             yield ("domains", key, "ids", "backend"), words, "write backend: rid, or ad"
     yield from _computers(site, members)
     yield from _apart(site)
+    yield from _spelled(site)
     for name, share in site.shares.items():
         yield from _whole(site, name, share)
         for level in ("read", "write", "admin", "deny"):
@@ -102,7 +103,21 @@ def _whole(site: "Site", name: str, share: "Share") -> Iterator[Finding]:
     if share.homes and any("\\" in each for each in named):
         hint = "name local users and groups, or leave homes out"
         yield ("shares", name, "homes"), "home folders of a domain's users are not made yet", hint
-    local = sorted(each for each in share.access.granted if "\\" not in each)
+    if "*" in share.access.granted:
+        hint = f"name those who may, such as '@{domain.netbios}\\Domain Users'"
+        yield ("shares", name, "access"), "* would be everybody in the domain, and in those that it trusts", hint
+    local = sorted(each for each in share.access.granted if "\\" not in each and each != "*")
     if not domain.ntlm and local:
         words = f"{local[0]} has no tickets, and the gateway's domain says ntlm: false"
         yield ("shares", name, "access"), words, "name users and groups of the domain only, or leave ntlm out"
+
+
+def _spelled(site: "Site") -> Iterator[Finding]:
+    """The domain doesn't tell upper from lower case; the lists on a gateway have one name for each account."""
+    seen: dict[tuple[str, str], str] = {}
+    for name, share in site.shares.items():
+        for each in (*share.access.granted, *share.access.deny):
+            word = each.removeprefix("@")
+            known = seen.setdefault((share.gateway, word.lower()), word) if "\\" in word else word
+            if known != word:
+                yield ("shares", name, "access"), f"{word!r} and {known!r} are one account", "write it in one way"

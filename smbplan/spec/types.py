@@ -77,7 +77,8 @@ def _share_name(value: str) -> str:
 def _principal(value: str) -> str:
     """Of a domain, with what no name there may hold: [MS-SAMR] 2.2.1"""
     local, foreign = LOCAL.fullmatch(value), FOREIGN.fullmatch(value)
-    if value == "*" or local or (foreign and value == value.rstrip(" .") and "\\ " not in value):
+    plain = value == value.rstrip(" .") and "\\ " not in value and not re.search(r"[^\S ]", value)
+    if value == "*" or local or (foreign and plain):
         return value
     raise ValueError(f"{value!r} is no user or group — write alice, @engineers, 'CORP\\alice', or * for every user")
 

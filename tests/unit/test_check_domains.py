@@ -113,3 +113,13 @@ def test_what_tickets_and_homes_need() -> None:
     assert "alice has no tickets, and the gateway's domain says ntlm: false" in found
     (found,) = problems(SITE.replace("gateway: files,", "gateway: files, preset: homes,"))
     assert "home folders of a domain's users are not made yet" in found
+
+
+def test_lists_of_a_domain_have_one_name_for_each_and_never_everybody() -> None:
+    (found,) = problems(SITE.replace("'CORP\\jörg'", "'CORP\\JÖRG', 'CORP\\jörg'"))
+    assert "are one account (write it in one way)" in found
+    (found,) = problems(SITE.replace("write: [alice,", "write: ['*',"))
+    assert "* would be everybody in the domain, and in those that it trusts" in found
+    assert "name those who may, such as '@CORP\\Domain Users'" in found
+    found = "\n".join(problems(SITE.replace("'CORP\\jörg'", "'CORP\\j\u00a0rg'")))
+    assert "is no user or group" in found

@@ -106,7 +106,7 @@ def _level(who: dict[str, Any]) -> str:
         for name in who["lists"][level]:
             if name == "*" or table.get(name.lstrip("@"), {}).get("sid") in mine:
                 return level
-    return "none"
+    return str(who.get("others", "none"))
 
 
 def _prove(arguments: dict[str, Any], who: dict[str, Any], names: list[str], written: ExitStack) -> None:

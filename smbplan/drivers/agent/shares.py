@@ -52,10 +52,12 @@ class Share(Object):
             _save(sections.unpark(name))
         elif before and before["source"] != "registry":
             self._may_park(name)
+        # Whatever can't be written is told before anything is gone; a list that comes back is as it was.
+        turned = principals.to_sids if after is not None and after.get("mark") else _as_it_is
+        pairs = list(_listed(after["params"], turned).items()) if after is not None else []
         if before and before["source"] != "file":
             self._registry.delete_share(name)
         if after is not None and after["source"] == "registry":
-            pairs = list(_listed(after["params"], principals.to_sids).items())
             if after.get("mark"):
                 pairs.append((MARK, seal(after["mark"], name.lower())))
             self._registry.create_set_share(name, pairs)
@@ -126,8 +128,14 @@ class Share(Object):
             self._registry = registry.connect(create)
 
 
+def _as_it_is(words: str) -> str:
+    return words
+
+
 def _listed(params: dict[str, str], turned: Callable[[str], str]) -> dict[str, str]:
-    """The parameters with the names of a domain as SIDs, or the other way round."""
+    """The parameters with the names of a domain as SIDs, or the other way round; as they are on a host in no domain."""
+    if not principals.known():
+        return params
     found = {name: params[name] for name in LISTS if name in params}
     return params | {name: turned(words) for name, words in found.items() if "\\" in words or "S-1-" in words}
 

@@ -46,18 +46,53 @@ def test_acls_have_the_domains_names_without_asking_it(table: Path) -> None:
     assert (acl.user_name(2011105), acl.user_id("CORP\\jörg")) == ("CORP\\jörg", 2011105)
 
 
-def test_who_has_another_sid_now_is_looked_up_again(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = principals.Principals()
+NAMES = ["@CORP\\All Staff", "CORP\\jörg"]
+
+
+@pytest.fixture
+def controller(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, str]]:
+    """What winbind tells of each name."""
     found = {name: (entry["sid"], entry["kind"]) for name, entry in TABLE.items()}
     monkeypatch.setattr(winbind, "lookup", lambda name: found[name])
-    assert kind.get("CORP", {}) == {"names": ["CORP\\All Staff", "CORP\\jörg"]}
-    found["CORP\\jörg"] = ("S-1-5-21-1-2-3-1200", "user")
-    assert kind.get("CORP", {}) == {"names": ["CORP\\All Staff"]}
     monkeypatch.setattr(winbind, "number", lambda sid, kind: 2010000 + int(sid.rsplit("-", 1)[1]))
-    kind.set("CORP", kind.get("CORP", {}), {"names": sorted(TABLE)}, {})
+    return found
+
+
+def test_who_has_another_sid_now_is_looked_up_again(table: Path, controller: dict[str, tuple[str, str]]) -> None:
+    kind = principals.Principals()
+    assert kind.get("CORP", {}) == {"names": NAMES}
+    controller["CORP\\jörg"] = ("S-1-5-21-1-2-3-1200", "user")
+    assert kind.get("CORP", {}) == {"names": NAMES[:1]}
+    kind.set("CORP", kind.get("CORP", {}), {"names": NAMES}, {})
     assert json.loads(table.read_text())["CORP\\jörg"] == {"sid": "S-1-5-21-1-2-3-1200", "kind": "user", "id": 2011200}
     kind.set("CORP", kind.get("CORP", {}), None, {})
     assert not table.exists()
+
+
+def test_who_is_in_no_list_any_more_can_still_be_read(table: Path, controller: dict[str, tuple[str, str]]) -> None:
+    """The share that loses a name is changed after the table, and by its state from before."""
+    kind, stored = principals.Principals(), principals.to_sids("CORP\\jörg")
+    kind.set("CORP", kind.get("CORP", {}), {"names": NAMES[:1]}, {})
+    assert kind.get("CORP", {}) == {"names": NAMES[:1]}
+    assert principals.to_names(stored) == "CORP\\jörg" and acl.user_name(2011105) == "CORP\\jörg"
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("CORP\\All Staff", "'@CORP\\\\All Staff'"), ("@CORP\\jörg", "'CORP\\\\jörg'")]
+)
+def test_a_group_is_written_as_one(name: str, right: str, table: Path, controller: dict[str, tuple[str, str]]) -> None:
+    with pytest.raises(Refused) as refused:
+        principals.Principals().set("CORP", None, {"names": [name]}, {})
+    assert f"write {right} in the access lists".replace("\\\\", "\\") == refused.value.hint
+
+
+def test_lists_are_read_as_samba_reads_them() -> None:
+    assert principals.split('@"CORP\\All Staff" alice,+CORP\\x "a b"') == [
+        "@CORP\\All Staff",
+        "alice",
+        "+CORP\\x",
+        "a b",
+    ]
 
 
 def test_while_nobody_answers_the_known_are_believed(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +100,7 @@ def test_while_nobody_answers_the_known_are_believed(table: Path, monkeypatch: p
         raise Refused("winbind does not answer")
 
     monkeypatch.setattr(winbind, "lookup", silent)
-    assert principals.Principals().get("CORP", {}) == {"names": sorted(TABLE)}
+    assert principals.Principals().get("CORP", {}) == {"names": NAMES}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +152,7 @@ def test_checks_end_at_the_first_that_fails(monkeypatch: pytest.MonkeyPatch) -> 
         ("dns", False, "dns-silent"),
         ("controller", None, ""),
     ]
-    assert len(rows) == 7 and rows[0]["tried"] == "_ldap._tcp.dc._msdcs.corp.test SRV at 192.0.2.1"
+    assert len(rows) == 8 and rows[0]["tried"] == "_ldap._tcp.dc._msdcs.corp.test SRV at 192.0.2.1"
 
 
 @pytest.mark.parametrize(("zone", "code"), [(["corp.test"], "no-srv"), ([], "wrong-dns")])
