@@ -22,7 +22,7 @@ from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import alone, expand, kinds, member
 from smbplan.kinds.guest import CLUSTER
-from smbplan.observe import abandoned, check, endpoints, located, observe, pending, preflight, read
+from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending, preflight, read
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
 from smbplan.spec.problems import SpecError
@@ -95,6 +95,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
         raise Refused(Trouble(f"--target {error.args[0]} names nothing", "smbplan graph shows all addresses")) from None
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None
+    hazards += orphaned(site, asleep, options)
     hazards += [] if made.refused else [*check(fleet, site, made, live), *preflight(fleet, site, made)]
     made = replace(made, warnings=(*made.warnings, *pending(site, live)))
     if waiting:

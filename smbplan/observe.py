@@ -1,7 +1,7 @@
 """What is there: where the targets of a site are, their live states, and testparm's opinion of a plan."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -125,7 +125,16 @@ def _twice(fleet: Fleet, live: Mapping[str, Live]) -> list[Hazard]:
     return found
 
 
-SILENT = {"no-dns", "dns-silent", "no-controller"}  # codes of drivers.agent.ads: nobody is there
+def orphaned(site: Site, asleep: Collection[str], options: Options) -> list[Hazard]:
+    """Members that would go without leaving, since nobody can be asked in a guest that does not run."""
+    if not options.destroy or member.ORPHAN in options.allow:
+        return []
+    words, hint = "it does not run, so that its account in the domain would stay", "start it, or --allow orphan-account"
+    gone = [name for name in sorted(asleep) if name in site.gateways and site.gateways[name].domain]
+    return [Hazard(f"gateway.{name}", words, hint, member.ORPHAN) for name in gone]
+
+
+SILENT = {"dns-silent", "no-controller"}  # codes of drivers.agent.ads: nobody is there
 
 
 def abandoned(fleet: Fleet, site: Site, live: Mapping[str, Live]) -> list[str]:

@@ -18,6 +18,7 @@ GUARDRAILS = (
     "prevent-destroy",
     "unmapped-ids",
     "lost-disk",
+    "orphan-account",
 )
 
 

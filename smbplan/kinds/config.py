@@ -49,6 +49,14 @@ class Config(Kind):
                 "look at `net conf list` there, and drop with `net conf delshare` what is not to be served",
                 origin=item.origin,
             )
+        if item is not None and change.before and _moves_ids(change.before["content"], change.after["content"]):
+            yield Hazard(
+                change.address,
+                f"users and groups of the domain would have other ids on {change.target}, and their files would not",
+                "if none of them has any files yet, use --allow id-map",
+                "id-map",
+                item.origin,
+            )
         if item is None or not change.after["foreign"] or item.desired["adopt"]:
             return
         if item.desired["explicit"]:
@@ -64,6 +72,15 @@ class Config(Kind):
 
 
 KIND = Config()
+
+
+def _moves_ids(before: str, after: str) -> bool:
+    """Whether a domain that had ids gets other ones."""
+    old, new = (
+        {line.strip() for line in text.splitlines() if line.strip().startswith("idmap config ")}
+        for text in (before or "", after or "")
+    )
+    return bool(old and new) and old != new
 
 
 def expand(site: Site) -> Iterator[Resource]:

@@ -3,18 +3,20 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from smbplan.engine.kind import Change, Kind, Options, Removal
+from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds.names import address, computer, domain_of
 from smbplan.spec.domain import Domain
 from smbplan.spec.model import Gateway, Site
 
+IDENTITY = ("realm", "workgroup", "name")
+ORPHAN = "orphan-account"  # a guardrail: who leaves it behind says so
 UNKNOWN = "unknown"  # of what only a controller can tell
 
 
 class Member(Kind):
-    """State: {workgroup, name, trust, registered}. A host that has joined already is used as it is."""
+    """State: {realm, workgroup, name, trust, registered}. A host that has joined already is used as it is."""
 
     name, title, object = "domain.member", "membership", "member"
     uses = True
@@ -24,7 +26,7 @@ class Member(Kind):
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         """What nobody answers for is believed to be as it should be."""
-        wanted = {name: desired[name] for name in ("workgroup", "name", "trust", "registered")}
+        wanted = {name: desired[name] for name in (*IDENTITY, "trust", "registered")}
         have = live or {}
         believed = {name: UNKNOWN for name in ("trust", "registered") if have.get(name) == UNKNOWN}
         return super().complete({**wanted, **believed}, live)
@@ -44,8 +46,20 @@ class Member(Kind):
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         if record.original is not None:
             return Removal(live, reason="was a member before; stays one")
-        known = options.joins.get(record.key.name, {})
+        known = dict(options.joins.get(record.key.name, {}))
+        known |= {"orphan": ORPHAN in options.allow, "mark": f"{known.pop('site', '')}/{record.address}"}
         return Removal(None, reason="its account in the directory goes", options=known)
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        before, after = change.before, change.after
+        if before and after and any(before[name] != after[name] for name in IDENTITY):
+            yield Hazard(
+                change.address,
+                f"{change.target} is {before['name']} in {before['realm']} ({before['workgroup']}), and can't become "
+                f"{after['name']} in {after['realm']} ({after['workgroup']}) without leaving",
+                "take domain: off the gateway and apply; then write it again, as it is to be",
+                origin=change.resource.origin if change.resource else None,
+            )
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
         if change.before and change.before["trust"] == "broken" and change.after:
@@ -84,7 +98,7 @@ def wanted(name: str, gateway: Gateway, domain: Domain) -> dict[str, Any]:
 
 def joins(site: Site) -> dict[str, dict[str, Any]]:
     """By realm, what it takes to leave."""
-    return {domain.realm: options(domain) for domain in site.domains.values()}
+    return {domain.realm: {**options(domain), "site": site.site} for domain in site.domains.values()}
 
 
 def expand(site: Site) -> Iterator[Resource]:
@@ -93,6 +107,7 @@ def expand(site: Site) -> Iterator[Resource]:
         if domain is None:
             continue
         desired = {
+            "realm": domain.realm,
             "workgroup": domain.netbios,
             "name": computer(name, gateway),
             "trust": "ok",

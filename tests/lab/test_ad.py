@@ -43,6 +43,7 @@ def test_a_member_comes_serves_and_goes(site: Site) -> None:
     assert [(row.check, row.ok) for row in rows if row.ok is not True] == []
     drifts(site)
     rotates(site)
+    comes_back(site)
     asks_for_tickets(site)
     site.applied(**DESTROY)
     site.applied(purge=True, delete_data=True, **DESTROY)
@@ -56,6 +57,10 @@ def drifts(site: Site) -> None:
     site.shell("pve1", "net conf setparm projects 'invalid users' ''")
     assert site.differences() == ["update samba.share.projects"]
     site.applied()
+    site.edit("site.yaml", "      deny: ['CORP\\nobody.special']\n", "")
+    assert site.differences() == ["update domain.principals.files", "update samba.share.projects"]
+    site.applied()
+    assert site.differences() == []
     ad.administered(site, "user setpassword 'FILES$' --newpassword=Broken-Geheim-1")
     site.shell("pve1", "systemctl restart winbind")
     (change,) = site.plan().plan.changes
@@ -75,6 +80,19 @@ def rotates(site: Site) -> None:
     assert "news" in ad.with_its_ticket(site, "anna", "projects", "get n -")
     assert "news" in ad.kerberos(site, "anna", "projects", "get n -")
     assert site.differences() == []
+
+
+def comes_back(site: Site) -> None:
+    """A destroy that fails after it has left the domain."""
+    connections = Pool()
+    planned = site.plan(atomic=True, **DESTROY)
+    (step,) = [step for step in planned.plan.steps if step.id == "samba.config.files"]
+    fault = Fault(step, FAULTS[0])
+    done = app.apply(planned, connect=connections.connect(fault))
+    connections.close()
+    assert (fault.struck, done.outcome.name) == (True, "rolled_back"), done.outcome.problems
+    assert site.differences() == []
+    assert "news" in ad.kerberos(site, "bert", "projects", "get n -")
 
 
 def asks_for_tickets(site: Site) -> None:

@@ -165,3 +165,14 @@ def test_what_keeps_a_host_out_is_said_and_nothing_is_left(
         assert ad.password(site) not in f"{done.outcome.problems} {rows}"
         assert snapshot.differences(before, snapshot.take(site.lab, "pve1")) == []
         assert sorted(ad.directory(site) ^ listed) == []
+
+
+def test_a_wrong_netbios_name_is_no_wrong_password(
+    domain: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = ad.prepared(domain, tmp_path, monkeypatch)
+    site.edit("site.yaml", "CORP\\", "WRONG\\")
+    site.edit("site.yaml", "realm: CORP.TEST", "realm: CORP.TEST\n    workgroup: WRONG")
+    (wrong,) = [row for row in domains.check(app.validate(site.folder).site, "corp") if row.ok is False]
+    assert (wrong.code, wrong.found) == ("workgroup", "the NetBIOS name of CORP.TEST is CORP, and not WRONG")
+    assert wrong.hint == "write workgroup: CORP at the domain"

@@ -107,3 +107,21 @@ def test_a_machine_by_ssh_is_entered_anew_when_it_was_restarted(monkeypatch: pyt
             assert fleet.channel("box") is made[0]
             assert fleet.channel("box") is made[-1] and len(made) == entered
             assert fleet.channel("box") is made[-1] and len(made) == entered
+
+
+def test_a_stopped_member_is_not_destroyed_without_a_word() -> None:
+    from unit.kinds.sites import MEMBER, site
+
+    defined = site(MEMBER)
+    (refused,) = observe.orphaned(defined, ["one", "two", "former"], Options(destroy=True))
+    assert (refused.address, refused.guardrail) == ("gateway.one", "orphan-account")
+    assert observe.orphaned(defined, ["one"], Options(destroy=True, allow=frozenset({"orphan-account"}))) == []
+    assert observe.orphaned(defined, ["one"], Options()) == []
+
+
+def test_a_host_is_not_a_gateway_and_below_one_in_the_same_site() -> None:
+    fleet = Fleet("s", {"files": Endpoint("files"), "@proxmox:pve1": Endpoint("@proxmox:pve1", node="pve1")})
+    same = {name: Live({"machine": "m1"}) for name in fleet.endpoints}
+    (refused,) = observe._twice(fleet, same)
+    assert refused.address == "gateway.files" and "a site of their own" in refused.hint
+    assert observe._twice(fleet, {**same, "files": Live({"machine": "m2"})}) == []

@@ -17,6 +17,7 @@ RESOLVER = Path("/etc/resolv.conf")
 PORTS = {88: "Kerberos", 389: "LDAP", 445: "SMB"}
 PATIENCE = 3.0  # seconds for one answer
 SKEW = 300.0  # seconds that Kerberos allows: RFC 4120, 1.6
+COMPUTERS = "AA312825768811D1ADED00C04FD8D5CD"  # GUID_COMPUTERS_CONTAINER_W, [MS-ADTS] 6.1.1.4
 # [MS-ERREF] 2.3.1: what is wrong with an account, and the remedy.
 PASSWORD, ANOTHER = "correct join.password", "or join with another account"
 REFUSALS = {
@@ -57,6 +58,7 @@ class Domain:
         """(name, call) in the order in which one needs the other; a call returns what it found, or raises Trouble."""
         yield "dns", self.resolves
         yield "controller", self.reaches
+        yield "workgroup", self.is_called
         yield "clock", self.agrees_on_time
         if self.login:
             yield "account", self.logs_in
@@ -99,6 +101,24 @@ class Domain:
             tried.append(f"{host}: no answer at {', '.join(f'{port} ({PORTS[port]})' for port in closed)}")
         hint = "look whether they run, and whether a firewall is in between"
         raise Trouble("no-controller", f"no controller of {self.realm} answers", "; ".join(tried), hint)
+
+    def is_called(self) -> str:
+        """A wrong NetBIOS name would look like a wrong password. [MS-ADTS] 6.3.3, LDAP ping"""
+        from samba.dcerpc import nbt
+        from samba.net import Net
+
+        flags = nbt.NBT_SERVER_LDAP | nbt.NBT_SERVER_DS
+        try:
+            told = Net(credentials(self, None), lp=settings(self)).finddc(
+                domain=self.realm.lower(), address=self.at, flags=flags
+            )
+        except RuntimeError as error:  # UDP may be closed; what follows needs it not
+            return f"not told: {error.args[-1]}"
+        if str(told.domain_name).upper() != self.workgroup.upper():
+            words = f"the NetBIOS name of {self.realm} is {told.domain_name}, and not {self.workgroup}"
+            hint = f"write workgroup: {told.domain_name} at the domain"
+            raise Trouble("workgroup", words, f"LDAP ping of {self.controller}", hint)
+        return str(told.domain_name)
 
     def agrees_on_time(self) -> str:
         (root,) = self._search(self._connect(None), "", "base", "(objectClass=*)", ["currentTime"])
@@ -192,8 +212,12 @@ class Domain:
             raise Trouble("no-right", words, str(error), hint) from None
 
     def place(self) -> str:
-        """The distinguished name of where computers are made."""
-        return f"{self.ou or 'CN=Computers'},{self._base()}"
+        """The distinguished name of where computers are made; the domain's own place depends on redircmp."""
+        if self.ou:
+            return f"{self.ou},{self._base()}"
+        (top,) = self._search(self.directory(), self._base(), "base", "(objectClass=*)", ["wellKnownObjects"])
+        known = [str(value).rsplit(":", 1) for value in top.get("wellKnownObjects", ())]
+        return next((name for kind, name in known if COMPUTERS in kind), f"CN=Computers,{self._base()}")
 
     def _base(self) -> str:
         return ",".join(f"DC={part}" for part in self.realm.lower().split("."))
@@ -330,7 +354,8 @@ def examine(domain: Domain) -> list[dict[str, Any]]:
             except ImportError:
                 hint = "smbplan apply installs it, or apt-get install python3-samba"
                 row.update(ok=False, found="Samba is not installed yet", code="no-samba", hint=hint)
-            except Refused as refused:
-                row.update(ok=False, found=refused.summary, code="failed", tried=refused.detail, hint=refused.hint)
+            except Exception as error:  # LdbError and its like have no common importable base
+                words, hint = f"{domain.controller or 'the domain'} gives no answer to this", "look at its log"
+                row.update(ok=False, found=words, code="failed", tried=f"{type(error).__name__}: {error}", hint=hint)
         found.append(row)
     return found

@@ -59,7 +59,7 @@ def test_leaving_takes_the_account_that_joins_and_no_secret_itself(world: World)
 
 def test_a_host_that_was_a_member_before_stays_one() -> None:
     world, defined = World(), site(MEMBER)
-    there = {"workgroup": "CORP", "name": "ONE", "trust": "ok", "registered": True}
+    there = {"realm": "CORP.TEST", "workgroup": "CORP", "name": "ONE", "trust": "ok", "registered": True}
     world.target("one").box("member").states[KEY.name] = dict(there)
     made = plan(defined, expand(defined), world)
     assert "domain.member.one" not in [change.address for change in made.changes if change.before != change.after]
@@ -84,3 +84,20 @@ def test_one_that_waits_serves_its_local_accounts_and_nobody_by_accident() -> No
     corp = {**MEMBER["domains"]["corp"], "ntlm": True}
     mixed = alone.standing(site({**MEMBER, "domains": {"corp": corp}, "shares": {"a": both}}), ["one"])
     assert params(mixed, "a", mixed.shares["a"])["valid users"] == "alice"
+
+
+@pytest.mark.parametrize("moved", [{"workgroup": "OLD"}, {"name": "OTHER"}, {"realm": "OTHER.TEST"}])
+def test_a_member_is_not_renamed_and_not_moved(world: World, moved: dict[str, str]) -> None:
+    state(world).update(moved)
+    (refused,) = plan(site(MEMBER), expand(site(MEMBER)), world).refused
+    assert refused.address == "domain.member.one" and "without leaving" in refused.summary
+    assert "take domain: off the gateway and apply" in refused.hint
+
+
+def test_other_ids_are_refused_while_files_have_the_old_ones(world: World) -> None:
+    other = {**MEMBER["domains"]["corp"], "ids": {"backend": "ad", "range": "5000000-5999999"}}
+    changed = site({**MEMBER, "domains": {"corp": other}})
+    made = plan(changed, expand(changed), world)
+    (refused,) = made.refused
+    assert (refused.address, refused.guardrail) == ("samba.config.one", "id-map")
+    assert "would have other ids on one, and their files would not" in refused.summary
