@@ -6,9 +6,10 @@ from typing import Any
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
-from smbplan.kinds.names import address, computer, domain_of, shares_of
+from smbplan.kinds.names import address, domain_of, shares_of
 from smbplan.kinds.options import plain
 from smbplan.spec.domain import BUILTIN
+from smbplan.spec.membership import computer
 from smbplan.spec.model import Gateway, Site
 from smbplan.templates import render
 

@@ -6,8 +6,9 @@ from typing import Any
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
-from smbplan.kinds.names import address, computer, domain_of
+from smbplan.kinds.names import address, domain_of
 from smbplan.spec.domain import Domain
+from smbplan.spec.membership import computer
 from smbplan.spec.model import Gateway, Site
 
 IDENTITY = ("realm", "workgroup", "name")
@@ -80,20 +81,20 @@ def login(domain: Domain) -> dict[str, Any]:
 
 
 def options(domain: Domain) -> dict[str, Any]:
-    places = {"servers": domain.servers, "nameservers": domain.nameservers, "ou": domain.ou}
-    return {**places, "login": login(domain)}
+    return {**_places(domain), "login": login(domain)}
 
 
 def wanted(name: str, gateway: Gateway, domain: Domain) -> dict[str, Any]:
     """What the checks of a domain have to know, but for the account."""
-    return {
-        "realm": domain.realm,
-        "workgroup": domain.netbios,
-        "name": computer(name, gateway),
-        "servers": domain.servers,
-        "nameservers": domain.nameservers,
-        "ou": domain.ou,
-    }
+    return {**_identity(name, gateway, domain), **_places(domain)}
+
+
+def _identity(name: str, gateway: Gateway, domain: Domain) -> dict[str, str]:
+    return {"realm": domain.realm, "workgroup": domain.netbios, "name": computer(name, gateway)}
+
+
+def _places(domain: Domain) -> dict[str, Any]:
+    return {"servers": domain.servers, "nameservers": domain.nameservers, "ou": domain.ou}
 
 
 def joins(site: Site) -> dict[str, dict[str, Any]]:
@@ -107,9 +108,7 @@ def expand(site: Site) -> Iterator[Resource]:
         if domain is None:
             continue
         desired = {
-            "realm": domain.realm,
-            "workgroup": domain.netbios,
-            "name": computer(name, gateway),
+            **_identity(name, gateway, domain),
             "trust": "ok",
             "registered": domain.register_names or None,
             "options": {**options(domain), "mark": f"{site.site}/{address('member', name)}"},

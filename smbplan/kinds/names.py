@@ -1,7 +1,7 @@
 """Who is on which gateway, and what resources are called."""
 
 from smbplan.spec.domain import Domain
-from smbplan.spec.model import Gateway, Share, Site
+from smbplan.spec.model import Share, Site
 
 ADDRESSES = {
     "packages": "packages.{gateway}",
@@ -84,11 +84,6 @@ def level(site: Site, share: Share, user: str) -> str:
 def domain_of(site: Site, gateway: str) -> Domain | None:
     """The domain that a gateway is a member of."""
     return site.domains.get(site.gateways[gateway].domain or "")
-
-
-def computer(name: str, gateway: Gateway) -> str:
-    """What a gateway is called in its domain."""
-    return (gateway.netbios_name or name)[:15].upper()
 
 
 def foreign(share: Share) -> list[str]:

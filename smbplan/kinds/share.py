@@ -7,11 +7,12 @@ from smbplan.engine.kind import Action, Change, Hazard, Kind
 from smbplan.engine.resource import Key, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds import directory, schedule
-from smbplan.kinds.names import address, computer, domain_of, foreign, groups_on, level, members, unit, users_on
+from smbplan.kinds.names import address, domain_of, foreign, groups_on, level, members, unit, users_on
 from smbplan.kinds.options import canonical, plain, same, split
 from smbplan.kinds.password import secret
 from smbplan.kinds.permissions import of_others
 from smbplan.kinds.vfs import modules
+from smbplan.spec.membership import computer
 from smbplan.spec.model import Share, Site
 
 GRANTS = ("valid users", "write list", "admin users", "hosts allow")

@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from difflib import get_close_matches
 from typing import get_args
 
 from smbplan.spec import addresses, membership
 from smbplan.spec.model import Gateway, Permit, Share, Site
-from smbplan.spec.problems import Problem
+from smbplan.spec.problems import Problem, nearest
 
 Path = tuple[str | int, ...]
 Where = Callable[..., tuple[str, int, int]]
@@ -58,15 +57,6 @@ def check(site: Site, where: Where, damaged: Collection[Path] = ()) -> list[Prob
         for path, summary, hint in findings
         if path not in damaged
     ]
-
-
-def nearest(word: str, known: Iterator[str] | list[str]) -> str:
-    """A hint with the nearest known word, or with all of them."""
-    known = sorted(known)
-    close = get_close_matches(word, known, 1, 0.6)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(known[:12])}" if known else "none is defined"
 
 
 def _gateways(site: Site, cluster: bool) -> Iterator[Finding]:

@@ -1,15 +1,21 @@
 """What domains, their members and the names of their accounts need of each other."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from smbplan.spec.problems import nearest
 
 if TYPE_CHECKING:
     from smbplan.spec.domain import Domain
     from smbplan.spec.model import Gateway, Share, Site
 
 Finding = tuple[tuple[str | int, ...], str, str]
+
+
+def computer(name: str, gateway: "Gateway") -> str:
+    """What a gateway is called in its domain."""
+    return (gateway.netbios_name or name)[:15].upper()
 
 
 def check(site: "Site") -> Iterator[Finding]:
@@ -25,8 +31,7 @@ def check(site: "Site") -> Iterator[Finding]:
             continue
         domain = site.domains.get(gateway.domain)
         if domain is None:
-            close = get_close_matches(gateway.domain, list(site.domains), 1, 0.6)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(site.domains) or 'none'}"
+            hint = nearest(gateway.domain, [*site.domains])
             yield ("gateways", name, "domain"), f"unknown domain {gateway.domain!r}", hint
             continue
         members.setdefault(gateway.domain, []).append(name)
@@ -66,11 +71,11 @@ def _computers(site: "Site", members: dict[str, list[str]]) -> Iterator[Finding]
     for names in members.values():
         seen: dict[str, str] = {}
         for name in names:
-            computer = (site.gateways[name].netbios_name or name)[:15].upper()
-            if computer in seen:
-                words = f"gateways {seen[computer]!r} and {name!r} would be one computer, {computer}"
+            called = computer(name, site.gateways[name])
+            if called in seen:
+                words = f"gateways {seen[called]!r} and {name!r} would be one computer, {called}"
                 yield ("gateways", name), words, "write another netbios_name: at one of them"
-            seen[computer] = name
+            seen[called] = name
 
 
 def _apart(site: "Site") -> Iterator[Finding]:

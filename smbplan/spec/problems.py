@@ -349,3 +349,12 @@ def got(value: Any) -> str:
         case list():
             return "a list"
     return "keys with values"
+
+
+def nearest(word: str, known: Iterator[str] | list[str]) -> str:
+    """A hint with the nearest known word, or with all of them."""
+    known = sorted(known)
+    close = get_close_matches(word, known, 1, 0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(known[:12])}" if known else "none is defined"

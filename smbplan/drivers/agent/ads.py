@@ -134,7 +134,7 @@ class Domain:
     def logs_in(self) -> str:
         user = self.login["user"]
         try:
-            smb_session(self.at, self.workgroup, user, self.login["password"])
+            smb_session(self)
         except Exception as error:  # NTSTATUSError has no common importable base
             code = error.args[0] & 0xFFFFFFFF if error.args and isinstance(error.args[0], int) else 0
             tried = f"SMB session with {self.controller}: {error.args[-1] if error.args else error}"
@@ -285,22 +285,14 @@ def credentials(domain: Domain, login: dict[str, Any] | None) -> Any:
     return found
 
 
-def smb_session(host: str, workgroup: str, user: str, password: str) -> None:
-    """Raises NTSTATUSError."""
-    from samba import credentials as kinds
-    from samba.param import LoadParm
+def smb_session(domain: Domain) -> None:
+    """With the controller, as the account that joins. Raises NTSTATUSError."""
     from samba.samba3 import libsmb_samba_internal as libsmb
     from samba.samba3 import param
 
-    login = kinds.Credentials()
-    login.guess(LoadParm())
-    login.set_kerberos_state(kinds.DONT_USE_KERBEROS)
-    login.set_username(user)
-    login.set_domain(workgroup)
-    login.set_password(password)
     found = param.get_context()
     found.load(os.devnull)
-    libsmb.Conn(host, "IPC$", found, login)
+    libsmb.Conn(domain.at, "IPC$", found, credentials(domain, domain.login))
 
 
 def nameservers() -> list[str]:

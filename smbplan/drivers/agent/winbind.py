@@ -34,14 +34,6 @@ def _library() -> Any:
         raise Refused("winbind is not installed", "", "apt-get install winbind libnss-winbind") from None
 
 
-def answers() -> bool:
-    """Whether winbindd runs."""
-    try:
-        return bool(_library().wbcPing() == 0)
-    except Refused:
-        return False
-
-
 def lookup(name: str) -> tuple[str, str]:
     """(SID, "user" or "group") of DOMAIN\\name. Raises Refused when the domain has no such account."""
     domain, _, account = name.partition("\\")
