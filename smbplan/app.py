@@ -20,7 +20,7 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import alone, expand, kinds, member
+from smbplan.kinds import expand, fallback, kinds, member
 from smbplan.kinds.guest import CLUSTER
 from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending, preflight, read
 from smbplan.report import document
@@ -83,9 +83,10 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     live, hazards = observe(fleet, wanted, options, site.proxmox)
     waiting = [] if options.destroy else abandoned(fleet, site, live)
     if waiting:
-        site = alone.standing(site, waiting)
+        notes = list(fallback.waiting(site, waiting))
+        site = fallback.standing(site, waiting)
         loaded = replace(loaded, site=site)
-        wanted = [_placed(item, loaded) for item in expand(site)]
+        wanted = [_placed(item, loaded) for item in [*expand(site), *notes]]
         live, hazards = observe(fleet, wanted, options, site.proxmox)
     asleep = {name for name, seen in live.items() if seen.facts.get("asleep")}
     wanted = [item for item in wanted if item.target not in asleep]
@@ -99,7 +100,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     hazards += [] if made.refused else [*check(fleet, site, made, live), *preflight(fleet, site, made)]
     made = replace(made, warnings=(*made.warnings, *pending(site, live)))
     if waiting:
-        made = replace(made, warnings=(*made.warnings, *(f"gateway.{name}: {alone.WORDS}" for name in waiting)))
+        made = replace(made, warnings=(*made.warnings, *(f"gateway.{name}: {fallback.WORDS}" for name in waiting)))
     if asleep:
         hint = "its guest does not run; apply again when it does, for what is in it"
         words = (f"gateway.{name}: {hint}" for name in asleep)

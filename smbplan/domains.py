@@ -37,10 +37,10 @@ def check(site: Site, name: str, connect: Connect = Channel) -> list[Row]:
     wanted = {key: member.wanted(key, gateway, domain) for key, gateway in members.items()}
     with Fleet(site.site, observe.endpoints(site), connect) as fleet:
         try:
-            login = fleet.resolved(member.login(domain))
+            logins = {key: fleet.resolved(member.login(domain, gateway)) for key, gateway in members.items()}
         except MissingSecret as error:
             raise Refused(Trouble(error.summary, error.hint)) from None
-        answers = fleet.each(list(members), lambda key: fleet.ask(key, "domain", wanted=wanted[key], login=login))
+        answers = fleet.each(list(members), lambda key: fleet.ask(key, "domain", wanted=wanted[key], login=logins[key]))
     return [row for key in members for row in _rows(key, answers[key])]
 
 

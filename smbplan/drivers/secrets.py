@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 REFERENCE = "$secret"
+WIDE = (b"\xff\xfe", b"\xfe\xff")  # as djoin.exe and `net offlinejoin` write
 
 
 class MissingSecret(Exception):
@@ -51,9 +52,10 @@ def _read(source: Mapping[str, Any]) -> str:
     if source.get("file"):
         path = Path(source["file"]).expanduser()
         try:
-            text = path.read_text(encoding="utf-8")
+            data = path.read_bytes()
+            text = data.decode("utf-16" if data.startswith(WIDE) else "utf-8").rstrip("\0")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8"
+            reason = getattr(error, "strerror", None) or "neither UTF-8 nor UTF-16"
             raise MissingSecret(f"secret file {path}: {reason}", "create it, readable by you only") from None
         return _one_line(text, str(path))
     command = list(source["command"])

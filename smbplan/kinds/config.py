@@ -76,12 +76,14 @@ KIND = Config()
 
 
 def _moves_ids(before: str, after: str) -> bool:
-    """Whether a domain that had ids gets other ones."""
-    old, new = (
-        {line.strip() for line in text.splitlines() if line.strip().startswith("idmap config ")}
-        for text in (before or "", after or "")
-    )
-    return bool(old and new) and old != new
+    """Whether a domain that had ids gets other ones, while it stays a domain of the gateway."""
+    old, new = _idmap(before or ""), _idmap(after or "")
+    return bool(new) and any(new.get(key) != value for key, value in old.items())
+
+
+def _idmap(text: str) -> dict[str, str]:
+    rows = (line.strip().partition(" = ") for line in text.splitlines())
+    return {key: value for key, _, value in rows if key.startswith("idmap config ")}
 
 
 def expand(site: Site) -> Iterator[Resource]:

@@ -54,7 +54,8 @@ def of(site: Site, gateway: str) -> tuple[list[Piece], list[Piece]]:
     users = {name: site.users[name].uid for name in users_on(site, gateway)}
     groups = {name: site.groups[name].gid for name in groups_on(site, gateway)}
     shared, domain = _shared(site, gateway), domain_of(site, gateway)
-    foreign = [*range(*domain.ids.range, BLOCK), domain.ids.range[1]] if domain else []
+    ranges = domain.ranges.values() if domain else ()
+    foreign = [number for first, last in ranges for number in (*range(first, last, BLOCK), last)]
     return (
         pieces([*_written(users.values()), *foreign], _written(users.get(name) for name in shared)),
         pieces(

@@ -7,6 +7,7 @@ from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds.names import address, domain_of
+from smbplan.spec.base import Secret
 from smbplan.spec.domain import Domain
 from smbplan.spec.membership import computer
 from smbplan.spec.model import Gateway, Site
@@ -17,7 +18,7 @@ UNKNOWN = "unknown"  # of what only a controller can tell
 
 
 class Member(Kind):
-    """State: {realm, workgroup, name, trust, registered}. A host that has joined already is used as it is."""
+    """State: {realm, workgroup, name, aliases, trust, registered}. A host that has joined already is used as it is."""
 
     name, title, object = "domain.member", "membership", "member"
     uses = True
@@ -27,7 +28,7 @@ class Member(Kind):
 
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         """What nobody answers for is believed to be as it should be."""
-        wanted = {name: desired[name] for name in (*IDENTITY, "trust", "registered")}
+        wanted = {name: desired[name] for name in (*IDENTITY, "aliases", "trust", "registered")}
         have = live or {}
         believed = {name: UNKNOWN for name in ("trust", "registered") if have.get(name) == UNKNOWN}
         return super().complete({**wanted, **believed}, live)
@@ -45,9 +46,10 @@ class Member(Kind):
         return (("restart", Call("restart")),)
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
-        if record.original is not None:
-            return Removal(live, reason="was a member before; stays one")
         known = dict(options.joins.get(record.key.name, {}))
+        if record.original is not None:
+            left = {**live, "aliases": record.original["aliases"]}
+            return Removal(left, reason="was a member before; stays one", options=known)
         known |= {"orphan": ORPHAN in options.allow, "mark": f"{known.pop('site', '')}/{record.address}"}
         return Removal(None, reason="its account in the directory goes", options=known)
 
@@ -74,19 +76,30 @@ class Member(Kind):
 KIND = Member()
 
 
-def login(domain: Domain) -> dict[str, Any]:
-    """Who joins: the password is a reference."""
-    secret = domain.join.password.model_dump(exclude_none=True)
-    return {"user": domain.join.user, "password": {"$secret": secret}}
+def login(domain: Domain, gateway: Gateway | None = None) -> dict[str, Any] | None:
+    """Who joins, if anybody does: the password is a reference."""
+    if domain.join is None or (gateway and gateway.offline_join):
+        return None
+    return {"user": domain.join.user, "password": _reference(domain.join.password)}
 
 
-def options(domain: Domain) -> dict[str, Any]:
-    return {**_places(domain), "login": login(domain)}
+def _reference(secret: Secret) -> dict[str, Any]:
+    return {"$secret": secret.model_dump(exclude_none=True)}
+
+
+def options(domain: Domain, gateway: Gateway | None = None) -> dict[str, Any]:
+    blob = gateway.offline_join if gateway else None
+    prepared = {"blob": _reference(blob)} if blob else {}
+    return {**_places(domain), "login": login(domain, gateway), **prepared}
 
 
 def wanted(name: str, gateway: Gateway, domain: Domain) -> dict[str, Any]:
     """What the checks of a domain have to know, but for the account."""
-    return {**_identity(name, gateway, domain), **_places(domain)}
+    return {**_identity(name, gateway, domain), **_places(domain), "aliases": aliases(gateway)}
+
+
+def aliases(gateway: Gateway) -> list[str]:
+    return sorted({alias.lower() for alias in gateway.aliases})
 
 
 def _identity(name: str, gateway: Gateway, domain: Domain) -> dict[str, str]:
@@ -109,9 +122,10 @@ def expand(site: Site) -> Iterator[Resource]:
             continue
         desired = {
             **_identity(name, gateway, domain),
+            "aliases": aliases(gateway),
             "trust": "ok",
             "registered": domain.register_names or None,
-            "options": {**options(domain), "mark": f"{site.site}/{address('member', name)}"},
+            "options": {**options(domain, gateway), "mark": f"{site.site}/{address('member', name)}"},
         }
         after = [address("config", name), f"file.{name}.krb5"]
         after += [f"host.resolver.{name}"] if domain.nameservers and not gateway.guest else []

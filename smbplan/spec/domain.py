@@ -63,6 +63,13 @@ class Mapping(Definition):
     )
 
 
+class Trusted(Definition):
+    """How the users and groups of a trusted domain get ids. idmap_rid(8), idmap_ad(8)"""
+
+    backend: Literal["rid", "ad"] = "rid"
+    range: IdRange
+
+
 class Probe(Definition):
     """An account that a proof of service logs in as."""
 
@@ -76,7 +83,9 @@ class Domain(Definition):
     workgroup: Annotated[Text, Field(pattern=NETBIOS), AfterValidator(str.upper)] | None = Field(
         None, description="its NetBIOS name; the first part of the realm when absent"
     )
-    join: Join
+    join: Join | None = Field(
+        None, description="who joins its gateways; those with an offline_join: of their own need nobody"
+    )
     ou: OrganizationalUnit | None = Field(
         None, description="where machine accounts are made, such as OU=Servers; the domain's own place when absent"
     )
@@ -86,6 +95,9 @@ class Domain(Definition):
     nameservers: list[Address] = Field([], description="of the gateways' resolver, which is left alone when absent")
     register_names: bool = Field(False, description="write the gateways' names and addresses into the domain's DNS")
     ids: Mapping = Mapping()
+    trusts: dict[Annotated[str, Field(pattern=NETBIOS)], Trusted] = Field(
+        {}, description="by their NetBIOS names, the domains that it trusts and whose accounts shares name"
+    )
     ntlm: bool = Field(True, description="false: Kerberos only, for clients of the gateways")
     probes: dict[DomainUser, Probe] = Field({}, description="accounts that shares are proved with")
     fallback: Literal["local"] | None = Field(
@@ -95,3 +107,8 @@ class Domain(Definition):
     @property
     def netbios(self) -> str:
         return self.workgroup or self.realm.partition(".")[0][:15]
+
+    @property
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """The ids of its own accounts and of those that it trusts, by NetBIOS names."""
+        return {self.netbios: self.ids.range, **{name.upper(): each.range for name, each in self.trusts.items()}}

@@ -22,12 +22,13 @@ def check(site: "Site") -> Iterator[Finding]:
     members: dict[str, list[str]] = {}
     for name, gateway in site.gateways.items():
         if gateway.domain is None:
-            if gateway.aliases:
-                yield (
-                    ("gateways", name, "aliases"),
-                    "only a domain gives tickets",
-                    "write domain:, or leave it out",
-                )
+            for key in ("aliases", "offline_join"):
+                if getattr(gateway, key):
+                    yield (
+                        ("gateways", name, key),
+                        "only a member of a domain has that",
+                        "write domain:, or leave it out",
+                    )
             continue
         domain = site.domains.get(gateway.domain)
         if domain is None:
@@ -52,19 +53,19 @@ def check(site: "Site") -> Iterator[Finding]:
 
 def _member(site: "Site", name: str, gateway: "Gateway", domain: "Domain") -> Iterator[Finding]:
     here = ("gateways", name)
+    if domain.join is None and gateway.offline_join is None:
+        hint = f"write join: at domains.{gateway.domain}, or offline_join: here"
+        yield (*here, "domain"), "nobody is named who may join it", hint
     if gateway.workgroup:
         yield (*here, "workgroup"), "the domain says what the workgroup is", "leave workgroup out"
-    first, last = domain.ids.range
     for section, key in (("users", "uid"), ("groups", "gid")):
         for account, each in getattr(site, section).items():
             number = getattr(each, key)
-            if number and first <= number <= last:
-                words = f"{key} {number} is one of the domain's ids, {first}-{last}"
-                yield (
-                    (section, account, key),
-                    words,
-                    f"write another one, or other ids: at domains.{gateway.domain}",
-                )
+            for workgroup, (first, last) in domain.ranges.items():
+                if number and first <= number <= last:
+                    words = f"{key} {number} is one of the ids of {workgroup}, {first}-{last}"
+                    hint = f"write another one, or other ids: at domains.{gateway.domain}"
+                    yield (section, account, key), words, hint
 
 
 def _computers(site: "Site", members: dict[str, list[str]]) -> Iterator[Finding]:
@@ -79,12 +80,17 @@ def _computers(site: "Site", members: dict[str, list[str]]) -> Iterator[Finding]
 
 
 def _apart(site: "Site") -> Iterator[Finding]:
-    found = sorted((domain.ids.range, name) for name, domain in site.domains.items())
-    for (one, former), (other, name) in pairwise(found):
-        used = {gateway.domain for gateway in site.gateways.values()}
-        if other[0] <= one[1] and {former, name} <= used:
-            words = f"domains {former!r} and {name!r} have ids in common"
-            yield ("domains", name, "ids", "range"), words, "write ranges that are apart"
+    used = {gateway.domain for gateway in site.gateways.values()}
+    domains = {name: domain for name, domain in site.domains.items() if name in used}
+    found = sorted(
+        (between, workgroup, name) for name, domain in domains.items() for workgroup, between in domain.ranges.items()
+    )
+    for (one, former, _), (other, workgroup, name) in pairwise(found):
+        if other[0] <= one[1] and former != workgroup:
+            spelled = next((each for each in domains[name].trusts if each.upper() == workgroup), "")
+            where = ("trusts", spelled, "range") if spelled else ("ids", "range")
+            words = f"{former} and {workgroup} have ids in common"
+            yield ("domains", name, *where), words, "write ranges that are apart"
 
 
 def _principal(site: "Site", gateway: str, path: tuple[str | int, ...], principal: str) -> Iterator[Finding]:
@@ -95,8 +101,10 @@ def _principal(site: "Site", gateway: str, path: tuple[str | int, ...], principa
     domain = site.domains.get(member or "")
     if member is None:
         yield path, f"gateway {gateway!r} is in no domain", f"write domain: at gateways.{gateway}"
-    elif domain and workgroup.upper() != domain.netbios:
-        yield path, f"{principal!r} is of another domain than the gateway's", f"its names begin with {domain.netbios}\\"
+    elif domain and workgroup.upper() not in domain.ranges:
+        words = f"{principal!r} is of another domain than the gateway's"
+        hint = f"its names begin with {domain.netbios}\\; if it trusts {workgroup}, write trusts: at domains.{member}"
+        yield path, words, hint
 
 
 def _whole(site: "Site", name: str, share: "Share") -> Iterator[Finding]:

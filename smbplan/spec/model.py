@@ -61,6 +61,9 @@ class Gateway(Guest):
     aliases: list[Annotated[Text, Field(pattern=HOST)]] = Field(
         [], description="more names that clients of a domain use, such as files.corp.example; they get tickets for them"
     )
+    offline_join: Secret | None = Field(
+        None, description="a join that was prepared elsewhere, by `net offlinejoin provision` or djoin.exe"
+    )
     workgroup: Annotated[Text, Field(pattern=NETBIOS)] | None = None
     netbios_name: Annotated[Text, Field(pattern=NETBIOS)] | None = None
     description: Text | None = None

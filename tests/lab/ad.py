@@ -1,5 +1,6 @@
 """examples/ad on a lab with a domain: what the tests of it share."""
 
+import base64
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from lab.site import Site
 from smbplan.lab import Lab
 
 REALM = "CORP.TEST"
-# Counters and times are no part of *as before*; nor are tombstones, which DNS keeps, too.
+# Counters and times are no part of *as before*; nor are tombstones, which DNS keeps, too, and a zone's serial number.
 COUNTERS = (
     "uSNChanged", "whenChanged", "uSNCreated", "rIDNextRID", "rIDPreviousAllocationPool", "replUpToDateVector",
     "lastLogon", "logonCount", "lastLogonTimestamp", "badPwdCount", "badPasswordTime", "replPropertyMetaData",
@@ -40,8 +41,14 @@ def directory(site: Site) -> set[str]:
         rows = [row for row in entry.splitlines() if row and row[0] != "#"]
         if not rows or "dNSTombstoned: TRUE" in rows or not rows[0].startswith("dn:"):
             continue
-        found |= {f"{rows[0]}: {row}" for row in rows if row.partition(":")[0] not in COUNTERS}
+        found |= {f"{rows[0]}: {row}" for row in rows if row.partition(":")[0] not in COUNTERS and not is_start(row)}
     return found
+
+
+def is_start(row: str) -> bool:
+    """Of authority (SOA), with the serial number of a zone. [MS-DNSP] 2.3.2.2"""
+    name, _, value = row.partition(":: ")
+    return name == "dnsRecord" and base64.b64decode(value)[2:4] == b"\x06\0"
 
 
 def password(site: Site) -> str:
@@ -53,11 +60,13 @@ def administered(site: Site, command: str) -> str:
     return site.shell("dc1", f"samba-tool {command}")
 
 
-def kerberos(site: Site, user: str, share: str, commands: str, host: str = "files.corp.test") -> str:
+def kerberos(
+    site: Site, user: str, share: str, commands: str, host: str = "files.corp.test", realm: str = REALM
+) -> str:
     """What a client says that has a ticket, and no password."""
     script = f"""
         export KRB5CCNAME=/tmp/ticket-{user}
-        kinit '{user}@{REALM}' >/dev/null
+        kinit '{user}@{realm}' >/dev/null
         smbclient --use-kerberos=required -N //{host}/{share} -c '{commands}' 2>&1 || :
     """
     done = site.lab.exec("client", ["sh", "-c", script], f"{password(site)}\n")
@@ -73,7 +82,7 @@ def with_its_ticket(site: Site, user: str, share: str, commands: str, host: str 
     return done.stdout.decode()
 
 
-def ntlm(site: Site, user: str, share: str, commands: str, node: str = "pve1") -> str:
+def ntlm(site: Site, user: str, share: str, commands: str, node: str = "pve1", workgroup: str = "CORP") -> str:
     argv = ["smbclient", "--use-kerberos=off", "-A", "/dev/stdin", f"//{site.address(node)}/{share}", "-c", commands]
-    done = site.lab.exec("client", argv, f"username={user}\npassword={password(site)}\ndomain=CORP\n")
+    done = site.lab.exec("client", argv, f"username={user}\npassword={password(site)}\ndomain={workgroup}\n")
     return (done.stdout + done.stderr).decode()

@@ -9,6 +9,7 @@ from lab.site import Site
 
 from smbplan import app, domains
 from smbplan.lab import Lab
+from smbplan.store import runs
 
 pytestmark = pytest.mark.lab
 DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
@@ -42,6 +43,7 @@ def test_a_member_comes_serves_and_goes(site: Site) -> None:
     rows = domains.check(app.validate(site.folder).site, "corp")
     assert [(row.check, row.ok) for row in rows if row.ok is not True] == []
     drifts(site)
+    is_called(site)
     rotates(site)
     comes_back(site)
     asks_for_tickets(site)
@@ -71,6 +73,31 @@ def drifts(site: Site) -> None:
     site.applied()
     assert site.differences() == []
     assert "news" in ad.kerberos(site, "bert", "projects", "get n -")
+
+
+def is_called(site: Site) -> None:
+    """Another alias; and a record in DNS that somebody has changed."""
+    assert "news" in ad.kerberos(site, "bert", "projects", "get n -", "shares.corp.test")
+    site.edit("site.yaml", "aliases: [shares.corp.test]", "aliases: [Second.corp.test]")
+    assert site.differences() == ["update domain.member.files", "update samba.config.files"]
+    site.applied()
+    assert site.differences() == []
+    assert "news" in ad.kerberos(site, "bert", "projects", "get n -", "second.corp.test")
+    gone = ad.kerberos(site, "bert", "projects", "get n -", "shares.corp.test")
+    assert "news" not in gone and "NT_STATUS" in gone, gone
+    address = site.address()
+    record = f"dc1 corp.test files A {address}"
+    who = f"-U Administrator --password={ad.password(site)}"
+    ad.administered(site, f"dns update {record} 198.18.255.9 {who}")
+    (change,) = site.plan().plan.changes
+    assert (change.address, change.before["registered"], change.after["registered"]) == (
+        "domain.member.files",
+        False,
+        True,
+    )
+    site.applied()
+    assert address in ad.administered(site, f"dns query dc1 corp.test files A {who}")
+    assert site.differences() == []
 
 
 def rotates(site: Site) -> None:
@@ -111,7 +138,8 @@ def test_local_accounts_serve_until_a_controller_answers_and_a_member_goes_on_wi
         planned = site.plan()
         (warning,) = [words for words in planned.plan.warnings if "fallback" in words]
         assert warning.startswith("gateway.files: no controller of its domain answers: local accounts alone serve")
-        site.applied()
+        assert journalled(site.applied()) == ["domain.fallback.files doing", "domain.fallback.files done"]
+        assert "local accounts alone serve" in site.shell("pve1", "cat /var/lib/smbplan/fallback")
         assert site.differences() == []
         assert "NT_STATUS" not in site.smb("alice", "projects", "ls")
         assert "LOGON_FAILURE" in ad.ntlm(site, "anna", "projects", "ls")
@@ -119,8 +147,9 @@ def test_local_accounts_serve_until_a_controller_answers_and_a_member_goes_on_wi
     finally:
         site.shell("dc1", "systemctl start lab-controller")
     site.lab.wait_for_domain()
-    assert "create domain.member.files" in site.differences()
-    site.applied()
+    assert {"create domain.member.files", "delete domain.fallback.files"} <= {*site.differences()}
+    assert journalled(site.applied()) == ["domain.fallback.files doing", "domain.fallback.files done"]
+    assert "fallback" not in site.shell("pve1", "ls /var/lib/smbplan")
     assert not [words for words in site.plan().plan.warnings if "fallback" in words]
     site.shell("client", "echo news >/tmp/news")
     assert "NT_STATUS" not in ad.kerberos(site, "anna", "projects", "put /tmp/news n")
@@ -133,6 +162,12 @@ def test_local_accounts_serve_until_a_controller_answers_and_a_member_goes_on_wi
     finally:
         site.shell("dc1", "systemctl start lab-controller")
     site.lab.wait_for_domain()
+
+
+def journalled(done: app.Applied) -> list[str]:
+    """What the run's journal says of the fallback."""
+    (run,) = [run for run in runs.runs(done.site) if run.id == done.run]
+    return [f"{entry.step} {entry.status}" for entry in run.entries() if "fallback" in entry.step]
 
 
 def test_a_fault_at_any_step_of_a_join_leaves_host_and_directory_as_before(site: Site) -> None:

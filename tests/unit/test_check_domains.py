@@ -38,7 +38,7 @@ def test_a_site_with_a_domain_is_good() -> None:
             "{host: pve2}",
             "{host: pve2, aliases: [a.corp.test]}",
             "8:32",
-            "only a domain gives tickets",
+            "only a member of a domain has that",
             "write domain:, or leave it out",
         ),
         (
@@ -53,7 +53,7 @@ def test_a_site_with_a_domain_is_good() -> None:
             "FAR\\jörg",
             "12:96",
             "'FAR\\\\jörg' is of another domain than the gateway's",
-            "its names begin with CORP\\",
+            "its names begin with CORP\\; if it trusts FAR, write trusts: at domains.corp",
         ),
         (
             "gateway: files",
@@ -73,7 +73,7 @@ def test_a_site_with_a_domain_is_good() -> None:
             "{env: ALICE}}",
             "{env: ALICE}, uid: 2500000}",
             "10:40",
-            "uid 2500000 is one of the domain's ids, 2000000-2999999",
+            "uid 2500000 is one of the ids of CORP, 2000000-2999999",
             "write another one, or other ids: at domains.corp",
         ),
         (
@@ -105,7 +105,23 @@ def test_ids_are_the_same_on_all_members_or_refused() -> None:
     assert "files and vault would have other ids for the same users (write backend: rid, or ad)" in found
     apart = SITE.replace("{host: pve2}", "{host: pve2, domain: far}").replace("4000000-4999999", "2500000-3999999")
     (found,) = problems(apart)
-    assert "domains 'corp' and 'far' have ids in common (write ranges that are apart)" in found
+    assert "CORP and FAR have ids in common (write ranges that are apart)" in found
+
+
+def test_accounts_of_a_trusted_domain_have_ids_of_their_own() -> None:
+    trusting = SITE.replace("realm: corp.test,", "realm: corp.test, trusts: {far: {range: 3000000-3999999}},")
+    assert problems(trusting.replace("'CORP\\jörg'", "'FAR\\jörg', '@Far\\All'")) == []
+    (found,) = problems(trusting.replace("3000000-3999999", "2900000-3999999"))
+    assert found == "4:50: CORP and FAR have ids in common (write ranges that are apart)"
+    (found,) = problems(trusting.replace("{env: ALICE}}", "{env: ALICE}, uid: 3100000}"))
+    assert "uid 3100000 is one of the ids of FAR, 3000000-3999999" in found
+
+
+def test_somebody_joins_or_has_prepared_it() -> None:
+    nobody = SITE.replace("realm: corp.test, join: {user: joiner, password: {env: JOIN}}", "realm: corp.test")
+    (found,) = problems(nobody)
+    assert "nobody is named who may join it (write join: at domains.corp, or offline_join: here)" in found
+    assert problems(nobody.replace("domain: corp}", "domain: corp, offline_join: {file: /run/odj}}")) == []
 
 
 def test_what_tickets_and_homes_need() -> None:

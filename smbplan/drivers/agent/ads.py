@@ -17,6 +17,8 @@ RESOLVER = Path("/etc/resolv.conf")
 PORTS = {88: "Kerberos", 389: "LDAP", 445: "SMB"}
 PATIENCE = 3.0  # seconds for one answer
 SKEW = 300.0  # seconds that Kerberos allows: RFC 4120, 1.6
+# Where an account's names stand, and what precedes each; cifs is part of HOST: [MS-ADTS] 6.1.1.2.4.1, sPNMappings
+NAMED = {"servicePrincipalName": ("HOST/", "cifs/", "RestrictedKrbHost/"), "msDS-AdditionalDnsHostName": ("",)}
 COMPUTERS = "AA312825768811D1ADED00C04FD8D5CD"  # GUID_COMPUTERS_CONTAINER_W, [MS-ADTS] 6.1.1.4
 # [MS-ERREF] 2.3.1: what is wrong with an account, and the remedy.
 PASSWORD, ANOTHER = "correct join.password", "or join with another account"
@@ -48,6 +50,7 @@ class Domain:
     def __init__(self, wanted: dict[str, Any], login: dict[str, Any] | None) -> None:
         self.realm, self.workgroup, self.name = wanted["realm"], wanted["workgroup"], wanted["name"]
         self.servers, self.ou = list(wanted.get("servers") or ()), wanted.get("ou") or ""
+        self.aliases = list(wanted.get("aliases") or ())
         self.nameservers = list(wanted.get("nameservers") or ()) or nameservers()
         self.login = login or {}
         self.controllers: list[str] = []
@@ -64,6 +67,7 @@ class Domain:
             yield "account", self.logs_in
             yield "unit", self.has_unit
             yield "name", self.has_name_free
+            yield "aliases", self.has_aliases_free
             yield "right", self.may_join
 
     def resolves(self) -> str:
@@ -161,6 +165,19 @@ class Domain:
             raise Trouble("name-taken", f"{self.realm} has a computer {self.name} already", str(found.dn), hint)
         return f"{self.name} is ours"
 
+    def has_aliases_free(self) -> str:
+        """A second computer of one name would leave clients without tickets for both."""
+        for alias in self.aliases:
+            wanted = "".join(f"({where}={each}{alias})" for where, services in NAMED.items() for each in services)
+            others = f"(&(|{wanted}(dNSHostName={alias}))(!(sAMAccountName={self.name}$)))"
+            found = self._search(self.directory(), self._base(), "sub", others, ["cn"])
+            if found:
+                hint = (
+                    f"write another name at aliases:, or take it off that account (samba-tool spn delete HOST/{alias})"
+                )
+                raise Trouble("alias-taken", f"{alias} is another account's name", str(found[0].dn), hint)
+        return f"{', '.join(self.aliases)}: free, or ours" if self.aliases else "none"
+
     def may_join(self) -> str:
         if self.account(["cn"]) is not None:
             return "its account is there"
@@ -198,6 +215,24 @@ class Domain:
         change = ldb.Message(entry.dn)
         change["description"] = ldb.MessageElement(words, ldb.FLAG_MOD_REPLACE, "description")
         self.directory().modify(change)
+
+    def give_names(self, aliases: list[str], gone: list[str]) -> None:
+        """Service principals of its account. Raises Refused and Trouble."""
+        import ldb
+
+        self.has_aliases_free()
+        entry = self.account(list(NAMED))
+        if entry is None:
+            raise Refused(f"{self.name} has joined {self.realm}, and has no account there")
+        for attribute, services in NAMED.items():
+            known = {str(value).lower(): str(value) for value in entry.get(attribute, ())}
+            new = [value for alias in aliases if (value := f"{services[0]}{alias}").lower() not in known]
+            lost = [known[word] for alias in gone for each in services if (word := f"{each}{alias}".lower()) in known]
+            for flag, values in ((ldb.FLAG_MOD_ADD, new), (ldb.FLAG_MOD_DELETE, lost)):
+                if values:
+                    change = ldb.Message(entry.dn)
+                    change[attribute] = ldb.MessageElement(values, flag, attribute)
+                    self.directory().modify(change)
 
     def remove(self) -> None:
         """Its account, if there is one. Raises Trouble."""

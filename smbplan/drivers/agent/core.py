@@ -101,8 +101,10 @@ def is_open(state: Any) -> bool:
     return isinstance(state, dict) and bool(state) and all(value is None for value in state.values())
 
 
-def run(argv: Sequence[str], stdin: str | None = None, env: dict[str, str] | None = None) -> str:
-    """The standard output of a command. Raises Refused when it fails or is missing."""
+def run(
+    argv: Sequence[str], stdin: str | None = None, env: dict[str, str] | None = None, fds: Sequence[int] = ()
+) -> str:
+    """The standard output of a command, which inherits `fds`. Raises Refused when it fails or is missing."""
     try:
         done = subprocess.run(
             list(argv),
@@ -112,6 +114,7 @@ def run(argv: Sequence[str], stdin: str | None = None, env: dict[str, str] | Non
             errors="replace",
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root", **(env or {})},
             check=False,
+            pass_fds=fds,
         )
     except FileNotFoundError:
         raise Refused(f"{argv[0]} is not installed", "", "smbplan doctor says what is missing") from None

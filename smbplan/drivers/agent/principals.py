@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 from . import winbind
@@ -15,36 +16,59 @@ from .core import STATE, Object, Refused, read_text, write
 FILE = STATE / "principals.json"
 
 
-CACHE: dict[Any, dict[str, dict[str, Any]]] = {}  # of one file at a time: a thousand folders have ACLs
+FRESH = 3.0  # seconds for which it is believed that a name has its SID
+CACHE: dict[Any, "Table"] = {}  # of one file at a time: a thousand folders have ACLs
 
 
-def known() -> dict[str, dict[str, Any]]:
-    """{name as the definitions have it: {sid, kind, id}}"""
+class Table:
+    """What stands in the file: {name as the definitions have it: {sid, kind, id}}."""
+
+    def __init__(self, stored: dict[str, dict[str, Any]]) -> None:
+        self.stored, self._until = stored, 0.0
+        self.known: dict[str, dict[str, Any]] = {}
+        self.ids: dict[str, dict[str, int]] = {}
+
+    def refreshed(self) -> Table:
+        """With those whose SID is the same now, so that a list with that of an account made anew is seen to differ."""
+        if time.monotonic() > self._until:
+            self.known = {name: each for name, each in self.stored.items() if each.get("former") or _still(name, each)}
+            for kind in ("user", "group"):
+                self.ids[kind] = {name: each["id"] for name, each in self.known.items() if each["kind"] == kind}
+            self._until = time.monotonic() + FRESH
+        return self
+
+
+def _table() -> Table:
     try:
         now = FILE.stat()
     except OSError:
-        return {}
+        return Table({}).refreshed()
     sign = (now.st_ino, now.st_mtime_ns, now.st_size)
     if sign not in CACHE:
         CACHE.clear()
-        CACHE[sign] = json.loads(read_text(FILE) or "{}")
-    return dict(CACHE[sign])
+        CACHE[sign] = Table(json.loads(read_text(FILE) or "{}"))
+    return CACHE[sign].refreshed()
+
+
+def known() -> dict[str, dict[str, Any]]:
+    """Those whose names mean now what they meant when they were looked up."""
+    return _table().known
 
 
 class Principals(Object):
-    """Those of one domain. State: {names}: which are known, by the SID that the domain gives them now; @ before groups.
+    """Of a domain, and of those that it trusts. State: {names}: which are known, by the SID that each has now; @ before
+    groups.
 
     A name that no list has any more stays as `former`: until the lists are written anew, its SID is read as that name.
     """
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
-        mine = {each: found for each, found in known().items() if _in(name, each) and not found.get("former")}
-        names = sorted(_marked(each, found) for each, found in mine.items() if _still(each, found))
-        return {"names": names} if mine else None
+        CACHE.clear()
+        mine = {each: found for each, found in _table().stored.items() if not found.get("former")}
+        return {"names": sorted(_marked(each, mine[each]) for each in known() if each in mine)} if mine else None
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-        old, wanted = known(), after["names"] if after else []
-        table = {each: found for each, found in old.items() if not _in(name, each)}
+        old, wanted, table = _table().stored, after["names"] if after else [], dict[str, Any]()
         for word in wanted:
             each = word.lstrip("@")
             sid, kind = winbind.lookup(each)
@@ -53,16 +77,13 @@ class Principals(Object):
                 raise Refused(f"{each} is a {kind} of the domain", "", f"write '{right}' in the access lists")
             table[each] = {"sid": sid, "kind": kind, "id": winbind.number(sid, kind)}
         if wanted:
-            gone = {each: found for each, found in old.items() if _in(name, each) and each not in table}
+            gone = {each: found for each, found in old.items() if each not in table}
             table |= {each: {**found, "former": True} for each, found in gone.items()}
         if table:
             write(FILE, json.dumps(table, sort_keys=True, ensure_ascii=False))
         else:
             FILE.unlink(missing_ok=True)
-
-
-def _in(domain: str, name: str) -> bool:
-    return name.lower().startswith(f"{domain.lower()}\\")
+        CACHE.clear()
 
 
 def _marked(name: str, found: dict[str, Any]) -> str:
@@ -91,7 +112,7 @@ def to_names(words: str) -> str:
 
 def ids(kind: str) -> dict[str, int]:
     """{name: uid or gid} of those that are a "user" or a "group"."""
-    return {name: found["id"] for name, found in known().items() if found["kind"] == kind}
+    return _table().ids[kind]
 
 
 def _sid(table: dict[str, str], word: str) -> str:

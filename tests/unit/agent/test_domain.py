@@ -61,9 +61,12 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, str]]:
 def test_who_has_another_sid_now_is_looked_up_again(table: Path, controller: dict[str, tuple[str, str]]) -> None:
     kind = principals.Principals()
     assert kind.get("CORP", {}) == {"names": NAMES}
+    stored = principals.to_sids("CORP\\jörg")
     controller["CORP\\jörg"] = ("S-1-5-21-1-2-3-1200", "user")
     assert kind.get("CORP", {}) == {"names": NAMES[:1]}
+    assert principals.to_names(stored) == stored, "so that the lists are written anew by the same apply"
     kind.set("CORP", kind.get("CORP", {}), {"names": NAMES}, {})
+    assert principals.to_sids("CORP\\jörg") == "S-1-5-21-1-2-3-1200"
     assert json.loads(table.read_text())["CORP\\jörg"] == {"sid": "S-1-5-21-1-2-3-1200", "kind": "user", "id": 2011200}
     kind.set("CORP", kind.get("CORP", {}), None, {})
     assert not table.exists()
@@ -152,7 +155,7 @@ def test_checks_end_at_the_first_that_fails(monkeypatch: pytest.MonkeyPatch) -> 
         ("dns", False, "dns-silent"),
         ("controller", None, ""),
     ]
-    assert len(rows) == 8 and rows[0]["tried"] == "_ldap._tcp.dc._msdcs.corp.test SRV at 192.0.2.1"
+    assert len(rows) == 9 and rows[0]["tried"] == "_ldap._tcp.dc._msdcs.corp.test SRV at 192.0.2.1"
 
 
 @pytest.mark.parametrize(("zone", "code"), [(["corp.test"], "no-srv"), ([], "wrong-dns")])

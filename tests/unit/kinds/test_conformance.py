@@ -15,7 +15,7 @@ from smbplan.engine.kind import Change, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Record, Resource
 from smbplan.engine.step import Move, Nature, Op
-from smbplan.kinds import expand, kinds
+from smbplan.kinds import expand, fallback, kinds
 from smbplan.report import document
 from smbplan.report.manual import commands
 from smbplan.spec.load import load
@@ -50,9 +50,15 @@ def apply(made: Plan, world: World) -> None:
     assert outcome.name == "applied", outcome.problems
 
 
+def resources(defined: Site) -> list[Resource]:
+    """All that may come of a site, while no controller answers, too."""
+    waiting = [name for name, gateway in defined.gateways.items() if gateway.domain]
+    return [*expand(defined), *fallback.waiting(defined, waiting)]
+
+
 def changes(kind: str) -> list[Change]:
     """Creations of a kind, in a world without anything."""
-    found = [plan(defined, expand(defined), World()) for defined in SITES.values()]
+    found = [plan(defined, resources(defined), World()) for defined in SITES.values()]
     return [change for made in found for change in made.changes if change.kind == kind]
 
 
@@ -65,7 +71,7 @@ def test_kinds_are_described() -> None:
 @each_kind
 def test_the_sites_have_one_of_each_kind(kind: str) -> None:
     assert kind in {
-        item.kind for name in ("rich", "contained", "bound", "machined", "member") for item in expand(SITES[name])
+        item.kind for name in ("rich", "contained", "bound", "machined", "member") for item in resources(SITES[name])
     }
 
 

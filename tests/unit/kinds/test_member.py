@@ -10,7 +10,7 @@ from smbplan.engine.execute import Execution
 from smbplan.engine.kind import Options
 from smbplan.engine.resource import Key
 from smbplan.engine.step import Move
-from smbplan.kinds import alone, expand, member
+from smbplan.kinds import config, expand, fallback, member
 from smbplan.kinds.share import params
 
 KEY = Key("member", "CORP.TEST")
@@ -59,10 +59,12 @@ def test_leaving_takes_the_account_that_joins_and_no_secret_itself(world: World)
 
 def test_a_host_that_was_a_member_before_stays_one() -> None:
     world, defined = World(), site(MEMBER)
-    there = {"realm": "CORP.TEST", "workgroup": "CORP", "name": "ONE", "trust": "ok", "registered": True}
+    there = {"realm": "CORP.TEST", "workgroup": "CORP", "name": "ONE", "aliases": [], "trust": "ok", "registered": True}
     world.target("one").box("member").states[KEY.name] = dict(there)
     made = plan(defined, expand(defined), world)
-    assert "domain.member.one" not in [change.address for change in made.changes if change.before != change.after]
+    (change,) = [change for change in made.changes if change.address == "domain.member.one"]
+    differing = {name for name in there if change.before[name] != change.after[name]}
+    assert differing == {"aliases"}, "it is used as it is, and gets what is defined here beside"
     assert Execution(made.steps, world, Notes()).run().name == "applied"
     gone = plan(defined, [], world, joins=member.joins(defined), allow=frozenset({"many-deletes"}))
     assert Execution(gone.steps, world, Notes()).run().name == "applied"
@@ -77,12 +79,12 @@ def test_looking_needs_nobodys_password() -> None:
 
 
 def test_one_that_waits_serves_its_local_accounts_and_nobody_by_accident() -> None:
-    defined = alone.standing(site(MEMBER), ["one"])
+    defined = fallback.standing(site(MEMBER), ["one"])
     assert "domain.member.one" not in {item.address for item in expand(defined)}
     assert params(defined, "a", defined.shares["a"])["valid users"] == "nobody"
     both = {**MEMBER["shares"]["a"], "access": {"write": ["@CORP\\All Staff", "alice"]}}
     corp = {**MEMBER["domains"]["corp"], "ntlm": True}
-    mixed = alone.standing(site({**MEMBER, "domains": {"corp": corp}, "shares": {"a": both}}), ["one"])
+    mixed = fallback.standing(site({**MEMBER, "domains": {"corp": corp}, "shares": {"a": both}}), ["one"])
     assert params(mixed, "a", mixed.shares["a"])["valid users"] == "alice"
 
 
@@ -92,6 +94,22 @@ def test_a_member_is_not_renamed_and_not_moved(world: World, moved: dict[str, st
     (refused,) = plan(site(MEMBER), expand(site(MEMBER)), world).refused
     assert refused.address == "domain.member.one" and "without leaving" in refused.summary
     assert "take domain: off the gateway and apply" in refused.hint
+
+
+def test_ids_of_another_domain_change_nobodys(world: World) -> None:
+    """A domain that is trusted from now on; and autorid stands where idmap_autorid(8) wants it."""
+    corp = MEMBER["domains"]["corp"]
+    trusting = site({**MEMBER, "domains": {"corp": {**corp, "trusts": {"far": {"range": "5000000-5999999"}}}}})
+    made = plan(trusting, expand(trusting), world)
+    assert made.refused == ()
+    text = config.content(trusting, "one", trusting.gateways["one"])
+    assert "   idmap config FAR : backend = rid\n   idmap config FAR : range = 5000000-5999999\n" in text
+    automatic = site({**MEMBER, "domains": {"corp": {**corp, "ids": {"backend": "autorid"}}}})
+    text = config.content(automatic, "one", automatic.gateways["one"])
+    assert [line.strip() for line in text.splitlines() if "idmap config" in line] == [
+        "idmap config * : backend = autorid",
+        "idmap config * : range = 2000000-2999999",
+    ]
 
 
 def test_other_ids_are_refused_while_files_have_the_old_ones(world: World) -> None:

@@ -1,0 +1,76 @@
+"""A member's names in its domain's DNS. net(8) under ads dns"""
+
+from __future__ import annotations
+
+import json
+
+from . import ads, joined
+from .core import Refused, run
+
+
+def register(domain: ads.Domain, aliases: list[str]) -> None:
+    wanted, known = names_of(domain.name, domain.realm, aliases), joined.noted().get("registered") or []
+    for name in known:
+        if name not in wanted:
+            _dns("unregister", domain, name)
+    for name in wanted:
+        _dns("register", domain, name)
+    joined.note(registered=wanted)
+
+
+def names_of(computer: str, realm: str, aliases: list[str]) -> list[str]:
+    """Those that the domain's DNS has a place for."""
+    zone = f".{realm}".lower()
+    return [f"{computer}{zone}".lower(), *(name for name in aliases if name.endswith(zone))]
+
+
+def has_all(names: list[str]) -> bool | str:
+    found = [_addresses(name) for name in names]
+    if any(each is None for each in found):
+        return "unknown"
+    own = _own_addresses()
+    return all(each and own.issuperset(each) for each in found)
+
+
+def _own_addresses() -> set[str]:
+    links = json.loads(run(["ip", "-json", "address"]))
+    return {each["local"] for link in links for each in link["addr_info"] if "local" in each}
+
+
+def unregister(domain: ads.Domain) -> list[str]:
+    """Only what was written by smbplan; a name that stays in DNS is no reason to stay a member."""
+    warnings = []
+    for name in joined.noted().get("registered") or ():
+        try:
+            _dns("unregister", domain, name)
+        except Refused as refused:
+            warnings.append(f"{refused.summary}; {refused.hint}")
+    return warnings
+
+
+def _dns(verb: str, domain: ads.Domain, name: str) -> None:
+    """As the account that joins: a computer that is made anew could not change what its former self has written.
+
+    Where nobody joins, as the computer.
+    """
+    settings = {"security": "ads", "realm": domain.realm, "workgroup": domain.workgroup, "netbios name": domain.name}
+    words = [f"--option={key}={value}" for key, value in settings.items()]
+    try:
+        who = ["-A", "/dev/stdin"] if domain.login else ["-P"]
+        run(["net", "ads", "dns", verb, *words, *who, name], credentials_file(domain) if domain.login else None)
+    except Refused as refused:
+        said, hint = refused.detail or refused.summary, "delete its record by hand if it belongs to another account"
+        raise Refused(f"{name} can't {verb} in DNS: {said}", refused.detail, hint) from None
+
+
+def credentials_file(domain: ads.Domain) -> str:
+    """A credentials file: neither an argument nor an environment tells the password. smbclient(1), -A"""
+    return f"username = {domain.login['user']}\npassword = {domain.login['password']}\ndomain = {domain.workgroup}\n"
+
+
+def _addresses(name: str) -> list[str] | None:
+    for server in ads.nameservers():
+        found = ads.query(server, name, "A")
+        if found is not None:
+            return found
+    return None
