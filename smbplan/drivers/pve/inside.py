@@ -21,11 +21,12 @@ set -e; umask 077; cd "$(mktemp -d /run/smbplan.XXXXXX)"; mkfifo in out
 SMBPLAN_IDLE={IDLE} setsid python3 -u -c {shlex.quote(BOOT)} 0<>in 1<>out 2>/dev/null & echo $! >pid
 cat "$@" - >in; head -n 1 <out; pwd
 """
-# The parts of a large request, in files, come before what stands on standard input.
-LIVES = f'cd "$1" 2>/dev/null && kill -0 "$(cat pid)" 2>/dev/null || exit {GONE}'
+# The parts of a large request, in files, come before what stands on standard input. An answer ends with its line; every
+# program that is not started is felt in a busy machine.
+LIVES = f'cd "$1" 2>/dev/null && read -r pid <pid && kill -0 "$pid" 2>/dev/null || exit {GONE}'
 ASK = f"""
 {LIVES}; shift
-cat "$@" - >in; rm -f "$@"; head -n 1 <out >answer; wc -c <answer; head -c {PART} answer
+cat "$@" - >in; [ $# = 0 ] || rm -f "$@"; head -n 1 <out >answer; exec head -c {PART} answer
 """
 MORE = f'tail -c +"$2" "$1/answer" | head -c {PART}'
 END = 'echo quit >"$1/in"'  # when it has done what it does
@@ -75,10 +76,10 @@ class Inside(Channel):
                 self.lock(owner, 0)
             folder = self._folder
             done = self._delivered(folder, line, timeout)
-        size, _, answer = done.out.partition("\n")
-        if done.code or not size.strip().isdigit():
+        answer = done.out
+        if done.code or not answer:
             raise ChannelError(f"{self.endpoint.name}: no answer from the agent in the VM", done.err.strip())
-        while len(answer) < int(size):
+        while not answer.endswith("\n"):
             more = qga.execute(self._client, self.path, ["/bin/sh", "-c", MORE, "sh", folder, str(len(answer) + 1)])
             if not more.out:
                 raise ChannelError(f"{self.endpoint.name}: the answer of the agent in the VM is cut short")

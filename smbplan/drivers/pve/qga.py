@@ -13,7 +13,7 @@ INPUT = 60000  # characters that a command may be given (65536), or a file in on
 PASSING = (0, 596, 597, 599)  # answers of a server that is restarted; the command goes on
 PATIENCE = 60.0  # seconds without an answer: a machine may be busy, too
 BUSY = 15.0  # seconds in which an agent may be too busy to begin anything
-FIRST, LONGEST = 0.02, 0.5  # seconds between two looks; each is twice as long as the one before
+FIRST, LONGEST = 0.1, 0.5  # seconds before a look; the next is twice as long: no program starts and ends at once
 SHARE = 3  # and so many times as long as a look takes: one is work for the machine, too
 
 
@@ -56,6 +56,7 @@ def execute(client: Client, path: str, argv: Sequence[str], given: str = "", tim
     more: dict[str, Any] = {"input-data": given} if given else {}
     pid = _begun(client, path, command=list(argv), **more)
     deadline, pause, heard = time.monotonic() + timeout, FIRST, time.monotonic()
+    time.sleep(pause)
     while True:
         asked = time.monotonic()
         try:
@@ -71,7 +72,8 @@ def execute(client: Client, path: str, argv: Sequence[str], given: str = "", tim
             return Done(int(code), status.get("out-data", ""), status.get("err-data", ""))
         if time.monotonic() > deadline:
             raise Slow(f"{argv[0]} in the VM did not end within {timeout:.0f} s", "", "look into the VM")
-        time.sleep(min(LONGEST, max(pause, SHARE * (heard - asked))))
+        pause = min(LONGEST, max(pause, SHARE * (heard - asked)))
+        time.sleep(pause)
         pause *= 2
 
 
