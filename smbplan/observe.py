@@ -145,8 +145,24 @@ def abandoned(fleet: Fleet, site: Site, live: Mapping[str, Live]) -> list[str]:
         seen = live.get(name)
         if domain and domain.fallback and seen and not seen.states.get(Key(member.KIND.object, domain.realm)):
             waiting[name] = member.wanted(name, gateway, domain)
-    answers = fleet.each(list(waiting), lambda name: fleet.ask(name, "domain", wanted=waiting[name], login=None))
+    known, asked = dict(fleet.endpoints), {name: _asked(fleet, site, name, live[name]) for name in waiting}
+    for name, target in asked.items():
+        if target != name:  # the guest's name servers, as it will have them
+            own = site.gateways[name].nameserver
+            waiting[name] = {**waiting[name], "nameservers": [own] if own else []}
+    answers = fleet.each(list(waiting), lambda name: fleet.ask(asked[name], "domain", wanted=waiting[name], login=None))
+    fleet.endpoints = known
     return [name for name in waiting if isinstance(answers[name], list) and _silent(answers[name])]
+
+
+def _asked(fleet: Fleet, site: Site, name: str, seen: Live) -> str:
+    """Who looks for controllers: the gateway, or its node while its guest is not there yet."""
+    node = site.gateways[name].node
+    if not (seen.facts.get("absent") and node):
+        return name
+    target = guest.host(site, name)
+    fleet.endpoints.setdefault(target, replace(fleet.endpoints[CLUSTER], name=target, api=None, node=node))
+    return target
 
 
 def _silent(rows: list[dict[str, Any]]) -> bool:

@@ -55,6 +55,7 @@ class Removal:
     parked: bool = False  # its record stays, as parked
     open: frozenset[str] = frozenset()  # fields that may differ by the time it goes
     options: Mapping[str, Any] = field(default_factory=dict)
+    waits: tuple[str, ...] = ()  # addresses of what has to be done first, where that changes at all
 
 
 @dataclass(frozen=True, slots=True)

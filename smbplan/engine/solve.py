@@ -82,9 +82,10 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         units=units[change.address],
     )
     if item is None:
-        users = sorted(user for user in changed if change.address in _before(changed[user]))
+        users = {user for user in changed if change.address in _before(changed[user])}
+        users |= {name for name in (change.removal.waits if change.removal else ()) if name in changed}
         first = (name for name in old.ahead if name in changed and changed[name].resource is None) if old else ()
-        return _remove(change, replace(step, after=tuple(users), behind=tuple(sorted(first))), kind)
+        return _remove(change, replace(step, after=tuple(sorted(users)), behind=tuple(sorted(first))), kind)
     record = Record.of(item, change.original)
     move = Move(item.address, item.key, kind.guard(change.raw), change.after, record, kind.options(item))
     return replace(

@@ -1,14 +1,15 @@
 """smb.conf. On a gateway of our own it is rendered from a template; on a host with foreign shares it gets one line."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
+from smbplan.kinds import controllers
 from smbplan.kinds.names import address, domain_of, shares_of
 from smbplan.kinds.options import plain
-from smbplan.spec.domain import BUILTIN
 from smbplan.spec.membership import computer
 from smbplan.spec.model import Gateway, Site
 from smbplan.templates import render
@@ -50,14 +51,10 @@ class Config(Kind):
                 "look at `net conf list` there, and drop with `net conf delshare` what is not to be served",
                 origin=item.origin,
             )
-        if item is not None and change.before and _moves_ids(change.before["content"], change.after["content"]):
-            yield Hazard(
-                change.address,
-                f"users and groups of the domain would have other ids on {change.target}, and their files would not",
-                "if none of them has any files yet, use --allow id-map",
-                "id-map",
-                item.origin,
-            )
+        if item is not None and change.before and not change.before["foreign"]:
+            yield from moved_ids(change, mapped(change.before["content"]), mapped(change.after["content"]))
+        if item is not None and change.raw and change.raw["foreign"] and item.desired["adopt"]:
+            yield from moved_ids(change, _parsed(change.raw["globals"]), mapped(item.desired["content"]))
         if item is None or not change.after["foreign"] or item.desired["adopt"]:
             return
         if item.desired["explicit"]:
@@ -69,33 +66,52 @@ class Config(Kind):
             )
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
-        return (("reload", Call("reload")),)
+        """winbindd makes its maps when it starts."""
+        return (("reload", Call("reload")), *anew(change))
 
 
 KIND = Config()
 
 
-def _moves_ids(before: str, after: str) -> bool:
-    """Whether a domain that had ids gets other ones, while it stays a domain of the gateway."""
-    old, new = _idmap(before or ""), _idmap(after or "")
-    return bool(new) and any(new.get(key) != value for key, value in old.items())
+def moved_ids(change: Change, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Hazard]:
+    """A domain that had ids gets other ones, while it stays a domain of the gateway."""
+    if new and any(new.get(key) != value for key, value in old.items()):
+        yield Hazard(
+            change.address,
+            f"users and groups of the domain would have other ids on {change.target}, and their files would not",
+            "if none of them has any files yet, use --allow id-map",
+            "id-map",
+            change.resource.origin if change.resource else None,
+        )
 
 
-def _idmap(text: str) -> dict[str, str]:
-    rows = (line.strip().partition(" = ") for line in text.splitlines())
-    return {key: value for key, _, value in rows if key.startswith("idmap config ")}
+def anew(change: Change) -> Sequence[tuple[str, Call]]:
+    """winbindd makes its maps of ids when it starts."""
+    old, new = (mapped((state or {}).get("content") or "") for state in (change.before, change.after))
+    return (("winbind", Call("winbind")),) if old and new and old != new else ()
+
+
+def mapped(text: str) -> dict[str, str]:
+    """How domains get ids."""
+    rows = (line.strip().partition(" = ") for line in (text or "").splitlines())
+    return {key.lower(): value for key, _, value in rows if key.startswith("idmap config ")}
+
+
+def _parsed(settings: Mapping[str, str]) -> dict[str, str]:
+    """The same of what was read from a file of others."""
+    found = {re.sub(r"\s*:\s*", " : ", " ".join(key.lower().split())): value for key, value in settings.items()}
+    return {key: value for key, value in found.items() if key.startswith("idmap config ") and "*" not in key}
 
 
 def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
+        after = (address("packages", name), *((f"file.{name}.globals",) if gateway.globals == "adopt" else ()))
         desired = {
             "content": content(site, name, gateway),
             "adopt": gateway.globals == "adopt",
             "explicit": explicit(gateway),
         }
-        yield Resource(
-            address("config", name), KIND.name, name, Key(KIND.object, PATH), desired, (address("packages", name),)
-        )
+        yield Resource(address("config", name), KIND.name, name, Key(KIND.object, PATH), desired, after)
 
 
 def explicit(gateway: Gateway) -> list[str]:
@@ -112,7 +128,7 @@ def content(site: Site, name: str, gateway: Gateway) -> str:
         gateway=gateway,
         domain=domain_of(site, name),
         computer=computer(name, gateway),
-        builtin=BUILTIN,
+        controllers=controllers.PATH,
         guests=guests,
         options={" ".join(key.lower().split()): plain(value) for key, value in sorted(gateway.options.items())},
     )

@@ -4,11 +4,13 @@ That it does is a resource of its own: going there and coming back are changes i
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from smbplan.engine.kind import Action, Change
-from smbplan.engine.resource import Key, Resource
+from smbplan.engine.kind import Action, Change, Options, Removal
+from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.kinds.file import File
+from smbplan.kinds.names import address
 from smbplan.spec.model import Access, Share, Site
 
 NOTE = "/var/lib/smbplan/fallback"  # on the gateway, for whoever looks there
@@ -21,6 +23,11 @@ class Fallback(File):
     """State: that of a file, which stands while local accounts alone serve."""
 
     name, title, object = "domain.fallback", "fallback to local accounts", "file"
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        """It goes when the gateway has joined, and stays when that fails."""
+        member = address("member", record.address.removeprefix(f"{self.name}."))
+        return replace(super().removal(live, record, options), waits=(member,))
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
         if change.action is Action.CREATE:
@@ -43,7 +50,8 @@ def waiting(site: Site, gateways: Iterable[str]) -> Iterator[Resource]:
         realm = site.domains[site.gateways[name].domain or ""].realm
         text = f"No controller of {realm} answers: local accounts alone serve until `smbplan apply` finds one.\n"
         desired = {"content": text, "mode": "0644"}
-        yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, NOTE), desired)
+        after = (address("smbd", name),)  # it tells of what is so
+        yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, NOTE), desired, after)
 
 
 def standing(site: Site, gateways: Iterable[str]) -> Site:

@@ -1,8 +1,9 @@
 """Files that are wholly ours: units, scripts, announcements. The mark is a comment in their first line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from smbplan.engine.kind import Change, Kind
+from smbplan.engine.kind import Change, Hazard, Kind
 from smbplan.engine.resource import Key, Resource
 from smbplan.engine.step import Call
 from smbplan.kinds import config, mounts, schedule, updates
@@ -21,8 +22,17 @@ class File(Kind):
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
         """systemd keeps what it has read of a unit until it is told."""
         key = change.resource.key if change.resource else change.record.key if change.record else None
+        if key is not None and key.name == config.ADOPTED:
+            return (("reload", Call("reload")), *config.anew(change))
         units = key is not None and key.name.startswith(schedule.UNITS)
         return (("daemon-reload", Call("daemon-reload")),) if units else ()
+
+    def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
+        """What is included into an smb.conf of others counts as if it stood there."""
+        if change.resource and change.before and change.resource.key.name == config.ADOPTED:
+            yield from config.moved_ids(
+                change, config.mapped(change.before["content"]), config.mapped(change.after["content"])
+            )
 
 
 KIND = File()

@@ -6,6 +6,7 @@ from typing import Any
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
+from smbplan.kinds import clock
 from smbplan.kinds.names import address, domain_of
 from smbplan.spec.base import Secret
 from smbplan.spec.domain import Domain
@@ -42,16 +43,18 @@ class Member(Kind):
         return {}
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
-        """smbd keeps the role that it was started in."""
-        return (("restart", Call("restart")),)
+        """smbd keeps the role and the password that it was started with; more names end nobody's session."""
+        before, after = change.before, change.after
+        same = before and after and all(before[name] == after[name] for name in (*IDENTITY, "trust"))
+        return () if same else (("restart", Call("restart")),)
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         known = dict(options.joins.get(record.key.name, {}))
         if record.original is not None:
             left = {**live, "aliases": record.original["aliases"]}
-            return Removal(left, reason="was a member before; stays one", options=known)
+            return Removal(left, reason="was a member before; stays one", options={**known, "stays": True})
         known |= {"orphan": ORPHAN in options.allow, "mark": f"{known.pop('site', '')}/{record.address}"}
-        return Removal(None, reason="its account in the directory goes", options=known)
+        return Removal(None, reason="leaves its domain; an account that smbplan has made goes", options=known)
 
     def hazards(self, change: Change, facts: Mapping[str, Any]) -> Iterable[Hazard]:
         before, after = change.before, change.after
@@ -90,12 +93,12 @@ def _reference(secret: Secret) -> dict[str, Any]:
 def options(domain: Domain, gateway: Gateway | None = None) -> dict[str, Any]:
     blob = gateway.offline_join if gateway else None
     prepared = {"blob": _reference(blob)} if blob else {}
-    return {**_places(domain), "login": login(domain, gateway), **prepared}
+    return {**_places(domain, gateway), "login": login(domain, gateway), **prepared}
 
 
 def wanted(name: str, gateway: Gateway, domain: Domain) -> dict[str, Any]:
     """What the checks of a domain have to know, but for the account."""
-    return {**_identity(name, gateway, domain), **_places(domain), "aliases": aliases(gateway)}
+    return {**_identity(name, gateway, domain), **_places(domain, gateway), "aliases": aliases(gateway)}
 
 
 def aliases(gateway: Gateway) -> list[str]:
@@ -106,8 +109,15 @@ def _identity(name: str, gateway: Gateway, domain: Domain) -> dict[str, str]:
     return {"realm": domain.realm, "workgroup": domain.netbios, "name": computer(name, gateway)}
 
 
-def _places(domain: Domain) -> dict[str, Any]:
-    return {"servers": domain.servers, "nameservers": domain.nameservers, "ou": domain.ou}
+def _places(domain: Domain, gateway: Gateway | None) -> dict[str, Any]:
+    """The name servers of a guest are those that Proxmox VE gives it."""
+    return {
+        "servers": domain.servers,
+        "ad_site": domain.ad_site,
+        "nameservers": [] if gateway and gateway.guest else domain.nameservers,
+        "ou": domain.ou,
+        "time": domain.time,
+    }
 
 
 def joins(site: Site) -> dict[str, dict[str, Any]]:
@@ -128,5 +138,7 @@ def expand(site: Site) -> Iterator[Resource]:
             "options": {**options(domain, gateway), "mark": f"{site.site}/{address('member', name)}"},
         }
         after = [address("config", name), f"file.{name}.krb5"]
+        after += [f"domain.controllers.{name}"] if domain.ad_site else []
+        after += [f"{clock.KIND.name}.{name}"] if clock.follows(gateway, domain) else []
         after += [f"host.resolver.{name}"] if domain.nameservers and not gateway.guest else []
         yield Resource(address("member", name), KIND.name, name, Key(KIND.object, domain.realm), desired, tuple(after))

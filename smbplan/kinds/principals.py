@@ -9,7 +9,7 @@ from smbplan.spec.model import Site
 
 
 class Principals(Kind):
-    """State: {names}."""
+    """State: {names, ids}: the maps of ids by which they are looked up, so that another map has them looked up anew."""
 
     name, title, object = "domain.principals", "users and groups of a domain", "principals"
 
@@ -22,5 +22,7 @@ def expand(site: Site) -> Iterator[Resource]:
         domain = domain_of(site, name)
         wanted = foreign_on(site, name)
         if domain and wanted:
-            key, after = Key(KIND.object, domain.netbios), (address("member", name), address("winbind", name))
-            yield Resource(address("principals", name), KIND.name, name, key, {"names": wanted}, after)
+            key = Key(KIND.object, domain.netbios)
+            after = (address("config", name), address("member", name), address("winbind", name))
+            desired = {"names": wanted, "ids": domain.maps}
+            yield Resource(address("principals", name), KIND.name, name, key, desired, after)

@@ -51,6 +51,10 @@ def populate(told: dict[str, Any]) -> None:
         ids = {"uidnumber": 10001 + number, "gidnumber": 10000, "uid": name} if user.get("unix", True) else {}
         directory.newuser(name, told["password"], **ids)
         directory.setexpiry(f"(samAccountName={name})", 0, no_expiry_req=True)
+    # Whose primary group has no id is nobody to idmap_ad(8).
+    directory.modify_ldif(
+        f"dn: CN=Domain Users,CN=Users,{base}\nchangetype: modify\nadd: gidNumber\ngidNumber: 10000\n"
+    )
     for number, (name, members) in enumerate(told["groups"].items()):
         directory.newgroup(name, gidnumber=10101 + number, nisdomain=told["workgroup"].lower())
         directory.add_remove_group_members(name, members, add_members_operation=True)
@@ -71,6 +75,8 @@ def _sid(packed: bytes) -> str:
 
 def serve(told: dict[str, Any]) -> int:
     """Until it is told to stop."""
+    # Members get the time here, too, as from w32time; no lab sets a clock.
+    subprocess.Popen(["chronyd", "-x", "-n", "local stratum 8", "allow all"], stdin=subprocess.DEVNULL)
     daemon = subprocess.Popen(["samba", "--foreground", "--no-process-group"], stdin=subprocess.DEVNULL)
     end = time.monotonic() + PATIENCE
     while not answers(told):

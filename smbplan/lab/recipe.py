@@ -36,7 +36,16 @@ SAMBA = ("samba", "samba-vfs-modules", "smbclient", "wsdd", "avahi-daemon")
 ON_REQUEST = ("ctdb", "krb5-user", "libnss-winbind", "libpam-winbind", "samba-dsdb-modules", "winbind")
 """Packages that only the local repository holds: installing them changes PAM, NSS or the network."""
 
-DOMAIN = ("faketime", "krb5-user", "ldb-tools", "libnss-winbind", "samba-ad-provision", "samba-dsdb-modules", "winbind")
+DOMAIN = (
+    "chrony",
+    "faketime",
+    "krb5-user",
+    "ldb-tools",
+    "libnss-winbind",
+    "samba-ad-provision",
+    "samba-dsdb-modules",
+    "winbind",
+)
 """Packages of a domain's machines, on top of Samba: its controller, a client, and members that need no download."""
 
 PVE = (

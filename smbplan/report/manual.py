@@ -29,6 +29,7 @@ def _call(op: Call) -> list[str]:
     return {
         "reload": ["smbcontrol smbd reload-config"],
         "daemon-reload": ["systemctl daemon-reload"],
+        "winbind": ["net cache flush", "systemctl restart winbind"],
         "close": [f"smbcontrol smbd close-share {share}"],
     }.get(op.name, [])
 
@@ -168,6 +169,18 @@ def _resolver(name: str, before: Any, after: Any) -> list[str]:
     return [f"editor {shlex.quote(name)}  # nameserver: {servers}"]
 
 
+def _time(name: str, before: Any, after: Any) -> list[str]:
+    servers = " ".join((after or {}).get("servers") or ()) or "no servers of smbplan"
+    return [f"editor /etc/chrony/sources.d/smbplan.sources  # {servers}; then chronyc reload sources"]
+
+
+def _controllers(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"rm -f {shlex.quote(name)}"]
+    servers = " ".join(after["servers"] or ()) or f"the controllers of the site {after['ad_site']}"
+    return [f"editor {shlex.quote(name)}  # password server = {servers}"]
+
+
 RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
     "subid": _subid,
     "view": _view,
@@ -183,6 +196,8 @@ RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
     "packages": _packages,
     "service": _service,
     "filesystem": _filesystem,
+    "controllers": _controllers,
+    "time": _time,
     "member": _member,
     "principals": _principals,
     "nss": _nss,

@@ -1,17 +1,19 @@
 """Active Directory domains, and how a gateway becomes a member of one."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from smbplan.spec.addresses import Address
 from smbplan.spec.base import Definition, Secret
-from smbplan.spec.types import DOMAIN, HOST, NETBIOS, Text
+from smbplan.spec.types import DOMAIN, HOST, NETBIOS, Days, Text
 
 DOMAIN_USER = r"^[^\x00-\x1f\x7f\"/\\\[\]:;|=,+*?<>@%]{1,64}$"  # [MS-SAMR] 2.2.1
-LOWEST, HIGHEST = 100_000, 2_000_000_000
-BUILTIN = 10_000  # ids at the beginning of a range, for what belongs to no domain: BUILTIN\Users and its like
+LOWEST, HIGHEST = 10_000, 2_000_000_000
+LOCAL = 100_000  # what is below may be given to local accounts, unless a directory has said otherwise
+LEAST = 1_000
+BUILTIN = (1_990_000, 1_999_999)  # ids of what belongs to no domain: BUILTIN\Users and its like
 
 
 def _realm(value: str) -> str:
@@ -21,17 +23,20 @@ def _realm(value: str) -> str:
 
 
 def _range(value: Any) -> tuple[int, int]:
-    """Beyond the ids of local accounts, and of systemd's (systemd's UIDS-GIDS)."""
+    """Beyond the first ids of local accounts."""
     match = re.fullmatch(r"(\d{1,10})\s*-\s*(\d{1,10})", str(value))
     first, last = value if isinstance(value, tuple) else (int(match[1]), int(match[2])) if match else (0, 0)
-    if not (first >= LOWEST and first + 2 * BUILTIN <= last <= HIGHEST):
-        raise ValueError(f"{value!r} is no range of ids — write 20000 or more of them, such as 2000000-2999999")
+    if not (first >= LOWEST and first + LEAST - 1 <= last <= HIGHEST):
+        hint = f"write {LEAST} or more of them, from {LOWEST} on, such as 2000000-2999999"
+        raise ValueError(f"{value!r} is no range of ids — {hint}")
+    if first <= BUILTIN[1] and last >= BUILTIN[0]:
+        raise ValueError(f"{value!r} holds ids of BUILTIN — leave {BUILTIN[0]}-{BUILTIN[1]} out")
     return first, last
 
 
 def _unit(value: str) -> str:
     """RFC 4514, as far as organisational units need it; without the domain's own part."""
-    if re.fullmatch(r"(OU|CN)=[^,=+<>;\"\\#\x00-\x1f]+(,(OU|CN)=[^,=+<>;\"\\#\x00-\x1f]+)*", value, re.IGNORECASE):
+    if re.fullmatch(r"OU=[^,=+<>;\"\\#\x00-\x1f]+(,OU=[^,=+<>;\"\\#\x00-\x1f]+)*", value, re.IGNORECASE):
         return value
     raise ValueError(f"{value!r} is no organisational unit — write it from the inside out, such as OU=Files,OU=Servers")
 
@@ -52,22 +57,32 @@ class Join(Definition):
     password: Secret
 
 
-class Mapping(Definition):
+class Ranged(Definition):
+    """Ids that a backend gives."""
+
+    backend: str
+    range: IdRange
+
+    @model_validator(mode="after")
+    def _beyond_local_ids(self) -> Self:
+        if self.backend != "ad" and self.range[0] < LOCAL:
+            raise ValueError(f"ids below {LOCAL} may be those of local accounts — write a range from there on")
+        return self
+
+
+class Mapping(Ranged):
     """How the users and groups of a domain get ids. idmap_rid(8), idmap_ad(8), idmap_autorid(8)"""
 
     backend: Literal["rid", "ad", "autorid"] = Field(
         "rid", description="rid: from the last part of a SID; ad: from uidNumber and gidNumber; autorid: as they come"
     )
-    range: IdRange = Field(
-        (2_000_000, 2_999_999), description="first and last id; the first 10000 are for BUILTIN and its like"
-    )
+    range: IdRange = Field((2_000_000, 2_999_999), description="first and last id")
 
 
-class Trusted(Definition):
+class Trusted(Ranged):
     """How the users and groups of a trusted domain get ids. idmap_rid(8), idmap_ad(8)"""
 
     backend: Literal["rid", "ad"] = "rid"
-    range: IdRange
 
 
 class Probe(Definition):
@@ -92,6 +107,9 @@ class Domain(Definition):
     servers: list[Annotated[Text, Field(pattern=HOST)]] = Field(
         [], description="domain controllers to use, in this order; those that DNS names when absent"
     )
+    ad_site: Annotated[Text, Field(pattern=DOMAIN)] | None = Field(
+        None, description="the Active Directory site whose controllers are used; those of every site when absent"
+    )
     nameservers: list[Address] = Field([], description="of the gateways' resolver, which is left alone when absent")
     register_names: bool = Field(False, description="write the gateways' names and addresses into the domain's DNS")
     ids: Mapping = Mapping()
@@ -99,16 +117,37 @@ class Domain(Definition):
         {}, description="by their NetBIOS names, the domains that it trusts and whose accounts shares name"
     )
     ntlm: bool = Field(True, description="false: Kerberos only, for clients of the gateways")
+    time: Literal["controllers"] | None = Field(
+        None, description="controllers: the clocks of hosts and VMs follow theirs; left alone when absent"
+    )
+    offline: Days = Field(7, description="how long those who were seen keep their ids while no controller answers")
     probes: dict[DomainUser, Probe] = Field({}, description="accounts that shares are proved with")
     fallback: Literal["local"] | None = Field(
         None, description="local: when no controller answers at the first join, local accounts serve meanwhile"
     )
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.servers and self.ad_site:
+            raise ValueError("servers are named already — write them, or ad_site, and leave the other out")
+        return self
 
     @property
     def netbios(self) -> str:
         return self.workgroup or self.realm.partition(".")[0][:15]
 
     @property
+    def maps(self) -> dict[str, str]:
+        """How accounts of each domain get ids, in words: where these differ, ids do."""
+        of = {self.netbios: self.ids, **{name.upper(): each for name, each in self.trusts.items()}}
+        return {name: f"{each.backend} {each.range[0]}-{each.range[1]}" for name, each in of.items()}
+
+    @property
     def ranges(self) -> dict[str, tuple[int, int]]:
-        """The ids of its own accounts and of those that it trusts, by NetBIOS names."""
-        return {self.netbios: self.ids.range, **{name.upper(): each.range for name, each in self.trusts.items()}}
+        """The ids of its own accounts and of those that it trusts, by NetBIOS names; and of BUILTIN."""
+        common = {} if self.ids.backend == "autorid" else {"BUILTIN": BUILTIN}
+        return {
+            **common,
+            self.netbios: self.ids.range,
+            **{name.upper(): each.range for name, each in self.trusts.items()},
+        }

@@ -41,6 +41,15 @@ def check(site: "Site") -> Iterator[Finding]:
         if site.domains[key].ids.backend == "autorid" and len(names) > 1:
             words = f"{' and '.join(sorted(names)[:2])} would have other ids for the same users"
             yield ("domains", key, "ids", "backend"), words, "write backend: rid, or ad"
+    realms: dict[str, str] = {}
+    for key in members:
+        other = realms.setdefault(site.domains[key].realm, key)
+        if other != key:
+            yield (
+                ("domains", key, "realm"),
+                f"domains {other!r} and {key!r} are one",
+                "define it once, for all gateways",
+            )
     yield from _computers(site, members)
     yield from _apart(site)
     yield from _spelled(site)

@@ -60,6 +60,14 @@ def administered(site: Site, command: str) -> str:
     return site.shell("dc1", f"samba-tool {command}")
 
 
+def forget(site: Site) -> None:
+    """What a test that failed, or that ends as a member, has left in the directory."""
+    who = ["-U", "Administrator", f"--password={password(site)}"]
+    site.lab.exec("dc1", ["samba-tool", "computer", "delete", "FILES"])
+    for name in ("files", "shares", "second"):
+        site.lab.exec("dc1", ["samba-tool", "dns", "delete", "dc1", "corp.test", name, "A", site.address(), *who])
+
+
 def kerberos(
     site: Site, user: str, share: str, commands: str, host: str = "files.corp.test", realm: str = REALM
 ) -> str:

@@ -10,17 +10,28 @@ from pathlib import Path
 
 from smbplan.lab import Lab
 
-EXCEPTIONS = [
-    line.split("  #")[0].strip()
-    for line in (Path(__file__).parent / "exceptions.txt").read_text().splitlines()
-    if line.strip() and not line.startswith("#")
-]
+EXCEPTIONS = re.compile(
+    "|".join(
+        f"(?:{line.split('  #')[0].strip()})"
+        for line in (Path(__file__).parent / "exceptions.txt").read_text().splitlines()
+        if line.strip() and not line.startswith("#")
+    )
+)
 SCRIPT = r"""
 import hashlib, json, os, re, stat, subprocess
 subprocess.run(["timeout", "30", "systemctl", "is-system-running", "--wait"], capture_output=True)
-found = {}
+found, seen, known = {}, {}, {}
+CACHE = "/run/lab-snapshot.json"  # what a file holds is read again when its change time says so
+if os.path.exists(CACHE):
+    known = json.load(open(CACHE))
 def tell(path):
     info = os.lstat(path)
+    sign = [info.st_dev, info.st_ino, info.st_ctime_ns, info.st_size]
+    was, told = known.get(path, (None, None))
+    told = told if was == sign else look(path, info)
+    seen[path] = sign, told
+    found["file " + path] = told
+def look(path, info):
     content = ""
     if path.endswith(".raw"):
         content = "disk"  # what is in it is its container's own matter
@@ -40,7 +51,7 @@ def tell(path):
             extra[name] = os.getxattr(path, name, follow_symlinks=False).hex()
         except OSError:
             pass  # a container may not read the node's own
-    found["file " + path] = [oct(info.st_mode), info.st_uid, info.st_gid, content, extra]
+    return [oct(info.st_mode), info.st_uid, info.st_gid, content, extra]
 for top in ("/etc", "/srv", "/mnt", "/usr/local", "/var/lib", "/home", "/root", "/tank", "/run/lock",
             "/usr/lib/systemd/system"):
     for folder, names, files in os.walk(top):
@@ -59,19 +70,23 @@ units = ("--no-legend", "--no-pager", "--plain", "--state=active", "--type=servi
 # By their names: a timer is `running` for a moment, at the full hour.
 for line in subprocess.run(["systemctl", "list-units", *units], capture_output=True, text=True).stdout.splitlines():
     found["active " + line.split()[0]] = 1
+has = {name: os.path.exists("/var/lib/samba/" + name) for name in ("registry.tdb", "private/passdb.tdb")}
 try:
-    from samba.samba3 import param, passdb, smbconf
+    if any(has.values()):
+        from samba.samba3 import param, passdb, smbconf
 except ImportError:
-    smbconf = None
-if smbconf and os.path.exists("/var/lib/samba/registry.tdb"):
+    has = {}
+if has.get("registry.tdb"):
     param.get_context().load("/dev/null")
     for section in smbconf.init_reg(None).get_config():
         found[f"registry {section}"] = 1
-if smbconf and os.path.exists("/var/lib/samba/private/passdb.tdb"):
+if has.get("private/passdb.tdb"):
     settings = param.get_context()
     settings.load("/dev/null")
     for user in passdb.PDB(settings.get("passdb backend")).search_users(0):
         found[f"passdb {user['account_name']} {user['acct_flags']}"] = 1
+with open(CACHE, "w") as file:
+    json.dump(seen, file)
 print(json.dumps(found))
 """
 
@@ -81,7 +96,7 @@ def take(lab: Lab, node: str, inside: Sequence[str] = ()) -> dict[str, object]:
     done = lab.exec(node, [*inside, "python3", "-c", SCRIPT])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    return {name: value for name, value in found.items() if not any(re.search(rule, name) for rule in EXCEPTIONS)}
+    return {name: value for name, value in found.items() if not EXCEPTIONS.search(name)}
 
 
 def differences(before: dict[str, object], after: dict[str, object]) -> list[str]:

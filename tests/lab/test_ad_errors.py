@@ -92,6 +92,13 @@ CASES = (
         undo="samba-tool computer delete FILES",
     ),
     Case(
+        "alias-taken",
+        "shares.corp.test is another account's name",
+        "samba-tool spn delete HOST/shares.corp.test",
+        do="samba-tool computer create OTHER; samba-tool spn add HOST/shares.corp.test 'OTHER$'",
+        undo="samba-tool computer delete OTHER",
+    ),
+    Case(
         "disabled",
         "the account joiner is disabled",
         "enable it",

@@ -18,8 +18,8 @@ JOIN = "    join: {user: joiner, password: {file: /run/smbplan/lab/LAB/domain-pa
 @pytest.fixture
 def site(domain: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     domain.reset("pve1")
-    domain.exec("dc1", ["samba-tool", "computer", "delete", "FILES"])  # of a test that failed
     site = ad.prepared(domain, tmp_path, monkeypatch)
+    ad.forget(site)
     site.edit("site.yaml", JOIN.replace("LAB", domain.name), "")
     site.edit("site.yaml", "    aliases:", f"    offline_join: {{file: {tmp_path}/files.odj}}\n    aliases:")
     return site

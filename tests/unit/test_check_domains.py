@@ -88,7 +88,7 @@ def test_a_site_with_a_domain_is_good() -> None:
             "range: 5-9",
             "5:84",
             "'5-9' is no range of ids",
-            "write 20000 or more of them, such as 2000000-2999999",
+            "write 1000 or more of them, from 10000 on, such as 2000000-2999999",
         ),
     ],
 )
@@ -115,6 +115,11 @@ def test_accounts_of_a_trusted_domain_have_ids_of_their_own() -> None:
     assert found == "4:50: CORP and FAR have ids in common (write ranges that are apart)"
     (found,) = problems(trusting.replace("{env: ALICE}}", "{env: ALICE}, uid: 3100000}"))
     assert "uid 3100000 is one of the ids of FAR, 3000000-3999999" in found
+
+
+def test_a_domain_is_defined_once() -> None:
+    twice = SITE.replace("realm: FAR.TEST", "realm: CORP.test").replace("{host: pve2}", "{host: pve2, domain: far}")
+    assert "5:16: domains 'corp' and 'far' are one (define it once, for all gateways)" in problems(twice)
 
 
 def test_somebody_joins_or_has_prepared_it() -> None:

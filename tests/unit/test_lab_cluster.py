@@ -45,6 +45,11 @@ def test_it_has_to_be_up_and_the_error_tells_how(site: Site, monkeypatch: pytest
         assert trouble.hint == "as root: smbplan lab up --nodes 3" + (f" --name {name}" if name else "")
 
 
+def test_a_secret_may_be_what_windows_writes(tmp_path: Path) -> None:
+    (tmp_path / "odj").write_bytes(b"\xff\xfe" + "QUJD\0".encode("utf-16-le"))
+    assert Secrets().resolve({"$secret": {"file": str(tmp_path / "odj")}}) == "QUJD"
+
+
 def test_its_secret_stays_a_reference(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     begun("default", 0, pve=True)
     begun("other", 7, pve=True)

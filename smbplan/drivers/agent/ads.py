@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import calendar
 import os
-import random
-import re
 import socket
 import time
-from pathlib import Path
 from typing import Any, Iterator
 
-from .core import Refused, read_text, unseal
+from . import clock, dns
+from .core import Refused, unseal
 
-RESOLVER = Path("/etc/resolv.conf")
 PORTS = {88: "Kerberos", 389: "LDAP", 445: "SMB"}
 PATIENCE = 3.0  # seconds for one answer
 SKEW = 300.0  # seconds that Kerberos allows: RFC 4120, 1.6
 # Where an account's names stand, and what precedes each; cifs is part of HOST: [MS-ADTS] 6.1.1.2.4.1, sPNMappings
-NAMED = {"servicePrincipalName": ("HOST/", "cifs/", "RestrictedKrbHost/"), "msDS-AdditionalDnsHostName": ("",)}
+NAMED = {"msDS-AdditionalDnsHostName": ("",), "servicePrincipalName": ("HOST/", "cifs/", "RestrictedKrbHost/")}
 COMPUTERS = "AA312825768811D1ADED00C04FD8D5CD"  # GUID_COMPUTERS_CONTAINER_W, [MS-ADTS] 6.1.1.4
 # [MS-ERREF] 2.3.1: what is wrong with an account, and the remedy.
 PASSWORD, ANOTHER = "correct join.password", "or join with another account"
@@ -31,6 +28,11 @@ REFUSALS = {
     0xC0000193: ("expired", "the account {user} has expired", f"give it a later date, {ANOTHER}"),
     0xC0000071: ("password-expired", "the password of {user} has expired", f"set a new one; {PASSWORD}"),
     0xC0000224: ("password-expired", "{user} has to change the password first", f"set a new one; {PASSWORD}"),
+    0xC000006E: (
+        "restricted",
+        "{user} may not log on with its password, as a member of Protected Users or with NTLM forbidden",
+        f"{ANOTHER[3:]}, or prepare the join: offline_join:",
+    ),
     0xC000006F: ("hours", "{user} may not log on at this hour", f"change its logon hours, {ANOTHER}"),
     0xC0000070: ("workstation", "{user} may not log on from here", f"change where it may log on, {ANOTHER}"),
 }
@@ -50,9 +52,11 @@ class Domain:
     def __init__(self, wanted: dict[str, Any], login: dict[str, Any] | None) -> None:
         self.realm, self.workgroup, self.name = wanted["realm"], wanted["workgroup"], wanted["name"]
         self.servers, self.ou = list(wanted.get("servers") or ()), wanted.get("ou") or ""
+        self.ad_site, self.follows = wanted.get("ad_site") or "", bool(wanted.get("time"))
         self.aliases = list(wanted.get("aliases") or ())
-        self.nameservers = list(wanted.get("nameservers") or ()) or nameservers()
+        self.nameservers = list(wanted.get("nameservers") or ()) or dns.nameservers()
         self.login = login or {}
+        self.own = False  # whether the account of that name is this host's
         self.controllers: list[str] = []
         self.controller = self.at = ""  # its name and its address
         self._directory: Any = None
@@ -75,10 +79,12 @@ class Domain:
             self.controllers = self.servers
             return f"not asked: servers names {', '.join(self.servers)}"
         asked = self.nameservers
-        name = f"_ldap._tcp.dc._msdcs.{self.realm.lower()}"
+        name = dns.srv(self.realm, self.ad_site)
         if not asked:
-            raise Trouble("no-dns", "this host has no name server", str(RESOLVER), "write nameservers: at the domain")
-        answers = {server: query(server, name, "SRV") for server in asked}
+            raise Trouble(
+                "no-dns", "this host has no name server", str(dns.RESOLVER), "write nameservers: at the domain"
+            )
+        answers = {server: dns.query(server, name, "SRV") for server in asked}
         tried = f"{name} SRV at {', '.join(asked)}"
         for server, found in answers.items():
             if found:
@@ -86,11 +92,14 @@ class Domain:
                 return f"{len(found)} controllers: {', '.join(found)} (by {server})"
         if all(found is None for found in answers.values()):
             raise Trouble(
-                "dns-silent", "no name server answers", tried, "write the controllers' addresses at nameservers:"
+                "dns-silent", "no name server has an answer", tried, "write the controllers' addresses at nameservers:"
             )
-        if not any(query(server, self.realm.lower(), "SOA") for server in asked):
+        if not any(dns.query(server, self.realm.lower(), "SOA") for server in asked):
             hint = "write the addresses of the domain's own name servers, mostly its controllers, at nameservers:"
             raise Trouble("wrong-dns", f"the name servers do not know {self.realm.lower()}", tried, hint)
+        if self.ad_site and any(dns.query(server, dns.srv(self.realm), "SRV") for server in asked):
+            hint = "correct ad_site:, or leave it out; `samba-tool sites list` and dssite.msc name them"
+            raise Trouble("no-site", f"{self.realm} has no controller in the site {self.ad_site}", tried, hint)
         hint = "on a controller, samba_dnsupdate or `nltest /dsregdns` registers them anew"
         raise Trouble("no-srv", f"{self.realm.lower()} has no records for its controllers", tried, hint)
 
@@ -125,15 +134,25 @@ class Domain:
         return str(told.domain_name)
 
     def agrees_on_time(self) -> str:
-        (root,) = self._search(self._connect(None), "", "base", "(objectClass=*)", ["currentTime"])
-        theirs = calendar.timegm(time.strptime(str(root["currentTime"][0])[:14], "%Y%m%d%H%M%S"))
-        offset = theirs - time.time()
+        offset = self._offset()
+        if abs(offset) >= SKEW and self.follows:
+            clock.correct()
+            offset = self._offset()
         if abs(offset) >= SKEW:
             side = "behind" if offset > 0 else "ahead of"
             words = f"the clock here is {abs(offset):.0f} s {side} that of {self.controller}"
-            hint = "Kerberos allows 300 s: set up time synchronisation with the domain's controllers first"
+            hint = "write time: controllers at the domain, or set up time synchronisation by hand"
+            if self.follows:
+                hint = "time synchronisation has not set it: smbplan domain check says whom the clock follows"
+            hint = f"Kerberos allows 300 s: {hint}"
             raise Trouble("clock", words, "currentTime of its root DSE", hint)
         return f"{offset:+.0f} s"
+
+    def _offset(self) -> float:
+        """Seconds that the controller is ahead of this host."""
+        (root,) = self._search(self._connect(None), "", "base", "(objectClass=*)", ["currentTime"])
+        theirs = calendar.timegm(time.strptime(str(root["currentTime"][0])[:14], "%Y%m%d%H%M%S"))
+        return theirs - time.time()
 
     def logs_in(self) -> str:
         user = self.login["user"]
@@ -160,7 +179,7 @@ class Domain:
         found = self.account(["description"])
         if found is None:
             return f"{self.name} is free"
-        if not unseal(text(found, "description"), f"{self.name}$".lower()):
+        if not (self.own or unseal(text(found, "description"), f"{self.name}$".lower())):
             hint = "write another netbios_name: at the gateway; or delete the account, if its machine is gone"
             raise Trouble("name-taken", f"{self.realm} has a computer {self.name} already", str(found.dn), hint)
         return f"{self.name} is ours"
@@ -192,7 +211,7 @@ class Domain:
 
     def address(self, host: str) -> str:
         """By the domain's name servers: this host's own may not be these yet."""
-        answers = (query(server, host, "A") for server in self.nameservers)
+        answers = (dns.query(server, host, "A") for server in self.nameservers)
         return next((found[0] for found in answers if found), host)
 
     def directory(self) -> Any:
@@ -328,36 +347,6 @@ def smb_session(domain: Domain) -> None:
     found = param.get_context()
     found.load(os.devnull)
     libsmb.Conn(domain.at, "IPC$", found, credentials(domain, domain.login))
-
-
-def nameservers() -> list[str]:
-    """resolv.conf(5)"""
-    return re.findall(r"^\s*nameserver\s+(\S+)", read_text(RESOLVER) or "", re.M)
-
-
-def query(server: str, name: str, type_: str) -> list[str] | None:
-    """The targets of SRV records in their order, addresses, or the zone's name; None without an answer."""
-    from samba.dcerpc import dns
-    from samba.ndr import ndr_pack, ndr_unpack
-
-    question, packet = dns.name_question(), dns.name_packet()
-    question.name, question.question_class = name, dns.DNS_QCLASS_IN
-    question.question_type = wanted = getattr(dns, f"DNS_QTYPE_{type_}")
-    packet.id, packet.operation = random.randrange(1 << 16), dns.DNS_OPCODE_QUERY | dns.DNS_FLAG_RECURSION_DESIRED
-    packet.qdcount, packet.questions = 1, [question]
-    with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(PATIENCE)
-        try:
-            asking.connect((server, 53))
-            asking.send(ndr_pack(packet))
-            answer = ndr_unpack(dns.name_packet, asking.recv(8192))
-        except OSError:
-            return None
-    found = [record for record in answer.answers if record.rr_type == wanted]
-    if type_ != "SRV":
-        return [str(record.rdata) if type_ == "A" else record.name for record in found]
-    targets = sorted((record.rdata for record in found), key=lambda data: (data.priority, -data.weight))
-    return [data.target for data in targets]
 
 
 def opens(host: str, port: int) -> bool:

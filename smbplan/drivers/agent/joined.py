@@ -88,6 +88,6 @@ def restore(kept: str) -> None:
     code = "import json\nfor n, v in json.load(sys.stdin).items(): db.store(bytes.fromhex(n), bytes.fromhex(v), 0)"
     _secrets(code, "", stdin=json.dumps(known["secrets"]))
     note(**known["note"])
-    if known["keytab"] and not KEYTAB.exists():
-        with os.fdopen(os.open(KEYTAB, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+    if known["keytab"]:
+        with os.fdopen(os.open(KEYTAB, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(base64.b64decode(known["keytab"]))

@@ -14,7 +14,9 @@ from typing import IO, Any, Callable, Iterable, Iterator
 
 from . import member, samba
 from .accounts import Group, Password, User
+from .clock import Clock
 from .console import console
+from .controllers import Controllers
 from .core import IMAGES, Object, Refused, Untouched, machine, move, wait_for_boot
 from .facts import facts
 from .files import File, SmbConf
@@ -47,6 +49,8 @@ OBJECTS: dict[str, Object] = {
     "subid": SubId(),
     "view": View(),
     "filesystem": FileSystem(),
+    "controllers": Controllers(),
+    "time": Clock(),
     "member": Member(),
     "principals": Principals(),
     "nss": NameService(),

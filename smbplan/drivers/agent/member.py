@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
-from . import ads, joined, prepared, registration, winbind
+from . import ads, clock, dns, joined, prepared, registration, winbind
 from .core import IMAGES, Object, Refused, run, samba_settings, seal, unseal
 
-MADE, FOUND = "made", "found"  # what a run remembers of the account
+
+def image_of(realm: str) -> str:
+    """What a run remembers of an account: whether it has made it."""
+    return f"member:{realm}"
 
 
 class Member(Object):
@@ -32,18 +36,32 @@ class Member(Object):
             "workgroup": workgroup,
             "name": computer,
             "aliases": aliases,
-            "trust": winbind.trust(workgroup),
+            "trust": "unknown" if dns.unanswered() else winbind.trust(workgroup),
             "registered": registration.has_all(registration.names_of(computer, realm, aliases)),
         }
 
     def torn(self, name: str, state: Any, after: Any) -> bool:
-        """What controllers tell changes by itself, and keeps no membership from being set, or ended."""
-        return state is not None
+        """What controllers tell changes by itself, and keeps no membership from being set, or ended.
+
+        A join that was cut short may have made an account before anything is known of it here.
+        """
+        if state is None:
+            return (
+                after is None and IMAGES.has(image_of(name)) and bool(json.loads(IMAGES.recall(image_of(name)))["made"])
+            )
+        return bool(state["realm"] == name)
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str]:
         winbind.ASKED.clear()
+        try:
+            return self._set(name, before, after, options)
+        except ads.Trouble as trouble:
+            raise Refused(trouble.summary, f"tried: {trouble.tried}", trouble.hint) from None
+
+    def _set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str]:
         if after is None:
-            return _leave(ads.Domain({**before, **options}, options.get("login")), options)
+            who = before or json.loads(IMAGES.recall(image_of(name)))
+            return _leave(ads.Domain({**who, **options}, options.get("login")), options)
         domain = ads.Domain({**after, **options}, options.get("login"))
         kept = f"{joined.SECRETS} {name}"
         if before is None and IMAGES.has(kept):  # of an account that nobody here could make anew
@@ -56,11 +74,16 @@ class Member(Object):
                 f"{name} is not defined any more, so that nobody can join it again", "", "write domains: again"
             )
         broken = before is not None and before["trust"] == "broken" and after["trust"] == "ok"
+        domain.own = before is not None
         if before is None or broken:
             _join(domain, options, new=before is None)
         former, aliases = before["aliases"] if before else [], after["aliases"] or []
         if former != aliases:
             _call(domain, former, aliases, new=before is None and not options.get("blob"))
+        if options.get("stays"):  # as the member that it was before smbplan came
+            warnings = registration.unregister(domain)
+            joined.NOTE.unlink(missing_ok=True)
+            return warnings
         if after["registered"] is True and (former != aliases or not before or before["registered"] is not True):
             registration.register(domain, aliases)
         return []
@@ -69,6 +92,7 @@ class Member(Object):
 def _call(domain: ads.Domain, former: list[str], aliases: list[str], new: bool) -> None:
     """The computer by more names: clients get tickets for them. A join has given them already, as smb.conf says."""
     if not new:
+        joined.note(aliases=sorted({*former, *aliases}))  # what is to be undone, before it is done
         if not domain.controller:
             domain.resolves(), domain.reaches()
         if domain.login:
@@ -89,26 +113,33 @@ def _join(domain: ads.Domain, options: dict[str, Any], new: bool) -> None:
     if not blob:
         _enter(domain, options["mark"], new)
         return
+    before = joined.kept(domain.workgroup)
     try:
         prepared.take_in(domain, blob)
     except Refused:
         if new:
             joined.forget(domain.workgroup)
+        else:
+            joined.restore(before)  # it may be good yet, when the domain is asked again
         raise
 
 
 def _enter(domain: ads.Domain, mark: str, new: bool) -> None:
     """With an account that is made, or taken over, as the one who may."""
-    made = domain.account(["cn"]) is None
+    entry = domain.account(["description"])
+    made = entry is None
+    ours = made or unseal(ads.text(entry, "description"), f"{domain.name}$".lower()) is not None
     # An undo leaves what was there, and takes what was made here, whether it could be marked or not.
-    IMAGES.keep(f"member:{domain.realm}", lambda: MADE if made else FOUND)
+    identity = {"realm": domain.realm, "workgroup": domain.workgroup, "name": domain.name}
+    IMAGES.keep(image_of(domain.realm), lambda: json.dumps({**identity, "made": made}))
     words = ["net", "ads", "join", "-A", "/dev/stdin", "-S", domain.controller, "--no-dns-updates"]
     if domain.ou:
         units = [part.partition("=")[2] for part in domain.ou.split(",")]
         words.append(f"createcomputer={'/'.join(reversed(units))}")
     try:
         run(words, registration.credentials_file(domain))
-        domain.describe(seal(mark, f"{domain.name}$".lower()))
+        if ours:
+            domain.describe(seal(mark, f"{domain.name}$".lower()))
     except Exception as error:
         if made:
             with suppress(Exception):  # what is wrong is told below
@@ -137,9 +168,9 @@ def _leave(domain: ads.Domain, options: dict[str, Any]) -> list[str]:
         if not domain.login:
             raise ads.Trouble("no-login", "nobody is defined any more who may delete it", "", "write join: again")
         domain.resolves(), domain.reaches(), domain.logs_in()
+        warnings += registration.unregister(domain)
         entry = domain.account(["description"])
         if entry is not None and _goes(domain, entry):
-            warnings += registration.unregister(domain)
             domain.remove()
     except ads.Trouble as trouble:
         if not options.get("orphan"):
@@ -159,9 +190,8 @@ def _must_pass(domain: ads.Domain) -> None:
 
 def _goes(domain: ads.Domain, entry: Any) -> bool:
     """What this run has made, or an earlier one has marked."""
-    image = f"member:{domain.realm}"
-    if IMAGES.has(image):
-        return IMAGES.recall(image) == MADE
+    if IMAGES.has(image_of(domain.realm)):
+        return bool(json.loads(IMAGES.recall(image_of(domain.realm)))["made"])
     return unseal(ads.text(entry, "description"), f"{domain.name}$".lower()) is not None
 
 
@@ -182,4 +212,4 @@ def check(request: dict[str, Any]) -> Any:
             "hint": "smbplan apply joins again" if trust == "broken" else "",
         }
     )
-    return rows
+    return [*rows, clock.row(domain.servers or [domain.realm.lower()])] if domain.follows else rows

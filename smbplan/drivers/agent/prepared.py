@@ -18,7 +18,7 @@ def take_in(domain: ads.Domain, blob: str) -> None:
     hint = HINT.format(realm=domain.realm, name=domain.name)
     data = _decoded(blob)
     for what, word in (("computer", domain.name), ("domain", domain.realm)):
-        if data is None or word.lower().encode("utf-16-le") not in data:
+        if data is None or b"\0\0" + word.lower().encode("utf-16-le") + b"\0\0" not in data:
             words = f"offline_join: holds no join that was prepared for {what} {word}"
             raise Refused(words, "", hint)
     file = os.memfd_create("offline-join")  # a password's worth: it is written to no disk

@@ -10,8 +10,8 @@ import re
 import time
 from typing import Any
 
-from . import winbind
-from .core import STATE, Object, Refused, read_text, write
+from . import dns, winbind
+from .core import IMAGES, STATE, Object, Refused, read_text, write
 
 FILE = STATE / "principals.json"
 
@@ -21,10 +21,12 @@ CACHE: dict[Any, "Table"] = {}  # of one file at a time: a thousand folders have
 
 
 class Table:
-    """What stands in the file: {name as the definitions have it: {sid, kind, id}}."""
+    """What stands in the file: {accounts: {name as the definitions have it: {sid, kind, id}}, ids}."""
 
-    def __init__(self, stored: dict[str, dict[str, Any]]) -> None:
-        self.stored, self._until = stored, 0.0
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.stored: dict[str, dict[str, Any]] = found.get("accounts", {})
+        self.maps: dict[str, str] = found.get("ids", {})
+        self._until = 0.0
         self.known: dict[str, dict[str, Any]] = {}
         self.ids: dict[str, dict[str, int]] = {}
 
@@ -56,8 +58,8 @@ def known() -> dict[str, dict[str, Any]]:
 
 
 class Principals(Object):
-    """Of a domain, and of those that it trusts. State: {names}: which are known, by the SID that each has now; @ before
-    groups.
+    """Of a domain, and of those that it trusts. State: {names, ids}: which are known, by the SID that each has now,
+    with @ before groups; and the maps of ids by which they were looked up.
 
     A name that no list has any more stays as `former`: until the lists are written anew, its SID is read as that name.
     """
@@ -65,25 +67,52 @@ class Principals(Object):
     def get(self, name: str, options: dict[str, Any]) -> Any:
         CACHE.clear()
         mine = {each: found for each, found in _table().stored.items() if not found.get("former")}
-        return {"names": sorted(_marked(each, mine[each]) for each in known() if each in mine)} if mine else None
+        if not mine:
+            return None
+        return {"names": sorted(_marked(each, mine[each]) for each in known() if each in mine), "ids": _table().maps}
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
-        old, wanted, table = _table().stored, after["names"] if after else [], dict[str, Any]()
-        for word in wanted:
+        """An undo needs no controller: it has the file as it was."""
+        image = f"principals:{name}"
+        if IMAGES.has(image):
+            _store(IMAGES.recall(image))
+            return
+        IMAGES.keep(image, lambda: read_text(FILE) or "")
+        old, table = _table(), dict[str, Any]()
+        if after is None:
+            _store("")
+            return
+        if old.maps != after["ids"]:
+            winbind.renew()
+        for word in after["names"]:
             each = word.lstrip("@")
-            sid, kind = winbind.lookup(each)
-            if (kind == "group") != word.startswith("@"):
-                right = f"@{each}" if kind == "group" else each
-                raise Refused(f"{each} is a {kind} of the domain", "", f"write '{right}' in the access lists")
-            table[each] = {"sid": sid, "kind": kind, "id": winbind.number(sid, kind)}
-        if wanted:
-            gone = {each: found for each, found in old.items() if each not in table}
-            table |= {each: {**found, "former": True} for each, found in gone.items()}
-        if table:
-            write(FILE, json.dumps(table, sort_keys=True, ensure_ascii=False))
-        else:
-            FILE.unlink(missing_ok=True)
-        CACHE.clear()
+            table[each] = _looked_up(each, word.startswith("@"), old.stored.get(each))
+        sids = {found["sid"] for found in table.values()}
+        gone = {each: found for each, found in old.stored.items() if each not in table and found["sid"] not in sids}
+        table |= {each: {**found, "former": True} for each, found in gone.items()}
+        _store(json.dumps({"accounts": table, "ids": after["ids"]}, sort_keys=True, ensure_ascii=False))
+
+
+def _looked_up(name: str, group: bool, known: dict[str, Any] | None) -> dict[str, Any]:
+    """An account that the domain has no more keeps its place in the lists: it must not drop out of one that denies."""
+    try:
+        sid, kind = winbind.lookup(name)
+    except Refused:
+        if known:
+            return {key: value for key, value in known.items() if key != "former"}
+        raise
+    if (kind == "group") != group:
+        right = f"@{name}" if kind == "group" else name
+        raise Refused(f"{name} is a {kind} of the domain", "", f"write '{right}' in the access lists")
+    return {"sid": sid, "kind": kind, "id": winbind.number(sid, kind)}
+
+
+def _store(text: str) -> None:
+    if text:
+        write(FILE, text)
+    else:
+        FILE.unlink(missing_ok=True)
+    CACHE.clear()
 
 
 def _marked(name: str, found: dict[str, Any]) -> str:
@@ -92,8 +121,11 @@ def _marked(name: str, found: dict[str, Any]) -> str:
 
 def _still(name: str, found: dict[str, Any]) -> bool:
     """One that was deleted and made anew has another SID; while nobody can be asked, it is believed."""
+    if dns.unanswered():
+        return True
     try:
-        return bool(winbind.lookup(name)[0] == found["sid"])
+        sid, kind = winbind.lookup(name)
+        return bool(sid == found["sid"]) and winbind.number(sid, kind) == found["id"]
     except Refused:
         return True
 

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import json
 
-from . import ads, joined
+from . import ads, dns, joined
 from .core import Refused, run
 
 
 def register(domain: ads.Domain, aliases: list[str]) -> None:
+    """What is to be undone is noted before it is done. Raises Refused."""
     wanted, known = names_of(domain.name, domain.realm, aliases), joined.noted().get("registered") or []
+    must_be_free(wanted)
+    joined.note(registered=[*known, *(name for name in wanted if name not in known)])
     for name in known:
         if name not in wanted:
             _dns("unregister", domain, name)
     for name in wanted:
         _dns("register", domain, name)
     joined.note(registered=wanted)
+
+
+def must_be_free(names: list[str]) -> None:
+    """A registration replaces every address that a name has. Raises Refused for one that is another machine's."""
+    own, known = _own_addresses(), joined.noted().get("registered") or []
+    for name in names:
+        others = sorted({*(_addresses(name) or [])} - own)
+        if others and name not in known:
+            hint = (
+                "delete that record if its machine is gone; or take the name off aliases:, or leave register_names out"
+            )
+            raise Refused(f"{name} has another address in DNS already: {', '.join(others)}", "", hint)
 
 
 def names_of(computer: str, realm: str, aliases: list[str]) -> list[str]:
@@ -69,8 +84,8 @@ def credentials_file(domain: ads.Domain) -> str:
 
 
 def _addresses(name: str) -> list[str] | None:
-    for server in ads.nameservers():
-        found = ads.query(server, name, "A")
+    for server in dns.nameservers():
+        found = dns.query(server, name, "A")
         if found is not None:
             return found
     return None

@@ -15,6 +15,7 @@ from typing import Any
 from . import principals, winbind
 from .core import SMB_CONF, Refused, read_text, run, samba_settings
 
+WINBIND = Path("/run/samba/winbindd.pid")
 PROBE = ".smbplan-probe"
 CONTENT = b"smbplan"
 LISTEN = 20.0  # seconds that smbd has to open its port
@@ -28,6 +29,9 @@ def reload(arguments: dict[str, Any]) -> None:
     """Make running daemons read their configuration; none is running while smbd is stopped."""
     if _running():
         run(["smbcontrol", "smbd", "reload-config"])
+    if WINBIND.exists():
+        with suppress(Refused):  # its file may be older than its end
+            run(["smbcontrol", "winbindd", "reload-config"])
 
 
 def restart(arguments: dict[str, Any]) -> None:
@@ -240,5 +244,6 @@ CALLS = {
     "close": close,
     "logoff": logoff,
     "daemon-reload": daemon_reload,
+    "winbind": lambda arguments: winbind.renew(),
     "prove": prove,
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import principals, registry, sections
+from . import joined, principals, registry, sections
 from .core import SMB_CONF, Object, Refused, run, seal, unseal
 
 MARK = registry.MARK
@@ -134,7 +134,8 @@ def _as_it_is(words: str) -> str:
 
 def _listed(params: dict[str, str], turned: Callable[[str], str]) -> dict[str, str]:
     """The parameters with the names of a domain as SIDs, or the other way round; as they are on a host in no domain."""
-    if not principals.known():
+    member = turned is principals.to_sids and joined.NOTE.exists()
+    if not (member or principals.known()):
         return params
     found = {name: params[name] for name in LISTS if name in params}
     return params | {name: turned(words) for name, words in found.items() if "\\" in words or "S-1-" in words}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import time
 from typing import Any
 
-from .core import Refused
+from .core import Refused, run
 
 LIBRARY = "libwbclient.so.0"
 USER, DOMAIN_GROUP, ALIAS, WELL_KNOWN = 1, 2, 4, 5  # enum wbcSidType
@@ -76,6 +77,14 @@ def sids_of(user: str) -> set[str]:
         return {sid, *(str(found[number]) for number in range(count.value))}
     finally:
         library.wbcFreeMemory(found)
+
+
+def renew() -> None:
+    """winbindd makes its maps of ids when it starts, and remembers what it has mapped."""
+    done = subprocess.run(["systemctl", "is-active", "--quiet", "winbind"], check=False)
+    if not done.returncode:
+        run(["net", "cache", "flush"])
+        run(["systemctl", "restart", "winbind"])
 
 
 class Failure(ctypes.Structure):

@@ -6,20 +6,33 @@ from typing import Any
 
 import pytest
 
-from smbplan.drivers.agent import acl, ads, naming, principals, shares, winbind
+from smbplan.drivers.agent import acl, ads, dns, naming, principals, shares, winbind
 from smbplan.drivers.agent.core import Refused
 
+IDS = {"CORP": "rid 2000000-2999999"}
 TABLE = {
     "CORP\\All Staff": {"sid": "S-1-5-21-1-2-3-1104", "kind": "group", "id": 2011104},
     "CORP\\jörg": {"sid": "S-1-5-21-1-2-3-1105", "kind": "user", "id": 2011105},
 }
 
 
+class Fresh:
+    """Before-images of a run that ends with each operation."""
+
+    def has(self, name: str) -> bool:
+        return False
+
+    def keep(self, name: str, make: Any) -> None:
+        make()
+
+
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "principals.json"
-    path.write_text(json.dumps(TABLE))
+    path.write_text(json.dumps({"accounts": TABLE, "ids": IDS}))
     monkeypatch.setattr(principals, "FILE", path)
+    monkeypatch.setattr(dns, "nameservers", list)
+    monkeypatch.setattr(principals, "IMAGES", Fresh())
     return path
 
 
@@ -60,14 +73,18 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, str]]:
 
 def test_who_has_another_sid_now_is_looked_up_again(table: Path, controller: dict[str, tuple[str, str]]) -> None:
     kind = principals.Principals()
-    assert kind.get("CORP", {}) == {"names": NAMES}
+    assert kind.get("CORP", {}) == {"names": NAMES, "ids": IDS}
     stored = principals.to_sids("CORP\\jörg")
     controller["CORP\\jörg"] = ("S-1-5-21-1-2-3-1200", "user")
-    assert kind.get("CORP", {}) == {"names": NAMES[:1]}
+    assert kind.get("CORP", {}) == {"names": NAMES[:1], "ids": IDS}
     assert principals.to_names(stored) == stored, "so that the lists are written anew by the same apply"
-    kind.set("CORP", kind.get("CORP", {}), {"names": NAMES}, {})
+    kind.set("CORP", kind.get("CORP", {}), {"names": NAMES, "ids": IDS}, {})
     assert principals.to_sids("CORP\\jörg") == "S-1-5-21-1-2-3-1200"
-    assert json.loads(table.read_text())["CORP\\jörg"] == {"sid": "S-1-5-21-1-2-3-1200", "kind": "user", "id": 2011200}
+    assert json.loads(table.read_text())["accounts"]["CORP\\jörg"] == {
+        "sid": "S-1-5-21-1-2-3-1200",
+        "kind": "user",
+        "id": 2011200,
+    }
     kind.set("CORP", kind.get("CORP", {}), None, {})
     assert not table.exists()
 
@@ -75,8 +92,8 @@ def test_who_has_another_sid_now_is_looked_up_again(table: Path, controller: dic
 def test_who_is_in_no_list_any_more_can_still_be_read(table: Path, controller: dict[str, tuple[str, str]]) -> None:
     """The share that loses a name is changed after the table, and by its state from before."""
     kind, stored = principals.Principals(), principals.to_sids("CORP\\jörg")
-    kind.set("CORP", kind.get("CORP", {}), {"names": NAMES[:1]}, {})
-    assert kind.get("CORP", {}) == {"names": NAMES[:1]}
+    kind.set("CORP", kind.get("CORP", {}), {"names": NAMES[:1], "ids": IDS}, {})
+    assert kind.get("CORP", {}) == {"names": NAMES[:1], "ids": IDS}
     assert principals.to_names(stored) == "CORP\\jörg" and acl.user_name(2011105) == "CORP\\jörg"
 
 
@@ -85,7 +102,7 @@ def test_who_is_in_no_list_any_more_can_still_be_read(table: Path, controller: d
 )
 def test_a_group_is_written_as_one(name: str, right: str, table: Path, controller: dict[str, tuple[str, str]]) -> None:
     with pytest.raises(Refused) as refused:
-        principals.Principals().set("CORP", None, {"names": [name]}, {})
+        principals.Principals().set("CORP", None, {"names": [name], "ids": IDS}, {})
     assert f"write {right} in the access lists".replace("\\\\", "\\") == refused.value.hint
 
 
@@ -103,7 +120,7 @@ def test_while_nobody_answers_the_known_are_believed(table: Path, monkeypatch: p
         raise Refused("winbind does not answer")
 
     monkeypatch.setattr(winbind, "lookup", silent)
-    assert principals.Principals().get("CORP", {}) == {"names": NAMES}
+    assert principals.Principals().get("CORP", {}) == {"names": NAMES, "ids": IDS}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +166,7 @@ def test_a_resolver_that_another_program_writes_is_left_to_it(tmp_path: Path) ->
 
 def test_checks_end_at_the_first_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = {"realm": "CORP.TEST", "workgroup": "CORP", "name": "FILES", "nameservers": ["192.0.2.1"]}
-    monkeypatch.setattr(ads, "query", lambda server, name, type_: None)
+    monkeypatch.setattr(dns, "query", lambda server, name, type_: None)
     rows = ads.examine(ads.Domain(wanted, {"user": "joiner", "password": "x"}))
     assert [(row["check"], row["ok"], row["code"]) for row in rows][:2] == [
         ("dns", False, "dns-silent"),
@@ -163,5 +180,5 @@ def test_a_zone_without_controllers_is_another_thing_than_no_zone(
     zone: list[str], code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = {"realm": "CORP.TEST", "workgroup": "CORP", "name": "FILES", "nameservers": ["192.0.2.1"]}
-    monkeypatch.setattr(ads, "query", lambda server, name, type_: zone if type_ == "SOA" else [])
+    monkeypatch.setattr(dns, "query", lambda server, name, type_: zone if type_ == "SOA" else [])
     assert ads.examine(ads.Domain(wanted, None))[0]["code"] == code

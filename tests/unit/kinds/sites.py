@@ -107,7 +107,8 @@ MEMBER: dict[str, Any] = {
         "corp": {
             "realm": "corp.test",
             "join": {"user": "joiner", "password": {"env": "SECRET_JOIN"}},
-            "servers": ["dc1.corp.test"],
+            "ad_site": "Berlin",
+            "time": "controllers",
             "nameservers": ["192.0.2.53"],
             "ids": {"backend": "ad"},
             "ntlm": False,

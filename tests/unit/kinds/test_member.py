@@ -88,6 +88,24 @@ def test_one_that_waits_serves_its_local_accounts_and_nobody_by_accident() -> No
     assert params(mixed, "a", mixed.shares["a"])["valid users"] == "alice"
 
 
+def test_it_waits_until_it_has_joined() -> None:
+    world, defined = World(), site(MEMBER)
+    alone = fallback.standing(defined, ["one"])
+    wanted = [*expand(alone), *fallback.waiting(defined, ["one"])]
+    made = plan(alone, wanted, world)
+    (note,) = [step for step in made.steps if step.id == "domain.fallback.one"]
+    assert note.after == ("service.one.smbd",), "it tells of what is so"
+    assert Execution(made.steps, world, Notes()).run().name == "applied"
+    assert plan(alone, wanted, world).empty
+    made = plan(defined, expand(defined), world)
+    (change,) = [change for change in made.changes if change.kind == "domain.fallback"]
+    assert (change.action, change.reasons) == ("delete", ("it waits for its domain no longer",))
+    (note,) = [step for step in made.steps if step.id == "domain.fallback.one"]
+    assert "domain.member.one" in note.after, "a join that fails leaves it where it is"
+    assert Execution(made.steps, world, Notes()).run().name == "applied"
+    assert plan(defined, expand(defined), world).empty
+
+
 @pytest.mark.parametrize("moved", [{"workgroup": "OLD"}, {"name": "OTHER"}, {"realm": "OTHER.TEST"}])
 def test_a_member_is_not_renamed_and_not_moved(world: World, moved: dict[str, str]) -> None:
     state(world).update(moved)
@@ -110,6 +128,25 @@ def test_ids_of_another_domain_change_nobodys(world: World) -> None:
         "idmap config * : backend = autorid",
         "idmap config * : range = 2000000-2999999",
     ]
+
+
+def test_other_ids_are_refused_on_a_host_that_keeps_its_smb_conf_too() -> None:
+    world, adopting = World(), site({**MEMBER, "gateways": {"one": {"domain": "corp", "globals": "adopt"}, "two": {}}})
+    foreign = {"mark": None, "content": "", "foreign": True, "include": "", "dormant": []}
+    known = {"idmap config corp:backend": "rid", "idmap config CORP : range": "10000-99999"}
+    world.target("one").box("smbconf").states[config.PATH] = {**foreign, "globals": known}
+    refused = [each for each in plan(adopting, expand(adopting), world).refused if each.guardrail == "id-map"]
+    assert [each.address for each in refused] == ["samba.config.one"]
+    made = plan(adopting, expand(adopting), world, allow=frozenset({"id-map"}))
+    (settings,) = [step for step in made.steps if step.id == "samba.config.one"]
+    assert "file.one.globals" in settings.after
+    assert Execution(made.steps, world, Notes()).run().name == "applied"
+    corp = {**MEMBER["domains"]["corp"], "ids": {"backend": "ad", "range": "5000000-5999999"}}
+    moved = site(
+        {**MEMBER, "domains": {"corp": corp}, "gateways": {"one": {"domain": "corp", "globals": "adopt"}, "two": {}}}
+    )
+    refused = [each for each in plan(moved, expand(moved), world).refused if each.guardrail == "id-map"]
+    assert [each.address for each in refused] == ["file.one.globals"]
 
 
 def test_other_ids_are_refused_while_files_have_the_old_ones(world: World) -> None:
