@@ -1,10 +1,11 @@
 """The controllers of an Active Directory site that a gateway keeps to. smb.conf(5) under password server"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from smbplan.engine.kind import Change, Kind
-from smbplan.engine.resource import Key, Resource, State
+from smbplan.engine.kind import Change, Kind, Options, Removal
+from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds.names import domain_of
 from smbplan.spec.model import Site
@@ -30,6 +31,9 @@ class Controllers(Kind):
             "servers": live["servers"] if same and live else None,
             "current": current,
         }
+
+    def removal(self, live: State, record: Record, options: Options) -> Removal:
+        return replace(super().removal(live, record, options), open=frozenset({"current"}))
 
     def options(self, resource: Resource) -> Mapping[str, Any]:
         found: Mapping[str, Any] = resource.desired["options"]

@@ -138,6 +138,7 @@ def expand(site: Site) -> Iterator[Resource]:
             "options": {**options(domain, gateway), "mark": f"{site.site}/{address('member', name)}"},
         }
         after = [address("config", name), f"file.{name}.krb5"]
+        after += [] if gateway.guest else [f"host.name.{name}"]
         after += [f"domain.controllers.{name}"] if domain.ad_site else []
         after += [f"{clock.KIND.name}.{name}"] if clock.follows(gateway, domain) else []
         after += [f"host.resolver.{name}"] if domain.nameservers and not gateway.guest else []

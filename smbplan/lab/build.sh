@@ -52,7 +52,8 @@ UNIT
 
     # The clock of a lab's machines is this host's, which nobody sets from there.
     mkdir -p etc/systemd/system/chrony.service.d
-    printf '[Service]\nExecStart=\nExecStart=/usr/sbin/chronyd -x -F 1\n' > etc/systemd/system/chrony.service.d/lab.conf
+    printf '[Unit]\nConditionCapability=\n[Service]\nExecStart=\nExecStart=!/usr/sbin/chronyd -x -F 1\n' \
+        > etc/systemd/system/chrony.service.d/lab.conf
 
     # Started by init.sh's choice only. The daemon keeps the pool for as long as the machine lives.
     cat > etc/systemd/system/lab-zfs.service <<'UNIT'

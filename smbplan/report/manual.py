@@ -164,6 +164,10 @@ def _nss(name: str, before: Any, after: Any) -> list[str]:
     return [f"editor /etc/nsswitch.conf  # {name} is asked for: {wanted}"]
 
 
+def _hosts(name: str, before: Any, after: Any) -> list[str]:
+    return [f"editor /etc/hosts  # {'with' if after and after['listed'] else 'without'} {name}"]
+
+
 def _resolver(name: str, before: Any, after: Any) -> list[str]:
     servers = " ".join((after or {}).get("nameservers") or ()) or "none"
     return [f"editor {shlex.quote(name)}  # nameserver: {servers}"]
@@ -201,5 +205,6 @@ RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
     "member": _member,
     "principals": _principals,
     "nss": _nss,
+    "hosts": _hosts,
     "resolver": _resolver,
 }

@@ -81,13 +81,16 @@ def kerberos(
     return (done.stdout + done.stderr).decode()
 
 
-def with_its_ticket(site: Site, user: str, share: str, commands: str, host: str = "files.corp.test") -> str:
-    """The same with the tickets of the last time, which need no controller."""
-    script = (
-        f"KRB5CCNAME=/tmp/ticket-{user} smbclient --use-kerberos=required -N //{host}/{share} -c '{commands}' 2>&1 || :"
-    )
-    done = site.lab.exec("client", ["sh", "-c", script])
-    return done.stdout.decode()
+def with_its_ticket(site: Site, user: str, share: str, commands: str) -> str:
+    """The same with the tickets of the last time, on a client that does not wait for the controller's DNS."""
+    script = f"""
+        grep -q files.corp /etc/hosts || echo {site.address()} files.corp.test >>/etc/hosts
+        cp /etc/resolv.conf /tmp/resolv.conf; echo 'nameserver 127.0.0.1' >/etc/resolv.conf
+        export KRB5CCNAME=/tmp/ticket-{user}
+        smbclient --use-kerberos=required -N //files.corp.test/{share} -c '{commands}' 2>&1
+        cp /tmp/resolv.conf /etc/resolv.conf
+    """
+    return site.lab.exec("client", ["sh", "-c", script]).stdout.decode()
 
 
 def ntlm(site: Site, user: str, share: str, commands: str, node: str = "pve1", workgroup: str = "CORP") -> str:

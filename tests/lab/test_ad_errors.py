@@ -75,7 +75,7 @@ CASES = (
         "    nameservers:",
         "    servers: [pve2.corp.test]\n    nameservers:",
     ),
-    Case("dns-silent", "no name server answers", "nameservers:", ".102]", ".12]"),
+    Case("dns-silent", "no name server has an answer", "nameservers:", ".102]", ".12]"),
     Case(
         "wrong-dns",
         "the name servers do not know other.test",

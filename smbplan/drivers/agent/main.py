@@ -23,7 +23,7 @@ from .files import File, SmbConf
 from .filesystem import FileSystem
 from .inventory import Inventory
 from .member import Member
-from .naming import NameService, Resolver
+from .naming import Hosts, NameService, Resolver
 from .principals import Principals
 from .pve import SubId, View, mounted, pct, raw, unmount
 from .shares import Share
@@ -54,6 +54,7 @@ OBJECTS: dict[str, Object] = {
     "member": Member(),
     "principals": Principals(),
     "nss": NameService(),
+    "hosts": Hosts(),
     "resolver": Resolver(),
 }
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .core import Object, Refused, read_text, write
+from . import dns
+from .core import Object, Refused, read_text, run, write
 
+HOSTS, OURS = Path("/etc/hosts"), "# smbplan"
 NSS = Path("/etc/nsswitch.conf")
 DATABASES = ("passwd", "group")
 
@@ -35,6 +40,42 @@ class NameService(Object):
 def _sources(text: str, database: str) -> list[str]:
     line = re.search(rf"^{database}:(.*)$", text, re.M)
     return line[1].split() if line else []
+
+
+class Hosts(Object):
+    """A name of this host. State: {listed}: whether it stands in /etc/hosts with an address of this host."""
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        own = addresses()
+        rows = [line.split("#")[0].split() for line in (read_text(HOSTS) or "").splitlines()]
+        return {"listed": any(row[0] in own and name in row[1:] for row in rows if row)}
+
+    def vacant(self, state: Any) -> bool:
+        return not state["listed"]
+
+    def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
+        lines = [line for line in (read_text(HOSTS) or "").splitlines(True) if not line.endswith(f" {OURS}\n")]
+        if after and after["listed"]:
+            lines.append(f"{_towards_others()} {name} {name.partition('.')[0]} {OURS}\n")
+        write(HOSTS, "".join(lines), 0o644)
+
+
+def addresses() -> set[str]:
+    """Those of this host. ip(8)"""
+    links = json.loads(run(["ip", "-json", "address"]))
+    return {each["local"] for link in links for each in link["addr_info"] if "local" in each}
+
+
+def _towards_others() -> str:
+    """The address by which this host reaches its name server, or anybody."""
+    for server in (*dns.nameservers(), "192.0.2.1"):
+        with (
+            suppress(OSError),
+            socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM) as to,
+        ):
+            to.connect((server, 53))  # nothing is sent
+            return str(to.getsockname()[0])
+    return "127.0.1.1"
 
 
 class Resolver(Object):

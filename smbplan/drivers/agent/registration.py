@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from . import ads, dns, joined
+from . import ads, dns, joined, naming
 from .core import Refused, run
 
 
@@ -23,7 +21,7 @@ def register(domain: ads.Domain, aliases: list[str]) -> None:
 
 def must_be_free(names: list[str]) -> None:
     """A registration replaces every address that a name has. Raises Refused for one that is another machine's."""
-    own, known = _own_addresses(), joined.noted().get("registered") or []
+    own, known = naming.addresses(), joined.noted().get("registered") or []
     for name in names:
         others = sorted({*(_addresses(name) or [])} - own)
         if others and name not in known:
@@ -43,13 +41,8 @@ def has_all(names: list[str]) -> bool | str:
     found = [_addresses(name) for name in names]
     if any(each is None for each in found):
         return "unknown"
-    own = _own_addresses()
+    own = naming.addresses()
     return all(each and own.issuperset(each) for each in found)
-
-
-def _own_addresses() -> set[str]:
-    links = json.loads(run(["ip", "-json", "address"]))
-    return {each["local"] for link in links for each in link["addr_info"] if "local" in each}
 
 
 def unregister(domain: ads.Domain) -> list[str]:
@@ -70,6 +63,9 @@ def _dns(verb: str, domain: ads.Domain, name: str) -> None:
     """
     settings = {"security": "ads", "realm": domain.realm, "workgroup": domain.workgroup, "netbios name": domain.name}
     words = [f"--option={key}={value}" for key, value in settings.items()]
+    if not domain.controller:
+        domain.resolves(), domain.reaches()
+    words += ["-S", domain.controller]  # net remembers for a while that one which is back did not answer
     try:
         who = ["-A", "/dev/stdin"] if domain.login else ["-P"]
         run(["net", "ads", "dns", verb, *words, *who, name], credentials_file(domain) if domain.login else None)

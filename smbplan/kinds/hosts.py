@@ -1,0 +1,31 @@
+"""The own name of a member in its /etc/hosts, as smbd asks for it at every session. hosts(5)
+
+Without it, a session waits for the name server whenever that is silent. A guest gets the line from Proxmox VE.
+"""
+
+from collections.abc import Iterator
+
+from smbplan.engine.kind import Kind
+from smbplan.engine.resource import Key, Resource
+from smbplan.kinds.names import domain_of
+from smbplan.spec.membership import computer
+from smbplan.spec.model import Site
+
+
+class Hosts(Kind):
+    """State: {listed}: whether the name stands there with an address of the host, whoever has written it."""
+
+    name, title, object = "host.name", "own name", "hosts"
+    uses = True
+
+
+KIND = Hosts()
+
+
+def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        domain = domain_of(site, name)
+        if domain and not gateway.guest:
+            own = f"{computer(name, gateway)}.{domain.realm}".lower()
+            after = (f"host.resolver.{name}",) if domain.nameservers else ()
+            yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, own), {"listed": True}, after)
