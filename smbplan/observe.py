@@ -150,9 +150,20 @@ def abandoned(fleet: Fleet, site: Site, live: Mapping[str, Live]) -> list[str]:
         if target != name:  # the guest's name servers, as it will have them
             own = site.gateways[name].nameserver
             waiting[name] = {**waiting[name], "nameservers": [own] if own else []}
-    answers = fleet.each(list(waiting), lambda name: fleet.ask(asked[name], "domain", wanted=waiting[name], login=None))
+    # A node is asked for all its guests, one after the other: a channel has one question at a time.
+    of = {target: [name for name in waiting if asked[name] == target] for target in dict.fromkeys(asked.values())}
+    answers = fleet.each(
+        list(of),
+        lambda target: [fleet.ask(target, "domain", wanted=waiting[name], login=None) for name in of[target]],
+    )
     fleet.endpoints = known
-    return [name for name in waiting if isinstance(answers[name], list) and _silent(answers[name])]
+    found = [
+        (name, rows)
+        for target, names in of.items()
+        if isinstance(answers[target], list)
+        for name, rows in zip(names, answers[target], strict=True)
+    ]
+    return [name for name, rows in found if _silent(rows)]
 
 
 def _asked(fleet: Fleet, site: Site, name: str, seen: Live) -> str:

@@ -1,5 +1,6 @@
 """Where a member finds its controllers, its time and its ids; and how long it goes on without any of them."""
 
+import calendar
 import time
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def goes_on_alone(site: Site) -> None:
     """Those who were seen come in with the tickets that they have, also after a restart of all that serves."""
     for user in ("anna", "bert"):
         ad.kerberos(site, user, "projects", "ls")
+    assert 0 < 2 * 86400 - remembered(site, "anna") < 600, "as long as the definition says"
     site.shell("dc1", "systemctl stop lab-controller")
     try:
         began = time.monotonic()
@@ -86,6 +88,16 @@ def goes_on_alone(site: Site) -> None:
     finally:
         site.shell("dc1", "systemctl start lab-controller")
     site.lab.wait_for_domain()
+
+
+def remembered(site: Site, user: str) -> float:
+    """Seconds for which the id of a user stays known to the gateway, whoever answers."""
+    sid = site.shell("pve1", f"wbinfo -n 'CORP\\{user}'").split()[0]
+    (entry,) = [
+        line for line in site.shell("pve1", "net cache list").splitlines() if f"SID2XID/{sid}" in line.split()[1]
+    ]
+    until = entry.partition("Timeout:")[2].partition("Value:")[0].strip()
+    return calendar.timegm(time.strptime(until, "%a %b %d %H:%M:%S %Y")) - time.time()
 
 
 def test_ids_as_they_come(site: Site) -> None:
