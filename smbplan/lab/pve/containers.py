@@ -180,9 +180,9 @@ class Containers:
             "maxswap": settings.swap,
         }
         pid = init_pid(vmid)
-        if pid is None:
+        uptime = None if pid is None else _uptime(pid)
+        if uptime is None:
             return found
-        uptime = _uptime(pid)
         with suppress(OSError):
             usage = os.statvfs(f"/proc/{pid}/root")
             found["disk"] = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
@@ -291,6 +291,10 @@ def _errors(failure: Path, report: Path) -> list[str]:
     return found
 
 
-def _uptime(pid: int) -> float:
-    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+def _uptime(pid: int) -> float | None:
+    """Seconds; None for a process that has just ended."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return None
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
