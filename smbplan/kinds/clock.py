@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource, State
+from smbplan.kinds import resolver
 from smbplan.kinds.names import address, domain_of
 from smbplan.spec.domain import Domain
 from smbplan.spec.model import Gateway, Site
@@ -33,6 +34,5 @@ def expand(site: Site) -> Iterator[Resource]:
         if domain and follows(gateway, domain):
             # The realm's own name has the addresses of all controllers.
             desired = {"servers": domain.servers or [domain.realm.lower()]}
-            after = [address("packages", name)]
-            after += [f"host.resolver.{name}"] if domain.nameservers and not gateway.guest else []
-            yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, "servers"), desired, tuple(after))
+            after = (address("packages", name), *resolver.of(site, name))
+            yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, "servers"), desired, after)

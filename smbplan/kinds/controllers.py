@@ -7,11 +7,11 @@ from typing import Any
 from smbplan.engine.kind import Change, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
+from smbplan.kinds import resolver
 from smbplan.kinds.names import domain_of
 from smbplan.spec.model import Site
 
 PATH = "/etc/samba/smbplan-controllers.conf"  # smb.conf includes it
-UNKNOWN = "unknown"
 
 
 class Controllers(Kind):
@@ -56,5 +56,5 @@ def expand(site: Site) -> Iterator[Resource]:
         if domain and domain.ad_site:
             options = {"realm": domain.realm, "nameservers": domain.nameservers}
             desired = {"ad_site": domain.ad_site, "options": options}
-            after = (f"host.resolver.{name}",) if domain.nameservers and not site.gateways[name].guest else ()
-            yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, PATH), desired, after)
+            key = Key(KIND.object, PATH)
+            yield Resource(f"{KIND.name}.{name}", KIND.name, name, key, desired, resolver.of(site, name))

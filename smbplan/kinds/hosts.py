@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource
+from smbplan.kinds import resolver
 from smbplan.kinds.names import domain_of
 from smbplan.spec.membership import computer
 from smbplan.spec.model import Site
@@ -27,5 +28,5 @@ def expand(site: Site) -> Iterator[Resource]:
         domain = domain_of(site, name)
         if domain and not gateway.guest:
             own = f"{computer(name, gateway)}.{domain.realm}".lower()
-            after = (f"host.resolver.{name}",) if domain.nameservers else ()
-            yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, own), {"listed": True}, after)
+            key, after = Key(KIND.object, own), resolver.of(site, name)
+            yield Resource(f"{KIND.name}.{name}", KIND.name, name, key, {"listed": True}, after)

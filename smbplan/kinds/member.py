@@ -6,7 +6,7 @@ from typing import Any
 from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
-from smbplan.kinds import clock
+from smbplan.kinds import clock, resolver
 from smbplan.kinds.names import address, domain_of
 from smbplan.spec.base import Secret
 from smbplan.spec.domain import Domain
@@ -141,5 +141,5 @@ def expand(site: Site) -> Iterator[Resource]:
         after += [] if gateway.guest else [f"host.name.{name}"]
         after += [f"domain.controllers.{name}"] if domain.ad_site else []
         after += [f"{clock.KIND.name}.{name}"] if clock.follows(gateway, domain) else []
-        after += [f"host.resolver.{name}"] if domain.nameservers and not gateway.guest else []
+        after += resolver.of(site, name)
         yield Resource(address("member", name), KIND.name, name, Key(KIND.object, domain.realm), desired, tuple(after))

@@ -18,9 +18,15 @@ class Resolver(Kind):
 KIND = Resolver()
 
 
+def of(site: Site, gateway: str) -> tuple[str, ...]:
+    """The address of a gateway's resolver, for what asks it; none where it is left alone."""
+    domain = domain_of(site, gateway)
+    return (f"{KIND.name}.{gateway}",) if domain and domain.nameservers and not site.gateways[gateway].guest else ()
+
+
 def expand(site: Site) -> Iterator[Resource]:
-    for name, gateway in site.gateways.items():
+    for name in site.gateways:
         domain = domain_of(site, name)
-        if domain and domain.nameservers and not gateway.guest:
+        if domain and of(site, name):
             desired = {"nameservers": domain.nameservers, "search": [domain.realm.lower()], "rest": None}
             yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, "/etc/resolv.conf"), desired)

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 from lab.conftest import EXAMPLES
+from lab.faults import FAULTS, Fault, Pool
 from lab.site import Site
 
+from smbplan import app
 from smbplan.lab import Lab
 
 REALM = "CORP.TEST"
+DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
 # Counters and times are no part of *as before*; nor are tombstones, which DNS keeps, too, and a zone's serial number.
 COUNTERS = (
     "uSNChanged", "whenChanged", "uSNCreated", "rIDNextRID", "rIDPreviousAllocationPool", "replUpToDateVector",
@@ -31,6 +34,27 @@ def prepared(lab: Lab, folder: Path, patched: pytest.MonkeyPatch, guests: bool =
         text = path.read_text().replace("/lab/default/", f"/lab/{lab.name}/")
         path.write_text(text.replace("198.18.0.", f"198.18.{lab.state.number()}."))
     return Site(lab, folder / "ad")
+
+
+def alone(lab: Lab, folder: Path, patched: pytest.MonkeyPatch) -> Site:
+    """The site without its guests, on a host as new and a directory that does not know it."""
+    lab.reset("pve1")
+    site = prepared(lab, folder, patched)
+    forget(site)
+    return site
+
+
+def fails_to_leave(site: Site) -> None:
+    """A destroy that fails after it has left the domain: the gateway comes back."""
+    connections = Pool()
+    planned = site.plan(atomic=True, **DESTROY)
+    (step,) = [step for step in planned.plan.steps if step.id == "samba.config.files"]
+    fault = Fault(step, FAULTS[0])
+    done = app.apply(planned, connect=connections.connect(fault))
+    connections.close()
+    assert (fault.struck, done.outcome.name) == (True, "rolled_back"), done.outcome.problems
+    assert site.differences() == []
+    assert "news" in kerberos(site, "bert", "projects", "get n -")
 
 
 def directory(site: Site) -> set[str]:

@@ -12,15 +12,11 @@ from smbplan.lab import Lab
 from smbplan.store import runs
 
 pytestmark = pytest.mark.lab
-DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
 
 
 @pytest.fixture
 def site(domain: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    domain.reset("pve1")
-    site = ad.prepared(domain, tmp_path, monkeypatch)
-    ad.forget(site)
-    return site
+    return ad.alone(domain, tmp_path, monkeypatch)
 
 
 def test_a_member_comes_serves_and_goes(site: Site) -> None:
@@ -46,10 +42,10 @@ def test_a_member_comes_serves_and_goes(site: Site) -> None:
     drifts(site)
     is_called(site)
     rotates(site)
-    comes_back(site)
+    ad.fails_to_leave(site)
     asks_for_tickets(site)
-    site.applied(**DESTROY)
-    site.applied(purge=True, delete_data=True, **DESTROY)
+    site.applied(**ad.DESTROY)
+    site.applied(purge=True, delete_data=True, **ad.DESTROY)
     site.shell("pve1", "rm -rf /srv/projects /srv/umlauts")
     assert snapshot.differences(before, snapshot.take(site.lab, "pve1")) == []
     assert sorted(ad.directory(site) ^ listed) == []
@@ -108,19 +104,6 @@ def rotates(site: Site) -> None:
     assert "news" in ad.with_its_ticket(site, "anna", "projects", "get n -")
     assert "news" in ad.kerberos(site, "anna", "projects", "get n -")
     assert site.differences() == []
-
-
-def comes_back(site: Site) -> None:
-    """A destroy that fails after it has left the domain."""
-    connections = Pool()
-    planned = site.plan(atomic=True, **DESTROY)
-    (step,) = [step for step in planned.plan.steps if step.id == "samba.config.files"]
-    fault = Fault(step, FAULTS[0])
-    done = app.apply(planned, connect=connections.connect(fault))
-    connections.close()
-    assert (fault.struck, done.outcome.name) == (True, "rolled_back"), done.outcome.problems
-    assert site.differences() == []
-    assert "news" in ad.kerberos(site, "bert", "projects", "get n -")
 
 
 def asks_for_tickets(site: Site) -> None:

@@ -13,17 +13,13 @@ from smbplan import app, domains
 from smbplan.lab import Lab
 
 pytestmark = pytest.mark.lab
-DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
 PATIENCE = 15.0  # seconds; one that waits for a name server takes ten
 BERLIN = "_ldap._tcp.Berlin._sites.dc SRV 'dc1.corp.test 389 0 100'"
 
 
 @pytest.fixture
 def site(domain: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    domain.reset("pve1")
-    site = ad.prepared(domain, tmp_path, monkeypatch)
-    ad.forget(site)
-    return site
+    return ad.alone(domain, tmp_path, monkeypatch)
 
 
 def record(site: Site, verb: str, words: str) -> None:
@@ -60,7 +56,7 @@ def test_a_site_its_time_and_the_ids_of_the_directory(site: Site) -> None:
         record(site, "delete", BERLIN.replace("dc1", "dc9"))
         site.applied()
         goes_on_alone(site)
-        site.applied(**DESTROY)
+        site.applied(**ad.DESTROY)
         assert "smbplan" not in site.shell("pve1", "ls /etc/samba /etc/chrony/sources.d")
     finally:
         record(site, "delete", BERLIN)
@@ -107,4 +103,4 @@ def test_ids_as_they_come(site: Site) -> None:
     site.shell("client", "echo news >/tmp/news")
     assert "NT_STATUS" not in ad.kerberos(site, "anna", "projects", "put /tmp/news n")
     assert 2_000_000 <= int(site.shell("pve1", "stat -c %u /srv/projects/n")) <= 2_999_999
-    site.applied(**DESTROY)
+    site.applied(**ad.DESTROY)

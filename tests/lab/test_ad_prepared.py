@@ -4,22 +4,18 @@ from pathlib import Path
 
 import pytest
 from lab import ad, snapshot
-from lab.faults import FAULTS, Fault, Pool
 from lab.site import Site
 
 from smbplan import app, domains
 from smbplan.lab import Lab
 
 pytestmark = pytest.mark.lab
-DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
 JOIN = "    join: {user: joiner, password: {file: /run/smbplan/lab/LAB/domain-password}}\n"
 
 
 @pytest.fixture
 def site(domain: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    domain.reset("pve1")
-    site = ad.prepared(domain, tmp_path, monkeypatch)
-    ad.forget(site)
+    site = ad.alone(domain, tmp_path, monkeypatch)
     site.edit("site.yaml", JOIN.replace("LAB", domain.name), "")
     site.edit("site.yaml", "    aliases:", f"    offline_join: {{file: {tmp_path}/files.odj}}\n    aliases:")
     return site
@@ -52,31 +48,18 @@ def test_a_prepared_join_needs_no_account_and_its_computer_stays_in_the_director
         assert "account" not in rows, "nobody logs in"
         assert secret[100:200] not in site.shell("pve1", "cat /var/lib/smbplan/*"), "the join is kept nowhere"
         assert secret[100:200] not in "".join(path.read_text() for path in (site.folder.parent / "state").rglob("*.*"))
-        comes_back(site)
+        ad.fails_to_leave(site)  # what can be joined by nobody here comes back with its secrets
         listed = ad.directory(site)
-        done = site.applied(**DESTROY)
+        done = site.applied(**ad.DESTROY)
         (told,) = [warned.text for warned in done.outcome.warnings if warned.address == "domain.member.files"]
         assert told.startswith("the account FILES of CORP.TEST stays in the directory: it was prepared elsewhere")
         assert made.run != done.run
         assert [row for row in listed ^ ad.directory(site) if "CN=FILES" in row] == []
-        site.applied(purge=True, delete_data=True, **DESTROY)
+        site.applied(purge=True, delete_data=True, **ad.DESTROY)
         site.shell("pve1", "rm -rf /srv/projects /srv/umlauts")
         assert snapshot.differences(before, snapshot.take(site.lab, "pve1")) == []
     finally:
         site.shell("dc1", "samba-tool computer delete FILES")
-
-
-def comes_back(site: Site) -> None:
-    """What is left by a destroy that fails can be joined by nobody here: its secrets come back."""
-    connections = Pool()
-    planned = site.plan(atomic=True, **DESTROY)
-    (step,) = [step for step in planned.plan.steps if step.id == "samba.config.files"]
-    fault = Fault(step, FAULTS[0])
-    done = app.apply(planned, connect=connections.connect(fault))
-    connections.close()
-    assert (fault.struck, done.outcome.name) == (True, "rolled_back"), done.outcome.problems
-    assert site.differences() == []
-    assert "news" in ad.kerberos(site, "bert", "projects", "get n -")
 
 
 @pytest.mark.parametrize("case", ["another", "spent", "nonsense"])

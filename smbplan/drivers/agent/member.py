@@ -11,8 +11,13 @@ from .core import IMAGES, Object, Refused, run, samba_settings, seal, unseal
 
 
 def image_of(realm: str) -> str:
-    """What a run remembers of an account: whether it has made it."""
+    """What a run remembers of an account: whose it is, and whether it has made it."""
     return f"member:{realm}"
+
+
+def remembered(realm: str) -> dict[str, Any]:
+    """{realm, workgroup, name, made}; {} where the run has not joined."""
+    return dict(json.loads(IMAGES.recall(image_of(realm)))) if IMAGES.has(image_of(realm)) else {}
 
 
 class Member(Object):
@@ -46,9 +51,7 @@ class Member(Object):
         A join that was cut short may have made an account before anything is known of it here.
         """
         if state is None:
-            return (
-                after is None and IMAGES.has(image_of(name)) and bool(json.loads(IMAGES.recall(image_of(name)))["made"])
-            )
+            return after is None and bool(remembered(name).get("made"))
         return bool(state["realm"] == name)
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str]:
@@ -60,7 +63,7 @@ class Member(Object):
 
     def _set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str]:
         if after is None:
-            who = before or json.loads(IMAGES.recall(image_of(name)))
+            who = before or remembered(name)
             return _leave(ads.Domain({**who, **options}, options.get("login")), options)
         domain = ads.Domain({**after, **options}, options.get("login"))
         kept = f"{joined.SECRETS} {name}"
@@ -190,8 +193,9 @@ def _must_pass(domain: ads.Domain) -> None:
 
 def _goes(domain: ads.Domain, entry: Any) -> bool:
     """What this run has made, or an earlier one has marked."""
-    if IMAGES.has(image_of(domain.realm)):
-        return bool(json.loads(IMAGES.recall(image_of(domain.realm)))["made"])
+    known = remembered(domain.realm)
+    if known:
+        return bool(known["made"])
     return unseal(ads.text(entry, "description"), f"{domain.name}$".lower()) is not None
 
 
