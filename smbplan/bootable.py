@@ -19,6 +19,7 @@ PACKAGES = (
     "adduser",
     "attr",
     "ca-certificates",
+    "chrony",
     "cloud-guest-utils",
     "cloud-init",
     "dbus",

@@ -33,7 +33,7 @@ BASE = (
 SAMBA = ("samba", "samba-vfs-modules", "smbclient", "wsdd", "avahi-daemon")
 """Packages of the second layer; nodes without it can install them from the local repository."""
 
-ON_REQUEST = ("ctdb", "krb5-user", "libnss-winbind", "libpam-winbind", "samba-dsdb-modules", "winbind")
+ON_REQUEST = ("ctdb", "ethtool", "krb5-user", "libnss-winbind", "libpam-winbind", "samba-dsdb-modules", "winbind")
 """Packages that only the local repository holds: installing them changes PAM, NSS or the network."""
 
 DOMAIN = (
@@ -49,6 +49,7 @@ DOMAIN = (
 """Packages of a domain's machines, on top of Samba: its controller, a client, and members that need no download."""
 
 PVE = (
+    "chrony",
     "dnsmasq-base",
     "genisoimage",
     "lxc",
@@ -78,6 +79,8 @@ TEMPLATE_SAMBA = (
     "acl",
     "attr",
     "avahi-daemon",
+    "ctdb",
+    "ethtool",
     "libnss-winbind",
     "python3-samba",
     "samba",

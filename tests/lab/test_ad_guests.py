@@ -1,10 +1,12 @@
 """All of examples/ad: a host, a container and a virtual machine are members of one domain."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lab import ad, lxc
+from lab.containers import eventually
 from lab.site import Site
 
 from smbplan.lab import Lab
@@ -24,6 +26,7 @@ def site(machines: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def test_members_of_every_mode_serve_the_same_people(site: Site) -> None:
+    site.edit("site.yaml", "    fallback: local\n", "    fallback: local\n    time: controllers\n")
     listed = ad.directory(site)
     waits(site)
     made = site.applied()
@@ -40,6 +43,7 @@ def test_members_of_every_mode_serve_the_same_people(site: Site) -> None:
     inside = f"lxc-attach -n {lxc.vmid(site, 'box', 'pve2')} --clear-env -- {ask}"
     ids = {site.shell("pve1", ask), site.shell("pve2", inside), told_by_the_machine(site, ask)}
     assert len(ids) == 1, "one id on every gateway"
+    eventually(lambda: "^* corp.test" in told_by_the_machine(site, "chronyc -N sources"))
     site.applied(**DESTROY)
     assert sorted(ad.directory(site) ^ listed) == []
 
@@ -58,8 +62,6 @@ def waits(site: Site) -> None:
 
 
 def told_by_the_machine(site: Site, command: str) -> str:
-    import json
-
     (row,) = [line.split() for line in site.shell("pve2", "qm list").splitlines() if " machine " in line]
     done = json.loads(site.run("pve2", "qm", "guest", "exec", row[0], "--", "sh", "-ec", command))
     return str(done["out-data"])
