@@ -10,7 +10,7 @@ AT_LEAST = 10  # managed resources; below that everything is a large part
 
 def check(changes: Sequence[Change], managed: int) -> Iterator[Hazard]:
     """The guardrails that look at the plan as a whole (`managed` resources are there now), and those for every kind."""
-    yield from _too_many([change for change in changes if change.record], managed)
+    yield from _too_many([change for change in changes if change.record and not _returns(change)], managed)
     for change in changes:
         if change.action is Action.DELETE and change.record and change.record.prevent_destroy:
             yield Hazard(
@@ -19,6 +19,11 @@ def check(changes: Sequence[Change], managed: int) -> Iterator[Hazard]:
                 "apply once with prevent_destroy: false, or use --allow prevent-destroy",
                 "prevent-destroy",
             )
+
+
+def _returns(change: Change) -> bool:
+    """It was parked, and is wanted again."""
+    return bool(change.record and change.record.parked) and change.action is Action.UPDATE
 
 
 def _too_many(changes: Sequence[Change], managed: int) -> Iterator[Hazard]:
