@@ -51,6 +51,9 @@ def up(
     domain: Annotated[
         str, typer.Option(metavar="REALM", help="The machine dc1, the controller of this Active Directory domain.")
     ] = "",
+    shared: Annotated[
+        bool, typer.Option("--shared/--no-shared", help="A folder /mnt/shared that all nodes have.")
+    ] = False,
     format: Output = Format.text,
 ) -> None:
     """Bring a lab up, or add what is missing to one that is.
@@ -71,6 +74,7 @@ def up(
             vms=cluster if vms is None else vms,
             dialect=dialect,
             domain=domain,
+            shared=shared,
             progress=_progress,
         ),
     )

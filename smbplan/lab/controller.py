@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from smbplan.lab.dc import TOLD
-from smbplan.lab.state import CONTROLLER, State, write
+from smbplan.lab.state import CONTROLLER, State, enable, write
 
 SCRIPT = Path(__file__).with_name("dc.py")
 UNIT = """[Unit]
@@ -43,13 +43,7 @@ def write_seed(state: State, realm: str, address: str) -> None:
     write(seed / str(TOLD).lstrip("/"), json.dumps(told))
     write(seed / "usr/local/sbin/lab-controller", SCRIPT.read_text(), 0o755)
     write(seed / "etc/systemd/system/lab-controller.service", UNIT, 0o644)
-    wants = seed / "etc/systemd/system/multi-user.target.wants"
-    wants.mkdir(parents=True, exist_ok=True)
-    link = wants / "lab-controller.service"
-    link.unlink(missing_ok=True)
-    link.symlink_to("../lab-controller.service")
-    for path in (seed / "usr", seed / "usr/local", seed / "usr/local/sbin", seed / "etc/systemd", wants.parent, wants):
-        path.chmod(0o755)
+    enable(seed, "lab-controller.service", "multi-user.target")
 
 
 def workgroup(realm: str) -> str:

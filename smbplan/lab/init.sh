@@ -3,7 +3,7 @@
 # below $LAB_WORK, enters it and becomes systemd. Every mount made here goes with the namespace.
 # Environment: LAB_WORK (an empty directory), LAB_SEED, LAB_LOWER (overlay's lowerdir), LAB_NAME,
 # LAB_TAG (unique on the host), LAB_BTRFS and LAB_ZFS (a size, or empty), LAB_PVE (the cluster's shared
-# folder, or empty), LAB_SHARED (its shared storage), LAB_PACKAGE (the emulated API), LAB_BYTECODE (a folder
+# folder, or empty), LAB_SHARED (its shared storage), LAB_SHARED_AT (where that is mounted, or empty), LAB_PACKAGE (the emulated API), LAB_BYTECODE (a folder
 # for what Python makes of that), LAB_VMS (the disk and
 # state of virtual machines, or empty), LAB_CGROUPS (controller=folder, of cgroup v1)
 set -eu
@@ -84,6 +84,11 @@ if [ -n "$LAB_PVE" ]; then
         mkdir -p "run/lab-cgroup/${pair%%=*}"
         mount --bind "${pair#*=}" "run/lab-cgroup/${pair%%=*}"
     done
+fi
+
+if [ -n "$LAB_SHARED_AT" ]; then
+    mkdir -p ".$LAB_SHARED_AT"
+    mount --bind "$LAB_SHARED" ".$LAB_SHARED_AT"
 fi
 
 mkdir -p disks mnt/lab-old run/smbplan-disks

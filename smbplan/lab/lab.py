@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from smbplan.lab import cgroup, kernel, loop, network, pvenode, rootfs, template, tools, vm
+from smbplan.lab import shared as sharing
 from smbplan.lab.node import Node, environment
 from smbplan.lab.rootfs import Progress
 from smbplan.lab.state import CLIENT, CONTROLLER, MACHINES, RUN, Options, State, locked
@@ -82,22 +83,23 @@ class Lab:
         vms: bool = False,
         dialect: str = "9.1",
         domain: str = "",
+        shared: bool = False,
         progress: Progress = _silent,
     ) -> LabStatus:
         """Bring up what is missing; machines that run are left alone, whatever their options.
 
         With `pve` the nodes are a PVE cluster that runs LXC containers; those have Samba and a ZFS pool, too.
         With `vms` each of them has a template of virtual machines, too. `domain` is the realm of an Active Directory
-        domain, whose controller is a machine of its own.
+        domain, whose controller is a machine of its own. With `shared` all nodes have one folder, see lab.shared.
         """
         if not 0 < nodes <= len(MACHINES):
             raise LabError(f"a lab has 1 to {len(MACHINES)} nodes, not {nodes}")
         tools.require(tools.TO_RUN)
         layers = rootfs.prepare(progress)
         realm = domain.upper()
-        wanted = {name: Options(samba, btrfs, zfs or pve, pve, pve and vms, realm) for name in MACHINES[:nodes]}
+        wanted = {name: Options(samba, btrfs, zfs or pve, pve, pve and vms, shared, realm) for name in MACHINES[:nodes]}
         if client:
-            wanted[CLIENT] = Options(samba=True, btrfs=False, realm=realm)
+            wanted[CLIENT] = Options(samba=True, btrfs=False, shared=shared, realm=realm)
         if realm:
             wanted[CONTROLLER] = Options(samba=True, btrfs=False, realm=realm)
         with locked(self.name):
@@ -189,7 +191,8 @@ class Lab:
 
     def _start(self, number: int, layers: rootfs.Rootfs, wanted: dict[str, Options], progress: Progress) -> None:
         addresses = {name: network.machine_address(number, name) for name in (*MACHINES, CLIENT, CONTROLLER)}
-
+        if any(how.shared for how in wanted.values()):
+            sharing.prepare(pvenode.storage(self.state))
         cluster = {name: how for name, how in wanted.items() if how.pve}
         prepared = vm.prepare(layers, progress) if any(how.vms for how in cluster.values()) else None
         if cluster:

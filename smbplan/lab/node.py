@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from smbplan.lab import cgroup, controller, dc, loop, network, pvenode, template
+from smbplan.lab import cgroup, controller, dc, loop, network, pvenode, shared, template
 from smbplan.lab.rootfs import Rootfs
-from smbplan.lab.state import CONTROLLER, Options, State
+from smbplan.lab.state import CLIENT, CONTROLLER, Options, State
 from smbplan.lab.tools import LabError
 
 INIT = Path(__file__).with_name("init.sh")
@@ -86,6 +86,8 @@ class Node:
         self.state.write_seed(self.name, addresses, options.realm)
         if self.name == CONTROLLER:
             controller.write_seed(self.state, options.realm, self.address)
+        if options.shared and self.name == CLIENT:
+            shared.write_seed(self.state)
         self.state.set_options(self.name, options)
         network.plug(self.state.lab, self.number, self.name, bridged=options.pve)
         places = cgroup.delegate(self.group)
@@ -112,6 +114,7 @@ class Node:
             "LAB_ZFS": ZFS_SIZE if options.zfs else "",
             "LAB_PVE": str(pvenode.share(self.state)) if options.pve else "",
             "LAB_SHARED": str(pvenode.storage(self.state)),
+            "LAB_SHARED_AT": shared.FOLDER if options.shared and self.name != CLIENT else "",
             "LAB_PACKAGE": str(pvenode.PACKAGE),
             "LAB_BYTECODE": str(pvenode.bytecode(self.state)),
             "LAB_VMS": str(vms) if vms else "",

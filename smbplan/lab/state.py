@@ -32,6 +32,7 @@ class Options:
     zfs: bool = False
     pve: bool = False
     vms: bool = False
+    shared: bool = False  # has the folder that all nodes have, and the locks for it
     realm: str = ""  # of the Active Directory domain that the lab has
 
 
@@ -203,6 +204,18 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
     part.write_text(text)
     part.chmod(mode)
     part.replace(path)
+
+
+def enable(seed: Path, unit: str, target: str) -> None:
+    """Have a machine start a unit of its seed, with the modes that its folders have there."""
+    units = seed / "etc/systemd/system"
+    wants = units / f"{target}.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    link = wants / unit
+    link.unlink(missing_ok=True)
+    link.symlink_to(f"../{unit}")
+    for path in (seed / "usr", seed / "usr/local", seed / "usr/local/sbin", units.parent, units, wants):
+        path.chmod(0o755)
 
 
 def _by_number(path: Path) -> tuple[int, str]:
