@@ -84,6 +84,7 @@ class Kind:
     title: ClassVar[str]  # what a person calls one of these: "share", "user"
     object: ClassVar[str]  # the agent's name for the managed object
     marked: ClassVar[bool] = False  # carries its own ownership mark
+    one: ClassVar[bool] = False  # of several hosts that serve as one, one has it for all
     uses: ClassVar[bool] = False  # one that was there before may be used without being adopted
     sensitive: ClassVar[frozenset[str]] = frozenset()
     asked: ClassVar[frozenset[str]] = frozenset()  # fields that are read only when the options ask for them

@@ -40,6 +40,8 @@ class Resource:
     on_destroy: str = "keep"
     origin: Location | None = None
     ahead: tuple[str, ...] = ()  # order only: what it comes ahead of, and goes behind if both go
+    alias: str = ""  # one name for what several hosts have that serve as one
+    noted: tuple[str, ...] | None = None  # `after` by such names, for the inventory: who joins them changes no record
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Record:
     on_destroy: str = "keep"
     parked: str = ""  # the run that parked it
     ahead: tuple[str, ...] = ()
+    alias: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -69,6 +72,7 @@ class Record:
             "on_destroy": self.on_destroy,
             "parked": self.parked,
             **({"ahead": list(self.ahead)} if self.ahead else {}),
+            **({"alias": self.alias} if self.alias else {}),
         }
 
     @classmethod
@@ -78,12 +82,13 @@ class Record:
             item.address,
             item.kind,
             item.key,
-            item.after,
+            item.after if item.noted is None else item.noted,
             item.unit,
             original,
             item.prevent_destroy,
             item.on_destroy,
             ahead=item.ahead,
+            alias=item.alias,
         )
 
     @classmethod

@@ -33,7 +33,8 @@ def selected(changes: Sequence[Change], targets: Sequence[str]) -> list[Change]:
         if name not in chosen and name in by_address:
             chosen.add(name)
             item = by_address[name].resource
-            found += item.after if item else users.get(name, ())  # what goes waits for whatever stands on it
+            goes = [] if item else [user for each in _names(by_address[name]) for user in users.get(each, ())]
+            found += item.after if item else goes  # what goes waits for whatever stands on it
     return [
         change if change.address in chosen else replace(change, action=Action.NOOP, skipped=True) for change in changes
     ]
@@ -82,7 +83,8 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         units=units[change.address],
     )
     if item is None:
-        users = {user for user in changed if change.address in _before(changed[user])}
+        names = _names(change)
+        users = {user for user in changed if not names.isdisjoint(_before(changed[user]))}
         users |= {name for name in (change.removal.waits if change.removal else ()) if name in changed}
         first = (name for name in old.ahead if name in changed and changed[name].resource is None) if old else ()
         return _remove(change, replace(step, after=tuple(sorted(users)), behind=tuple(sorted(first))), kind)
@@ -102,6 +104,11 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
 def _ahead_of(address: str, changed: Mapping[str, Change]) -> tuple[str, ...]:
     """The changes that come ahead of a resource, whether it stands on them or not."""
     return tuple(sorted(name for name, each in changed.items() if each.resource and address in each.resource.ahead))
+
+
+def _names(change: Change) -> set[str]:
+    """What others may have noted of it."""
+    return {change.address, *filter(None, [change.record.alias if change.record else ""])}
 
 
 def _before(change: Change) -> tuple[str, ...]:
