@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from typing import get_args
 
-from smbplan.spec import addresses, membership
+from smbplan.spec import addresses, clusters, membership
 from smbplan.spec.model import Gateway, Permit, Share, Site
 from smbplan.spec.problems import Problem, nearest
 
@@ -45,6 +45,7 @@ def check(site: Site, where: Where, damaged: Collection[Path] = ()) -> list[Prob
         *_gateways(site, cluster),
         *addresses.check(site),
         *membership.check(site),
+        *clusters.check(site),
         *_accounts(site),
         *(finding for name, share in site.shares.items() for finding in _share(site, name, share)),
         *_continued(site),
@@ -64,6 +65,8 @@ def _gateways(site: Site, cluster: bool) -> Iterator[Finding]:
     for name, gateway in site.gateways.items():
         yield from _permits(("gateways", name), gateway)
         yield from _options(("gateways", name), gateway, gateway.options, globals_=True)
+        if gateway.nodes:
+            continue
         if gateway.guest:
             yield from _guest(site, name, gateway, cluster)
             continue
@@ -167,6 +170,8 @@ def _share(site: Site, name: str, share: Share) -> Iterator[Finding]:
 
 def _storage(site: Site, here: Path, share: Share, gateway: Gateway) -> Iterator[Finding]:
     storage, at = share.storage, (*here, "storage")
+    if gateway.nodes:
+        return
     if not gateway.guest:
         if storage.volume:
             yield at, "only a guest of Proxmox has volumes", "use directory, btrfs or zfs storage, or mode: lxc or vm"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from smbplan.spec import salvage
 from smbplan.spec.check import check
+from smbplan.spec.clusters import clustered
 from smbplan.spec.model import Site
 from smbplan.spec.presets import filled
 from smbplan.spec.problems import Problem, SpecError, from_validation
@@ -35,7 +36,7 @@ def load_source(source: Source) -> Loaded:
     problems = check(site, source.where)
     if problems:
         raise SpecError(problems)
-    return Loaded(site, source)
+    return Loaded(clustered(site), source)
 
 
 def _problems(source: Source, error: ValidationError) -> list[Problem]:

@@ -7,6 +7,7 @@ from pydantic.fields import FieldInfo
 
 from smbplan.spec.base import Definition, Secret, Ssh
 from smbplan.spec.domain import Domain
+from smbplan.spec.ha import Ha, Node
 from smbplan.spec.proxmox import Guest, Proxmox
 from smbplan.spec.types import (
     DATASET,
@@ -73,6 +74,8 @@ class Gateway(Guest):
     )
     permit: list[Permit | Text] = Field([], description="weaknesses and smb.conf options that are switched on")
     options: dict[Text, OptionText | bool | int] = Field({}, description="other [global] options")
+    nodes: dict[Name, Node] = Field({}, description="the nodes of a cluster, by their names; with ha:")
+    ha: Ha | None = Field(None, description="floating addresses, and what else makes the nodes one cluster")
 
     @property
     def guest(self) -> bool:
@@ -99,6 +102,20 @@ class Gateway(Guest):
             raise ValueError(
                 "a VM is cloned from a template that is a VM — write its name or id, or leave template out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _cluster(self) -> Self:
+        if not (self.nodes or self.ha):
+            return self
+        if self.mode == "vm":
+            raise ValueError("VMs can't be nodes of a cluster yet — write mode: native or lxc")
+        if not self.ha or len(self.nodes) < 2:
+            raise ValueError("a cluster has nodes and floating addresses — write both nodes: (two or more) and ha:")
+        wrong = sorted(self.model_fields_set & {"host", "node", "vmid", "discovery", "globals", "offline_join"})
+        if wrong or self.connection == "local":
+            what = ", ".join(wrong) or "connection: local"
+            raise ValueError(f"{what} can't stand at a cluster — leave it out, or write it at its nodes")
         return self
 
     @model_validator(mode="after")
