@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import grp
-import os
 import pwd
 from typing import Any
 
-from .core import IMAGES, Object, Refused, run, samba_settings, seal, unseal
+from .core import IMAGES, Object, Refused, has_database, run, samba_settings, seal, unseal
 
 SHELL, HOME = "/usr/sbin/nologin", "/nonexistent"
 PREFIX = "smbplan/"
@@ -142,8 +141,8 @@ class Password(Object):
         from samba.samba3 import passdb
 
         settings = samba_settings()
-        if not os.path.exists(settings.private_path("passdb.tdb")):
-            raise FileNotFoundError  # opening would create it
+        if not has_database(settings, settings.private_path("passdb.tdb")):
+            raise FileNotFoundError
         return passdb.PDB(settings.get("passdb backend"))
 
     @staticmethod

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -14,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 SMB_CONF = "/etc/samba/smb.conf"
-STATE = Path("/var/lib/smbplan")  # inventory and before-images; root only
+LOCAL = Path("/var/lib/smbplan")  # before-images; root only
+# The inventory; root only. What the nodes of a cluster have in common is kept where all of them see it.
+STATE = Path(os.environ.get("SMBPLAN_HOME") or LOCAL)
+IDENTITY = STATE / "identity"  # of a cluster
+
+
+def tidy() -> None:
+    """The folder goes with the last note in it; on what nodes share, the one around it, too."""
+    for folder in (LOCAL, STATE, *([STATE.parent] if STATE != LOCAL else [])):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 class Refused(Exception):
@@ -146,7 +158,9 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def machine() -> str:
-    """What tells this host from a clone of it."""
+    """What tells this host, or cluster, from a clone of it."""
+    if "SMBPLAN_HOME" in os.environ:
+        return (read_text(IDENTITY) or "").strip()
     try:
         return Path("/etc/machine-id").read_text().strip()
     except OSError:
@@ -168,22 +182,42 @@ def unseal(sealed: str | None, thing: str) -> str | None:
 
 
 def samba_settings() -> Any:
-    """Samba's own view of its configuration; its built-in defaults while there is none. Raises ImportError."""
+    """Samba's own view of its configuration; its built-in defaults while there is none. Raises ImportError.
+
+    A node of a cluster has none either while no ctdbd answers, which keeps its registry.
+    """
     from samba.samba3 import param
 
     settings = param.get_context()
-    settings.load(SMB_CONF if os.path.exists(SMB_CONF) else os.devnull)
+    alone = is_node() and not _ctdbd_answers(int(time.monotonic()))
+    settings.load(SMB_CONF if os.path.exists(SMB_CONF) and not alone else os.devnull)
     return settings
+
+
+def is_node() -> bool:
+    """Whether Samba here is one of several that serve as one."""
+    return re.search(r"^\s*clustering\s*=\s*yes", read_text(Path(SMB_CONF)) or "", re.M) is not None
+
+
+@functools.lru_cache(maxsize=1)
+def _ctdbd_answers(second: int) -> bool:
+    """Asked once a second, and not for each of a thousand users."""
+    return subprocess.run(["ctdb", "runstate", "RUNNING"], capture_output=True, check=False).returncode == 0
+
+
+def has_database(settings: Any, path: str) -> bool:
+    """Whether one of Samba's databases is there; of a node, CTDB has it. Opening would create it."""
+    return bool(settings.get("clustering")) or os.path.exists(path)
 
 
 class Images:
     """Before-images that must not leave this host, in a folder of the run, deleted when the run ends well."""
 
     def __init__(self) -> None:
-        self._folder = STATE / "runs"
+        self._folder = LOCAL / "runs"
 
     def of(self, site: str, run: str) -> None:
-        self._folder = STATE / "runs" / site / run
+        self._folder = LOCAL / "runs" / site / run
 
     def _path(self, name: str) -> Path:
         return self._folder / hashlib.sha256(name.encode()).hexdigest()[:20]
@@ -208,9 +242,10 @@ class Images:
     def forget(self, everything: bool) -> None:
         """This run's images; with `everything` those that earlier runs of the site left stranded, too."""
         shutil.rmtree(self._folder.parent if everything else self._folder, ignore_errors=True)
-        for each in (self._folder.parent, self._folder.parent.parent, STATE):
+        for each in (self._folder.parent, self._folder.parent.parent):
             with contextlib.suppress(OSError):
                 each.rmdir()
+        tidy()
 
 
 IMAGES = Images()

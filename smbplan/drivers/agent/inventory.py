@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from .core import STATE, Refused, read_text, write
+from .core import STATE, Refused, read_text, tidy, write
 
 PATH = STATE / "inventory.json"
 
@@ -13,18 +14,18 @@ PATH = STATE / "inventory.json"
 class Inventory:
     """{site: {"records": {address: record}, "peers": {gateway: connection}}}"""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path = PATH) -> None:
+        self._path = path
         self._sites: dict[str, Any] = self._load()
 
-    @staticmethod
-    def _load() -> dict[str, Any]:
+    def _load(self) -> dict[str, Any]:
         try:
-            sites = json.loads(read_text(PATH) or "{}")
+            sites = json.loads(read_text(self._path) or "{}")
             if all(isinstance(site["records"], dict) and isinstance(site["peers"], dict) for site in sites.values()):
                 return {str(name): site for name, site in sites.items()}
         except (ValueError, AttributeError, KeyError, TypeError):
             pass
-        raise Refused(f"{PATH} is damaged", "", "restore it from a backup, or move it away and use apply --adopt")
+        raise Refused(f"{self._path} is damaged", "", "restore it from a backup, or move it away and use apply --adopt")
 
     def site(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self._sites.get(name, {"records": {}, "peers": {}})
@@ -52,10 +53,7 @@ class Inventory:
         if not self._sites[site]["records"] and not self._sites[site]["peers"]:
             del self._sites[site]
         if self._sites:
-            write(PATH, json.dumps(self._sites, indent=1, sort_keys=True) + "\n")
+            write(self._path, json.dumps(self._sites, indent=1, sort_keys=True) + "\n")
             return
-        PATH.unlink(missing_ok=True)
-        try:
-            STATE.rmdir()
-        except OSError:
-            pass  # runs' before-images are still there
+        self._path.unlink(missing_ok=True)
+        tidy()  # unless runs' before-images are still there

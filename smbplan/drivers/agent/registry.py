@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from .core import Refused, samba_settings
+from .core import Refused, has_database, samba_settings
 
 MARK = "smbplan:mark"
 
@@ -18,7 +17,7 @@ def connect(create: bool = False) -> Any:
         settings = samba_settings()
     except ImportError:
         return None  # no Samba yet, so no shares
-    if create or os.path.exists(settings.state_path("registry.tdb")):
+    if create or has_database(settings, settings.state_path("registry.tdb")):
         return smbconf.init_reg(None)
     return None
 

@@ -94,6 +94,7 @@ class Directory(Object):
                 if error.errno == errno.ENOTEMPTY:
                     raise Untouched(f"{name} is not empty any more, so it stays") from None
                 raise
+        MARKS.set(name, None)
         _remove_parents(name)
 
     @staticmethod
@@ -250,7 +251,7 @@ def _asked(path: str, state: dict[str, Any], options: dict[str, Any]) -> dict[st
         found["deviating"] = sum(1 for _ in _deviating(path, state))
     if options.get("mapped"):
         found["mapped"] = mapped.is_mapped(os.stat(path), options["mapped"]) == (True, True)
-        if not state["mark"]:
+        if not state["mark"] and not options.get("top"):
             found["unmapped"] = mapped.unmapped(path, options["mapped"])
     return found
 

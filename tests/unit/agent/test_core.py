@@ -183,6 +183,7 @@ def test_commands_that_fail_or_are_missing_are_refused_with_their_words() -> Non
 
 def test_before_images_keep_the_first_and_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "STATE", tmp_path / "state")
+    monkeypatch.setattr(core, "LOCAL", tmp_path / "state")
     images = core.Images()
     images.of("office", "run-1")
     images.keep("password:alice", lambda: "first")
