@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from smbplan import preflight
 from smbplan.drivers.agent.core import is_open, matches
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.fleet import Connect, Fleet
@@ -22,7 +23,7 @@ from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import expand, fallback, kinds, member
 from smbplan.kinds.guest import CLUSTER
-from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending, preflight, read
+from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending, read
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
 from smbplan.spec.problems import SpecError
@@ -97,13 +98,13 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None
     hazards += orphaned(site, asleep, options)
-    hazards += [] if made.refused else [*check(fleet, site, made, live), *preflight(fleet, site, made)]
+    hazards += [] if made.refused else [*check(fleet, site, made, live), *preflight.check(fleet, site, made)]
     made = replace(made, warnings=(*made.warnings, *pending(site, live)))
     if waiting:
         made = replace(made, warnings=(*made.warnings, *(f"gateway.{name}: {fallback.WORDS}" for name in waiting)))
     if asleep:
         hint = "its guest does not run; apply again when it does, for what is in it"
-        words = (f"gateway.{name}: {hint}" for name in asleep)
+        words = (f"gateway.{name}: {hint}" for name in asleep if name in loaded.site.gateways)
         made = replace(made, warnings=(*made.warnings, *sorted(words)))
     if not hazards:
         return made
@@ -266,7 +267,8 @@ def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
     runs.remember_peers(site, {name: at.as_json() for name, at in found.items() if name in managed})
     known = {name: found[name].peer() for name in managed if not found[name].api}
     for target, answer in live.items():
-        told = target in managed and not found[target].guest  # a guest is isolated: it is told nothing, and not asked
+        # A guest is isolated: it is told nothing, and not asked. Of a cluster, its nodes are told.
+        told = target in managed and not (found[target].guest or found[target].of)
         wanted = {name: data for name, data in known.items() if name != target} if told else {}
         if isinstance(answer, Mapping) and answer["peers"] != wanted:
             fleet.each([target], lambda target, wanted=wanted: fleet.ask(target, "peers", site=site, peers=wanted))  # type: ignore[misc]

@@ -61,7 +61,8 @@ def examine(site: Site, endpoints: Mapping[str, Endpoint], connect: Connect = Ch
     """This machine first, then the gateways as they are defined."""
     found = list(_here(site))
     with Fleet(site.site, endpoints, connect) as fleet:
-        hosts = [name for name, at in endpoints.items() if not at.node]  # of nodes, the cluster tells
+        # Of a cluster's nodes, that tells; and of what several gateways are together, they themselves.
+        hosts = [name for name, at in endpoints.items() if not (at.node or at.nodes or at.of)]
         answers = fleet.each(hosts, lambda target: _ask(fleet, target, site, connect))
     for target, answer in answers.items():
         if isinstance(answer, Absent | Asleep):

@@ -8,15 +8,16 @@ from typing import Any, Literal
 from smbplan.drivers.channel import ChannelError, Endpoint
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep
-from smbplan.drivers.pve.preflight import Wish
 from smbplan.drivers.secrets import REFERENCE, MissingSecret
-from smbplan.engine.kind import Action, Hazard, Options
+from smbplan.engine.kind import Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import config, container, disk, guest, ids, kinds, machine, member, mounts, updates, virtiofs, volume
+from smbplan.kinds import cluster as ha
+from smbplan.kinds import config, guest, ids, kinds, member, mounts, updates, virtiofs
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab, LabError
+from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.model import Gateway, Site
 from smbplan.spec.proxmox import Proxmox
 from smbplan.store import runs
@@ -24,6 +25,19 @@ from smbplan.store import runs
 
 def endpoints(site: Site) -> dict[str, Endpoint]:
     """Raises Refused for a lab that is not up."""
+    found = _hosts(site)
+    for name, gateway in site.gateways.items():
+        if gateway.nodes and gateway.ha:
+            home, whole = gateway.ha.state(name), ha.target(name)
+            nodes = {node: found[node].as_json() for node in gateway.nodes}
+            known = runs.peers(site.site).get(whole, {}).get("nodes") or {}
+            former = {node: data for node, data in known.items() if node not in found}
+            found[whole] = Endpoint(whole, home=home, nodes=nodes, former=former or None)
+            found[name] = Endpoint(name, home=home, of=whole)
+    return found
+
+
+def _hosts(site: Site) -> dict[str, Endpoint]:
     if site.proxmox is None or not any(gateway.guest for gateway in site.gateways.values()):
         return {name: _endpoint(name, gateway, None) for name, gateway in site.gateways.items()}
     proxmox = _written_out(site.proxmox)
@@ -71,7 +85,9 @@ def _nodes(site: Site) -> dict[str, str]:
     """{target: node} of the nodes below guests on which something is to be set."""
     found = {name: gateway.node for name, gateway in site.gateways.items() if gateway.guest and gateway.node}
     return {
-        guest.host(site, name): node for name, node in found.items() if guest.binds(site, name) or ids.own(site, name)
+        guest.host(site, name): node
+        for name, node in found.items()
+        if guest.binds(site, name) or ids.own(site, name) or isinstance(site.gateways[name], ClusterNode)
     }
 
 
@@ -184,7 +200,8 @@ def _told(fleet: Fleet, live: Mapping[str, Live], proxmox: Proxmox | Literal["la
     """The peers of which hosts tell; guests are not asked. Guests and nodes are reached by the site's own cluster."""
     found = {}
     for target, at in list(fleet.endpoints.items()):
-        for name, data in live[target].peers.items() if target in live and not at.guest else ():
+        speaks = target in live and not (at.guest or at.of)  # what guests share, any of them can write
+        for name, data in live[target].peers.items() if speaks else ():
             if not isinstance(data, Mapping) or data.get("name") != name:
                 continue
             way = at
@@ -263,43 +280,6 @@ def check(fleet: Fleet, site: Site, made: Plan, live: Mapping[str, Live]) -> lis
     return found
 
 
-def preflight(fleet: Fleet, site: Site, made: Plan) -> list[Hazard]:
-    """What the cluster lacks for guests and disks that are to be created."""
-    new = [change.resource for change in made.changes if change.action is Action.CREATE and change.resource]
-    guests = {item.key.name: item for item in new if item.kind in (container.KIND.name, machine.KIND.name)}
-    disks: dict[str, list[Resource]] = {}
-    for item in new:
-        if item.kind in (volume.KIND.name, disk.KIND.name):
-            disks.setdefault(item.key.name.partition(":")[0], []).append(item)
-    wishes = [_wish(name, site.gateways[name], guests.get(name), disks.get(name, [])) for name in {**guests, **disks}]
-    if not wishes:
-        return []
-    answer = fleet.each([CLUSTER], lambda target: fleet.ask(target, "preflight", wishes=wishes))[CLUSTER]
-    if isinstance(answer, Exception):
-        raise Refused(Trouble(str(answer), getattr(answer, "hint", ""), address=CLUSTER))
-    places = {name: guests.get(name) or disks[name][0] for name in {**guests, **disks}}
-    return [
-        Hazard(places[name].address, summary, hint, origin=places[name].origin, detail=detail)
-        for name, summary, detail, hint in answer or ()
-    ]
-
-
-def _wish(name: str, gateway: Gateway, new: Resource | None, disks: Sequence[Resource]) -> Wish:
-    linked = gateway.mode == "vm" and gateway.clone == "linked"
-    root = "" if linked or not new else gateway.storage
-    storages = [*(item.desired["volume"] for item in disks), *filter(None, [root])]
-    return Wish(
-        name,
-        gateway.mode,
-        gateway.node,
-        gateway.vmid if new else None,
-        (gateway.template or "") if new else None,
-        tuple(dict.fromkeys(storages)),
-        gateway.disk if new else 0,
-        root,
-    )
-
-
 def pending(site: Site, live: Mapping[str, Live]) -> list[str]:
     """Warnings: updates to install, settings that wait for the next start, folders of more than one gateway."""
     facts = live[CLUSTER].facts if CLUSTER in live else {}
@@ -309,4 +289,4 @@ def pending(site: Site, live: Mapping[str, Live]) -> list[str]:
         inside = live[name].facts if name in live else {}
         found += [updates.warning(name, gateway, inside, told), guest.warning(name, told)]
     seen = {target: str(at.facts["machine"]) for target, at in live.items() if at.facts.get("machine")}
-    return [*filter(None, found), *virtiofs.exposed(site, seen)]
+    return [*filter(None, found), *virtiofs.exposed(site, seen), *ha.crowded(site)]

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from smbplan.cli import change, domain, image, lab, runs, site
+from smbplan.cli import change, domain, ha, image, lab, runs, site
 from smbplan.cli.options import WrongUsage
 from smbplan.cli.output import emit, fail, note
 from smbplan.errors import Refused, Trouble
@@ -48,6 +48,7 @@ change.mount(app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(image.app, name="image")
 app.add_typer(domain.app, name="domain")
+app.add_typer(ha.app, name="ha")
 app.add_typer(lab.app, name="lab")
 
 

@@ -64,6 +64,7 @@ def validate(site: SiteArgument = Path(), format: Output = Format.text) -> None:
 
     found = app.validate(site).site
     counts = {name: len(getattr(found, f"{name}s")) for name in ("gateway", "share", "user", "group")}
+    counts["gateway"] -= sum(len(gateway.nodes) for gateway in found.gateways.values())  # they stand beside it
     if format is Format.json:
         emit({"format_version": "1.0", "valid": True, "site": found.site, "counts": counts})
     else:

@@ -7,13 +7,14 @@ ChannelError          the connection can't be made, or was lost
 import base64
 import json
 import os
+import re
 import selectors
 import shlex
 import subprocess
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +27,7 @@ PLAIN = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "H
 # that ended. `pct exec` takes a second longer: it is only tried where nothing has run.
 ENTER = "lxc-attach -n {id} --clear-env -- {run}; case $? in 1|127) exec pct exec {id} --keep-env 0 -- {run};; esac"
 TOLD = ("name", "host", "user", "port", "sudo", "guest", "node")  # what a target may say of a peer
+HOME = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/\.smbplan/[A-Za-z0-9_-]+")  # of a cluster, see spec.ha
 LOADER = """
 import importlib.abc, importlib.util, sys
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -82,6 +84,10 @@ class Endpoint:
     container: int | None = None  # its id, when that is known; `host` is its node then
     by_ssh: bool = False  # into a VM; without a `host` at the address that it has
     host_key: str = ""  # of a VM, as its guest agent tells it
+    home: str = ""  # where the agent keeps its notes, for a cluster on what its nodes share
+    nodes: Mapping[str, Any] | None = None  # of a cluster: its nodes' endpoints as JSON
+    former: Mapping[str, Any] | None = None  # nodes that it had when this machine changed it last
+    of: str = ""  # what a cluster serves: the target that is the cluster itself
 
     @property
     def address(self) -> tuple[Any, ...]:
@@ -89,7 +95,8 @@ class Endpoint:
         return (self.host or self.name, self.port, self.local, self.guest, self.node)
 
     def command(self) -> list[str]:
-        python = ["python3", "-u", "-c", BOOT]
+        home = ["env", f"SMBPLAN_HOME={self.home}"] if self.home else []
+        python = [*home, "python3", "-u", "-c", BOOT]
         if self.local:
             return python
         options = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT:.0f}"]
@@ -110,17 +117,35 @@ class Endpoint:
 
     def _inside(self) -> str:
         """For the node's shell: what starts the agent in the container."""
-        agent = shlex.join(["env", *PLAIN, "python3", "-u", "-c", BOOT])
+        home = [f"SMBPLAN_HOME={self.home}"] if self.home else []
+        agent = shlex.join(["env", *PLAIN, *home, "python3", "-u", "-c", BOOT])
         return ENTER.format(id=self.container, run=shlex.join(["sh", "-c", f"{agent}; exit 0"]))
 
     def told(self, data: Mapping[str, Any]) -> "Endpoint":
         """A peer of which this target tells, reached as this one is: no target says what is run or read here."""
         own = {name: getattr(self, name) for name in ("identity", "config")}
-        return Endpoint(**own, **{name: data[name] for name in TOLD if name in data})
+        made = Endpoint(**own, **{name: data[name] for name in TOLD if name in data})
+        if not HOME.fullmatch(str(data.get("home") or "")):
+            return made
+        members = data.get("nodes")
+        rows = members.items() if isinstance(members, Mapping) else ()
+        nodes = {
+            name: self.told(node).as_json()
+            for name, node in rows
+            if isinstance(node, Mapping) and node.get("name") == name
+        }
+        return replace(made, home=data["home"], of=str(data.get("of") or ""), nodes=nodes or None)
 
     def peer(self) -> dict[str, Any]:
         """What other targets are told of it."""
-        return {name: getattr(self, name) for name in TOLD}
+        known = {name: getattr(self, name) for name in TOLD}
+        nodes = {name: {key: node[key] for key in TOLD} for name, node in (self.nodes or {}).items()}
+        more = {"home": self.home, "of": self.of, "nodes": nodes}
+        return known | {name: value for name, value in more.items() if value}
+
+    def at_home(self, home: str, name: str = "") -> "Endpoint":
+        """The same host, with an agent whose notes are kept elsewhere."""
+        return replace(self, home=home, name=name or self.name)
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -191,7 +216,8 @@ class Channel:
         """
         self.open()
         if not self.locked:
-            held = self.request("lock", owner=owner, wait=wait, name=site)["held"]
+            own = f"ha-{Path(self.endpoint.home).name}" if self.endpoint.home else ""
+            held = self.request("lock", owner=owner, wait=wait, name=site or own)["held"]
             if held is not None:
                 what = f"site {site}" if site else self.endpoint.name
                 raise ChannelError(f"{what} is being changed by {held}", "", "wait until that run ends")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from smbplan.drivers import ha
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
@@ -19,6 +20,7 @@ from smbplan.engine.step import Move, Op
 from smbplan.kinds.guest import CLUSTER
 
 LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what it does
+EVERYWHERE = ("reload", "restart", "close", "winbind")  # calls that every node of a cluster gets
 Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them
 Connect = Callable[[Endpoint, Counts], Channel]
 
@@ -33,7 +35,7 @@ class Fleet:
         self.counts: dict[str, Counts] = {}
         self._secrets = Secrets()
         self._connect = connect
-        self._channels: dict[str, Channel | Cluster] = {}
+        self._channels: dict[str, Channel | Cluster | ha.Ha] = {}
         self._guard = threading.Lock()
 
     def __enter__(self) -> "Fleet":
@@ -43,13 +45,14 @@ class Fleet:
         for channel in self._channels.values():
             channel.close()
 
-    def channel(self, target: str) -> "Channel | Cluster":
+    def channel(self, target: str) -> "Channel | Cluster | ha.Ha":
         """Raises ApiError where a container has to be looked for, and MissingSecret for the cluster's token."""
         with self._guard:
             known = self._channels.get(target)
             counts = self.counts.setdefault(target, Counts())
         at = self.endpoints[target]
-        if known is not None and not (at.by_ssh and isinstance(known, Channel) and known.ended):
+        moves = at.by_ssh or at.of  # its host may be another one by now
+        if known is not None and not (moves and isinstance(known, Channel) and known.ended):
             return known
         made = self._made(at, counts)
         with self._guard:
@@ -57,9 +60,14 @@ class Fleet:
                 self._channels[target] = made
             return self._channels[target]
 
-    def _made(self, endpoint: Endpoint, counts: Counts) -> "Channel | Cluster":
+    def _made(self, endpoint: Endpoint, counts: Counts) -> "Channel | Cluster | ha.Ha":
         if endpoint.api:
             return cluster(self._secrets.resolve(endpoint.api), self.site, counts, partial(self._node, endpoint))
+        if endpoint.nodes:
+            return ha.Ha(endpoint, self.site, counts, self._member)
+        if endpoint.of:
+            members = self.endpoints[endpoint.of].nodes or {}
+            return ha.enter(endpoint, members, counts, self._member)
         if endpoint.guest or endpoint.node:
             there = self.channel(CLUSTER)
             assert isinstance(there, Cluster)
@@ -67,6 +75,12 @@ class Fleet:
                 return self._connect(replace(endpoint, host=there.address(endpoint.node)), counts)
             return there.enter(endpoint, counts, self._connect)
         return self._connect(endpoint, counts)
+
+    def _member(self, endpoint: Endpoint, counts: Counts) -> Channel:
+        """A node of a cluster."""
+        made = self._made(endpoint, counts)
+        assert isinstance(made, Channel)
+        return made
 
     def _node(self, api: Endpoint, node: str, address: str) -> Channel:
         """For what the cluster itself has to do on a node."""
@@ -126,10 +140,21 @@ class Fleet:
             channel = self.channel(target)
             channel.counts.operations += len(ops)
             channel.lock(self.owner, LOCK_WAIT)
-            answers = channel.request("perform", site=self.site, run=self.run_id, ops=encoded)
+            answers = self._performed(target, channel, encoded)
         except ChannelError as error:
             return [Result(False, error.summary, error.detail, error.hint, lost=True)] * len(ops)
         return [_result(answer) for answer in answers]
+
+    def _performed(self, target: str, channel: "Channel | Cluster | ha.Ha", ops: Sequence[Any]) -> Sequence[Any]:
+        """Of what a cluster serves, sessions are on any node: what is for sessions goes to all. Raises ChannelError."""
+        at, request = self.endpoints[target], dict[str, Any](site=self.site, run=self.run_id)
+        spread = [bool(at.of) and op.get("call") in EVERYWHERE for op in ops]
+        here = [op for op, everywhere in zip(ops, spread, strict=True) if not everywhere]
+        answers = iter(channel.request("perform", ops=here, **request) if here else ())
+        return [
+            self.ask(at.of, "everywhere", op=op, **request) if everywhere else next(answers)
+            for op, everywhere in zip(ops, spread, strict=True)
+        ]
 
 
 def _names_a_secret(told: Any) -> bool:

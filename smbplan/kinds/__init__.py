@@ -11,7 +11,7 @@ from functools import cache
 
 from smbplan.engine.kind import Kinds
 from smbplan.engine.resource import Resource
-from smbplan.kinds import power, virtiofs
+from smbplan.kinds import cluster, power, virtiofs
 from smbplan.spec.model import Site
 
 
@@ -34,7 +34,7 @@ def expand(site: Site) -> list[Resource]:
     inside = {name for name, gateway in site.gateways.items() if gateway.guest}
     found = [
         replace(item, after=(*item.after, power.address(item.target))) if item.target in inside else item
-        for item in _expanded(site)
+        for item in cluster.shared(site, _expanded(site), kinds())
     ]
     return sorted(virtiofs.first(found), key=lambda item: item.address)
 

@@ -7,6 +7,7 @@ from smbplan.engine.kind import Change, Hazard, Kind
 from smbplan.engine.resource import Key, Resource, State
 from smbplan.kinds import container, directory, guest
 from smbplan.kinds.names import unit
+from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.model import Site
 
 
@@ -54,5 +55,15 @@ def expand(site: Site) -> Iterator[Resource]:
                 unit(name),
                 share.prevent_destroy,
                 share.storage.on_destroy,
+                ahead=(guest.power(gateway),),
+            )
+        if isinstance(found, ClusterNode) and found.guest and found.ha:
+            yield Resource(
+                address(f"{gateway}.shared"),
+                KIND.name,
+                guest.CLUSTER,
+                Key(KIND.object, f"{gateway}:{found.ha.shared}"),
+                {"volume": found.ha.shared, "path": found.ha.shared, "size": None, "backup": False, "readonly": False},
+                (container.address(gateway), directory.shared(found.of)),
                 ahead=(guest.power(gateway),),
             )

@@ -8,7 +8,7 @@ from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds import controllers
-from smbplan.kinds.names import address, domain_of, shares_of
+from smbplan.kinds.names import address, domain_of, shares_of, whole
 from smbplan.kinds.options import plain
 from smbplan.spec.membership import computer
 from smbplan.spec.model import Gateway, Site
@@ -123,11 +123,13 @@ def explicit(gateway: Gateway) -> list[str]:
 
 def content(site: Site, name: str, gateway: Gateway) -> str:
     guests = any(share.guest != "no" for share in shares_of(site, name).values())
+    serves = whole(site, name)
     return render(
         "smb.conf.j2",
         gateway=gateway,
         domain=domain_of(site, name),
-        computer=computer(name, gateway),
+        clustered=serves != name,
+        computer=computer(serves, gateway),
         controllers=controllers.PATH,
         guests=guests,
         options={" ".join(key.lower().split()): plain(value) for key, value in sorted(gateway.options.items())},

@@ -11,13 +11,14 @@ from smbplan.kinds import guest, ids, mounts, permissions
 from smbplan.kinds.names import address, foreign, groups_on, level, principals, shares_of, unit, users_on
 from smbplan.spec.model import Share, Site
 
-NO_STATE = ("recursive", "mounted", "ids")  # what a definition says besides
+NO_STATE = ("recursive", "mounted", "ids", "top")  # what a definition says besides
 
 
 class Directory(Kind):
     """Also the base of the other kinds of storage."""
 
     name, title, object = "directory", "directory", "directory"
+    one = True
     marked = True
     uses = True
     asked = frozenset({"deviating", "mapped", "unmapped"})
@@ -41,6 +42,7 @@ class Directory(Kind):
 
     def options(self, resource: Resource) -> Mapping[str, Any]:
         mapped = {"mapped": resource.desired["ids"]} if "ids" in resource.desired else {}
+        mapped |= {"top": True} if "top" in resource.desired else {}  # what lies below is no matter of ours
         return {**mapped, **({"recursive": True} if resource.desired.get("deviating") == 0 else {})}
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
@@ -97,6 +99,11 @@ KIND = Directory()
 
 
 def expand(site: Site) -> Iterator[Resource]:
+    for name, gateway in site.gateways.items():
+        node = next(iter(gateway.nodes), "")
+        if node and gateway.ha and site.gateways[node].guest:  # any node of Proxmox can give it to all containers
+            key, desired = Key(KIND.object, gateway.ha.shared), {"ids": ids.mapped(site, node), "top": True}
+            yield Resource(shared(name), KIND.name, guest.host(site, node), key, desired)
     for name, share in site.shares.items():
         if site.gateways[share.gateway].guest:
             mount = mounts.address(site, name, share)
@@ -106,6 +113,11 @@ def expand(site: Site) -> Iterator[Resource]:
             yield data(site, name, share, KIND, share.storage.directory, {})
         if share.homes:
             yield from _homes(site, name, share)
+
+
+def shared(cluster: str) -> str:
+    """The address of what the containers of a cluster share."""
+    return f"{KIND.name}.{cluster}@shared"
 
 
 def data(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mapping[str, Any]) -> Resource:

@@ -7,6 +7,7 @@ from smbplan.engine.kind import Action, Change, Hazard, Options, Removal
 from smbplan.engine.resource import Key, Record
 from smbplan.engine.step import Nature
 from smbplan.kinds.names import shares_of
+from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.model import Gateway, Share, Site
 
 CLUSTER = "@proxmox"  # the target; no gateway can have this name
@@ -27,8 +28,9 @@ def power(gateway: str) -> str:
 
 
 def binds(site: Site, gateway: str) -> dict[str, Share]:
-    """The shares of a guest whose storage is a folder of its node."""
-    guest = site.gateways[gateway].guest
+    """The shares of a guest whose storage is a folder of its node. A cluster has one folder for all shares."""
+    found = site.gateways[gateway]
+    guest = found.guest and not isinstance(found, ClusterNode)
     return {name: share for name, share in shares_of(site, gateway).items() if guest and not share.storage.volume}
 
 

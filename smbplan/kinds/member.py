@@ -22,6 +22,7 @@ class Member(Kind):
     """State: {realm, workgroup, name, aliases, trust, registered}. A host that has joined already is used as it is."""
 
     name, title, object = "domain.member", "membership", "member"
+    one = True
     uses = True
 
     def guard(self, raw: State) -> State:

@@ -1,5 +1,6 @@
 """Who is on which gateway, and what resources are called."""
 
+from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.domain import Domain
 from smbplan.spec.model import Share, Site
 
@@ -26,8 +27,15 @@ def unit(share: str) -> str:
     return f"share.{share}"
 
 
+def whole(site: Site, gateway: str) -> str:
+    """The cluster that a node belongs to; any other gateway is one by itself."""
+    found = site.gateways[gateway]
+    return found.of if isinstance(found, ClusterNode) else gateway
+
+
 def shares_of(site: Site, gateway: str) -> dict[str, Share]:
-    return {name: share for name, share in site.shares.items() if share.gateway == gateway}
+    serves = whole(site, gateway)
+    return {name: share for name, share in site.shares.items() if share.gateway == serves}
 
 
 def members(site: Site, group: str) -> list[str]:
@@ -50,7 +58,7 @@ def principals(share: Share) -> list[str]:
 def groups_on(site: Site, gateway: str) -> list[str]:
     """The groups that a gateway needs, external ones too."""
     named = {name[1:] for share in shares_of(site, gateway).values() for name in principals(share) if name[0] == "@"}
-    told = {name for name, group in site.groups.items() if gateway in (group.gateways or [])}
+    told = {name for name, group in site.groups.items() if whole(site, gateway) in (group.gateways or [])}
     return sorted((named | told) & site.groups.keys())
 
 
@@ -62,8 +70,9 @@ def users_on(site: Site, gateway: str) -> list[str]:
             named |= set(site.users) if name == "*" else {name}
     for group in groups_on(site, gateway):
         named |= set(members(site, group))
-    told = {name for name, user in site.users.items() if gateway in (user.gateways or [])}
-    elsewhere = {name for name, user in site.users.items() if user.gateways and gateway not in user.gateways}
+    here = whole(site, gateway)
+    told = {name for name, user in site.users.items() if here in (user.gateways or [])}
+    elsewhere = {name for name, user in site.users.items() if user.gateways and here not in user.gateways}
     return sorted(((named | told) & site.users.keys()) - elsewhere)
 
 

@@ -7,12 +7,14 @@ from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
 from smbplan.kinds import guest, updates
 from smbplan.kinds.names import address
+from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.model import Site
 
 SAMBA = ["acl", "samba", "samba-vfs-modules"]
 DISCOVERY = ["avahi-daemon", "wsdd"]
 UPDATES = ["unattended-upgrades"]
 DOMAIN = ["libnss-winbind", "samba-dsdb-modules", "winbind"]  # the second: LDAP with a login, for the join
+CLUSTER = ["ctdb", "ethtool"]  # without the second, CTDB takes every link for a dead one
 SERVED = (*SAMBA, *DISCOVERY, *UPDATES, *DOMAIN)  # what a template has in it
 
 
@@ -44,6 +46,7 @@ def expand(site: Site) -> Iterator[Resource]:
                 *(DISCOVERY if gateway.discovery else []),
                 *(UPDATES if updates.unattended(gateway) else []),
                 *(DOMAIN if gateway.domain else []),
+                *(CLUSTER if isinstance(gateway, ClusterNode) else []),
             ]
         )
         yield Resource(

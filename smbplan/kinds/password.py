@@ -12,6 +12,7 @@ from smbplan.spec.model import Site
 
 class Password(Kind):
     name, title, object = "samba.user", "Samba user", "password"
+    one = True
     sensitive = asked = frozenset({"password"})
 
     def options(self, resource: Resource) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ class Principals(Kind):
     """State: {names, ids}: the maps of ids by which they are looked up, so that another map has them looked up anew."""
 
     name, title, object = "domain.principals", "users and groups of a domain", "principals"
+    one = True
 
 
 KIND = Principals()

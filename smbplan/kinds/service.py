@@ -7,9 +7,11 @@ from smbplan.engine.resource import Key, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds import mounts, schedule, updates
 from smbplan.kinds.names import address, unit
+from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.model import Site
 
 RUNNING = {"active": True, "enabled": True}
+LED = {"active": None, "enabled": False}  # of what CTDB starts and stops
 
 
 class Service(Kind):
@@ -45,7 +47,8 @@ def expand(site: Site) -> Iterator[Resource]:
             )
         after = (packages, config, *(updates.timer(name, daily) for daily in updates.timers(gateway)))
         after += (address("winbind", name), f"host.nss.{name}") if gateway.domain else ()
-        yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), RUNNING, after)
+        smbd = LED if isinstance(gateway, ClusterNode) else RUNNING
+        yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), smbd, after)
         if gateway.discovery:
             yield Resource(
                 f"service.{name}.wsdd",

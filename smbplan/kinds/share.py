@@ -21,6 +21,7 @@ DENIALS = ("invalid users", "read list", "hosts deny")  # whoever is in a read l
 
 class ShareKind(Kind):
     name, title, object = "samba.share", "share", "share"
+    one = True
     marked = True
 
     def canonical(self, state: State) -> State:

@@ -9,7 +9,7 @@ from smbplan.kinds import schedule, view
 from smbplan.kinds.names import shares_of
 from smbplan.spec.model import Share, Site
 
-ORDER = ("full_audit", "recycle", "shadow_copy2", "fruit", "streams_xattr", "acl_xattr")
+ORDER = ("full_audit", "recycle", "shadow_copy2", "fruit", "streams_xattr", "acl_xattr", "fileid")
 
 
 def modules(site: Site, share: Share) -> dict[str, str]:
@@ -26,6 +26,9 @@ def modules(site: Site, share: Share) -> dict[str, str]:
     if any(other.time_machine for other in shares_of(site, share.gateway).values()):
         # macOS settles fruit's features once for a connection: all shares of a gateway have them, or none.
         found |= {"fruit": _fruit(share), "streams_xattr": {}}
+    if site.gateways[share.gateway].nodes:
+        # A file's device number differs from node to node; the name of what is mounted does not. vfs_fileid(8)
+        found["fileid"] = {"fileid:algorithm": "fsname"}
     if not found:
         return {}
     params = {"vfs objects": " ".join(name for name in ORDER if name in found)}
@@ -56,7 +59,8 @@ def _recycle() -> dict[str, str]:
 
 def _windows_acls(site: Site, share: Share) -> dict[str, str]:
     """Neither an unprivileged container nor virtio-fs has security.*; Samba hides the other name from clients, too."""
-    mode = site.gateways[share.gateway].mode
+    gateway = site.gateways[share.gateway]
+    mode = next((site.gateways[node].mode for node in gateway.nodes), gateway.mode)
     lacking = mode == "lxc" or (mode == "vm" and not share.storage.volume)
     return {"acl_xattr:security_acl_name": "user.NTACL"} if lacking else {}
 

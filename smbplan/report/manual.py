@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from smbplan.engine.step import Call, Move, Nature, Step
-from smbplan.report import guests
+from smbplan.report import clusters, guests
 
 
 def commands(steps: Sequence[Step]) -> list[str]:
@@ -15,6 +15,8 @@ def commands(steps: Sequence[Step]) -> list[str]:
         op = step.do if step.nature is Nature.IRREVERSIBLE else step.undo
         if isinstance(op, Move) and op.key.type in guests.RENDER:
             found += guests.commands(op, step.target, known)
+        elif isinstance(op, Move) and op.key.type == "ctdb":
+            found += clusters.commands(op)
         elif isinstance(op, Move) and op.options.get("delete_data"):
             found += [f"{step.target}# {line}" for line in _deletion(op.key.type, shlex.quote(op.key.name))]
         elif isinstance(op, Move):

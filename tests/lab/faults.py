@@ -75,7 +75,7 @@ class Pool(dict[str, "Faulty"]):
 
     def connect(self, fault: Fault) -> Callable[[Endpoint, Counts], Channel]:
         def channel(endpoint: Endpoint, counts: Counts) -> Channel:
-            return self.found(endpoint.name, fault, lambda: FaultyChannel(endpoint, counts))
+            return self.found(endpoint.name + endpoint.home, fault, lambda: FaultyChannel(endpoint, counts))
 
         return channel
 

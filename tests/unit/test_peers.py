@@ -125,3 +125,16 @@ def test_a_host_is_not_a_gateway_and_below_one_in_the_same_site() -> None:
     (refused,) = observe._twice(fleet, same)
     assert refused.address == "gateway.files" and "a site of their own" in refused.hint
     assert observe._twice(fleet, {**same, "files": Live({"machine": "m2"})}) == []
+
+
+def test_a_cluster_that_was_dropped_is_found_with_its_nodes() -> None:
+    node = Endpoint("n1", host="pve1", config="/of/this/machine")
+    whole = Endpoint("@ha:files", home="/mnt/ceph/.smbplan/files", nodes={"n1": node.as_json()})
+    told = whole.peer()
+    assert told["nodes"] == {"n1": node.peer()} and "/of/this/machine" not in str(told)
+    again = TELLER.told(told)
+    assert (again.name, again.home, list(again.nodes or {})) == ("@ha:files", whole.home, ["n1"])
+    assert Endpoint(**(again.nodes or {})["n1"]).host == "pve1"
+    for bad in ("/etc", "/etc/../.smbplan/x", "relative/.smbplan/x", "/a/.smbplan/x y", "/a\n/.smbplan/x"):
+        made = TELLER.told({**told, "home": bad})
+        assert (made.home, made.nodes) == ("", None)

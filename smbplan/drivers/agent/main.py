@@ -12,12 +12,12 @@ import time
 from contextlib import contextmanager
 from typing import IO, Any, Callable, Iterable, Iterator
 
-from . import member, samba
+from . import ctdb, member, samba
 from .accounts import Group, Password, User
 from .clock import Clock
 from .console import console
 from .controllers import Controllers
-from .core import IMAGES, Object, Refused, Untouched, machine, move, wait_for_boot
+from .core import IMAGES, Object, Refused, Untouched, is_node, machine, move, wait_for_boot
 from .facts import facts
 from .files import File, SmbConf
 from .filesystem import FileSystem
@@ -30,6 +30,7 @@ from .shares import Share
 from .storage import Dataset, Directory, Subvolume
 from .survey import survey
 from .system import Packages, Service
+from .together import together
 
 SHARES = Share()
 LOCK = "/run/lock/smbplan{}.lock"
@@ -208,6 +209,8 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "finish": finish,
     "facts": about,
     "domain": member.check,
+    "ctdb": ctdb.ctdb,
+    "together": together,
     "pct": pct,
     "raw": raw,
     "mounted": mounted,
@@ -233,6 +236,31 @@ def _lines(idle: float) -> Iterator[str]:
     shutil.rmtree(os.getcwd(), ignore_errors=True)  # the pipes, see drivers.pve.inside
 
 
+def _answered(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"ok": VERBS[request["verb"]](request)}
+    except Refused as refused:
+        return {"error": _words(refused)}
+    except Exception as error:  # the controller shows it; the connection stays usable
+        return {"error": _words(Refused(f"{type(error).__name__}: {error}"))}
+
+
+def _apart(request: dict[str, Any]) -> str:
+    """The answer by a child: Samba's libraries end a process whose ctdbd has gone, as one that is restarted does."""
+    out, into = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(out)
+        with os.fdopen(into, "w", encoding="utf-8") as file:
+            file.write(json.dumps(_answered(request)))
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(out, encoding="utf-8") as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    return answer or json.dumps({"error": _words(Refused("CTDB went away meanwhile", "", "smbplan ha status"))})
+
+
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # nothing else may write into the answers
@@ -244,10 +272,6 @@ def main() -> None:
         request = json.loads(line)
         if not number:
             wait_for_boot()
-        try:
-            answer = {"ok": VERBS[request["verb"]](request)}
-        except Refused as refused:
-            answer = {"error": _words(refused)}
-        except Exception as error:  # the controller shows it; the connection stays usable
-            answer = {"error": _words(Refused(f"{type(error).__name__}: {error}"))}
-        print(json.dumps(answer), file=answers, flush=True)
+        apart = request["verb"] in ("read", "perform") and (is_node() or "SMBPLAN_HOME" in os.environ)
+        answer = _apart(request) if apart else json.dumps(_answered(request))
+        print(answer, file=answers, flush=True)

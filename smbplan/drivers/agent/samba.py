@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -55,7 +56,8 @@ def logoff(arguments: dict[str, Any]) -> None:
         return
     for row in run(["smbstatus", "-b", "-f", "-u", arguments["user"]]).splitlines():
         words = row.split()
-        if len(words) > 1 and words[0].isdigit() and words[1] == arguments["user"]:
+        # On a node of a cluster, its number comes first: 1:2345.
+        if len(words) > 1 and re.fullmatch(r"(\d+:)?\d+", words[0]) and words[1] == arguments["user"]:
             run(["smbcontrol", words[0], "shutdown"])
 
 

@@ -39,7 +39,7 @@ SITES = dict(defined())
 DATA = {"directory", "btrfs.subvolume", "zfs.dataset"}
 # A volume or disk holds data for all that anybody knows, and stays with its guest: test_container.py has the rules.
 each_site = pytest.mark.parametrize(
-    "name", sorted(SITES.keys() - {"ad", "bound", "contained", "lxc", "machined", "vm"})
+    "name", sorted(SITES.keys() - {"ad", "bound", "contained", "ha-lxc", "lxc", "machined", "vm"})
 )
 each_kind = pytest.mark.parametrize("kind", ALL)
 
@@ -71,7 +71,9 @@ def test_kinds_are_described() -> None:
 @each_kind
 def test_the_sites_have_one_of_each_kind(kind: str) -> None:
     assert kind in {
-        item.kind for name in ("rich", "contained", "bound", "machined", "member") for item in resources(SITES[name])
+        item.kind
+        for name in ("rich", "contained", "bound", "machined", "member", "ha")
+        for item in resources(SITES[name])
     }
 
 

@@ -1,0 +1,229 @@
+"""CTDB on this node: its daemon, and what that says of the cluster. ctdb(1)"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .core import IDENTITY, STATE, Refused, read_text, run, tidy, write
+from .ctdb_conf import configure, interfaces, public, restore, settings
+from .inventory import Inventory
+
+NAMES = STATE / "nodes.json"  # of the cluster's nodes, with their addresses
+NOTES = STATE / "cluster.json"  # on the cluster itself, beside those on what it serves
+FLAGS = ("disconnected", "unknown", "banned", "disabled", "unhealthy", "stopped", "inactive", "partially-online")
+WORST = ("disconnected", "banned", "stopped", "disabled", "unhealthy", "partially-online", "unknown")
+PORT = 4379  # ctdbd(1)
+LINES = 40  # of its log
+BUSY = 30.0  # seconds that a command is tried again
+
+
+def look(request: dict[str, Any]) -> Any:
+    """What is set on this node and, where ctdbd answers, what that knows of the cluster."""
+    known, found = status(), settings()
+    well = known is not None and known["nodes"].get(str(known["own"])) == "ok"
+    return {
+        "settings": found,
+        "status": known,
+        "why": "" if well or not found else _why(),
+        "filesystem": _filesystem(request.get("shared") or "/"),
+    }
+
+
+def power(request: dict[str, Any]) -> None:
+    """Start ctdbd or stop it; what it serves goes with it."""
+    if request["on"]:
+        run(["systemctl", "--quiet", "enable", "ctdb"])
+        if not _active():
+            _drop_addresses()
+            _started()
+    else:
+        run(["systemctl", "--quiet", "disable", "ctdb"])
+        run(["systemctl", "stop", "ctdb"])
+        run(["systemctl", "stop", "smbd"])
+        _drop_addresses()
+
+
+def _started() -> None:
+    try:
+        run(["systemctl", "start", "ctdb"])
+    except Refused as refused:
+        raise Refused("ctdbd does not start", log() or refused.detail, "journalctl -u ctdb has it all") from None
+
+
+def restart(request: dict[str, Any]) -> None:
+    run(["systemctl", "stop", "ctdb"])
+    _started()
+
+
+def _drop_addresses() -> None:
+    """Floating addresses that a ctdbd which was killed has left behind are another node's by now."""
+    mine = public()
+    for device, addresses in interfaces().items():
+        for address in addresses:
+            if str(address.ip) in mine:
+                with suppress(Refused):
+                    run(["ip", "addr", "del", str(address), "dev", device])
+
+
+def wait(request: dict[str, Any]) -> Any:
+    """Until ctdbd says that this node is ok, or so many seconds have passed. Raises Refused with why it isn't."""
+    deadline = time.monotonic() + request["seconds"]
+    while True:
+        known = status()
+        mine = known["nodes"].get(str(known["own"])) if known else None
+        if mine == "ok" and (not request.get("all") or set(known["nodes"].values()) == {"ok"}):
+            return known
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    others = [f"node {each} is {word}" for each, word in (known or {"nodes": {}})["nodes"].items() if word != "ok"]
+    words = f"after {request['seconds']:.0f} s {', '.join(others) or 'ctdbd does not answer'}"
+    raise Refused(words, _why(), "journalctl -u ctdb and ctdb event status legacy monitor say more")
+
+
+def _why() -> str:
+    """What its scripts say where one fails, and the last lines of its log."""
+    said = ""
+    with suppress(Refused):
+        said = run(["ctdb", "event", "status", "legacy", "monitor"])
+    bad = [line for line in said.splitlines() if " OK " not in line and "DISABLED" not in line]
+    return "\n".join([*bad, log()])
+
+
+def log() -> str:
+    argv = ["journalctl", "-q", "-n", str(LINES), "--no-pager", "-o", "cat", "-u", "ctdb"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def command(request: dict[str, Any]) -> str:
+    """One of ctdb's own commands, again while a recovery or a takeover keeps it from being done. ctdb(1)"""
+    deadline = time.monotonic() + BUSY
+    while True:
+        try:
+            return run(["ctdb", *request["words"]])
+        except Refused as refused:
+            if "Failed to disable" not in refused.detail or time.monotonic() > deadline:
+                raise
+        time.sleep(1)
+
+
+def tune(request: dict[str, Any]) -> None:
+    """Set in the running daemon what is in its file."""
+    for name, value in sorted(request["tunables"].items()):
+        run(["ctdb", "setvar", name, str(value)])
+
+
+def status() -> Any:
+    """{own, leader, nodes: {number: word}, addresses: {address: number}}, or None where no ctdbd answers."""
+    try:
+        rows = _table("status")
+        own = next(int(row["Node"]) for row in rows if row["ThisNode"] == "Y")
+        nodes = {row["Node"]: _word(row) for row in rows}
+        addresses = {row["Public IP"]: int(row["Node"]) for row in _table("ip", "all")}
+        leader = re.search(r"^\d+$", run(["ctdb", "leader"]), re.M)
+        if run(["ctdb", "runstate"]).strip() != "RUNNING":
+            nodes[str(own)] = "unknown"
+    except (Refused, StopIteration, KeyError, ValueError):
+        return None
+    return {"own": own, "leader": int(leader[0]) if leader else None, "nodes": nodes, "addresses": addresses}
+
+
+def _table(*words: str) -> list[dict[str, str]]:
+    head, *rows = (line.strip("|").split("|") for line in run(["ctdb", "-X", *words]).splitlines())
+    return [dict(zip(head, row)) for row in rows]
+
+
+def _word(row: dict[str, str]) -> str:
+    """The worst of what is said of a node."""
+    names = {"partially-online": "PartiallyOnline"}
+    said = {flag for flag in FLAGS if row.get(names.get(flag, flag.capitalize())) == "1"}
+    return next((flag for flag in WORST if flag in said), "ok")
+
+
+def _active() -> bool:
+    return subprocess.run(["systemctl", "is-active", "--quiet", "ctdb"], check=False).returncode == 0
+
+
+def _filesystem(path: str) -> str:
+    """Its type. stat(1)"""
+    while not Path(path).exists():
+        path = str(Path(path).parent)
+    return run(["findmnt", "-n", "-o", "FSTYPE", "-T", path]).strip() if shutil.which("findmnt") else ""
+
+
+def found(request: dict[str, Any]) -> None:
+    """Note who the nodes are, and what tells this cluster from a copy of its file system."""
+    if not IDENTITY.exists():
+        write(IDENTITY, f"{uuid.uuid4().hex}\n")
+    write(NAMES, json.dumps(request["nodes"], sort_keys=True))
+
+
+def lost(request: dict[str, Any]) -> None:
+    """There is no cluster any more."""
+    for path in (IDENTITY, NAMES, STATE / "lock"):
+        path.unlink(missing_ok=True)
+    tidy()
+
+
+def records(request: dict[str, Any]) -> Any:
+    names = json.loads(read_text(NAMES) or "{}")
+    return {"records": Inventory(NOTES).site(request["site"])["records"], "nodes": names}
+
+
+def note(request: dict[str, Any]) -> None:
+    STATE.parent.mkdir(mode=0o700, exist_ok=True)
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    Inventory(NOTES).update(request["site"], request["records"])
+
+
+def drain(request: dict[str, Any]) -> None:
+    """Have the other nodes take this one's addresses over, and wait until they have."""
+    known = status()
+    if known is None:
+        return
+    run(["ctdb", "disable"])
+    deadline = time.monotonic() + request["seconds"]
+    while known and known["own"] in known["addresses"].values() and time.monotonic() < deadline:
+        time.sleep(0.1)
+        known = status()
+
+
+def back(request: dict[str, Any]) -> None:
+    """Into service again, whatever has kept it out."""
+    known = status()
+    word = known["nodes"][str(known["own"])] if known else ""
+    verb = {"disabled": "enable", "stopped": "continue", "banned": "unban"}.get(word)
+    if verb:
+        run(["ctdb", verb])
+
+
+DO: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "look": look,
+    "configure": configure,
+    "restore": restore,
+    "power": power,
+    "restart": restart,
+    "wait": wait,
+    "command": command,
+    "tune": tune,
+    "found": found,
+    "lost": lost,
+    "records": records,
+    "note": note,
+    "drain": drain,
+    "back": back,
+}
+
+
+def ctdb(request: dict[str, Any]) -> Any:
+    """See the function that `do` names."""
+    return DO[request["do"]](request)

@@ -1,0 +1,382 @@
+"""The nodes of a cluster as one target: what all of them say of it, and changes that go from node to node.
+
+Every node is asked by an agent of its own, whose notes are kept on what the nodes share.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import Any
+
+from smbplan.drivers.agent.core import matches
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.pve.cluster import Absent, Asleep
+from smbplan.drivers.secrets import MissingSecret
+from smbplan.kinds import together
+
+SETTINGS = ("lines", "addresses", "lock", "leader_timeout", "realtime", "tunables")
+RESTARTING = ("leader_timeout", "realtime")  # what ctdbd reads when it starts, besides its lock
+READY = 90.0  # seconds that a node has to become healthy: it recovers databases and starts Samba first
+DRAINED = 30.0
+DOWN, DIFFERENT, OK = "down", "different", "ok"
+NOBODY = {"settings": None, "status": None, "filesystem": ""}  # what a container says that is not there yet
+Enter = Callable[[Endpoint, Counts], Channel]
+Looks = Mapping[str, Any]  # what each node has said, or the ChannelError that came of it
+
+
+class Ha:
+    """The channel to a cluster. See drivers.channel.Channel. `enter` makes one to a node."""
+
+    def __init__(self, endpoint: Endpoint, site: str, counts: Counts, enter: Enter) -> None:
+        self.endpoint, self.site, self.counts = endpoint, site, counts
+        self._enter = enter
+        self._channels: dict[str, Channel] = {}
+        self._turn = threading.RLock()  # what sessions need may come while the cluster itself changes
+        self._owner = ""
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.endpoint.home).name
+
+    def open(self) -> None:
+        """Raises ChannelError."""
+        self._look()
+
+    def close(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+
+    def lock(self, owner: str, wait: float, site: str = "") -> None:
+        """Nobody else changes the cluster until the connections end. Raises ChannelError."""
+        self._owner = owner
+        with self._turn:
+            self._lock_all(owner, wait)
+
+    def _lock_all(self, owner: str, wait: float) -> None:
+        for name in sorted(self._members()):
+            self._channel(name).lock(owner, wait, self._lock)
+
+    @property
+    def _lock(self) -> str:
+        return f"{self.site}-ha-{self.name}"
+
+    def _members(self) -> dict[str, Endpoint]:
+        return {name: Endpoint(**data) for name, data in (self.endpoint.nodes or {}).items()}
+
+    def _channel(self, name: str) -> Channel:
+        """To a node of the definition, or to a former one. Raises ChannelError.
+
+        Of others that the nodes tell of, none is asked: a node that lies must not have another host changed.
+        """
+        if name not in self._channels:
+            former = (self.endpoint.former or {}).get(name)
+            found = self._members().get(name) or (Endpoint(**former) if former else None)
+            if found is None:
+                raise ChannelError(f"nobody knows how node {name} is reached")
+            self._channels[name] = self._enter(found.at_home(self.endpoint.home), self.counts)
+            if self._owner:
+                self._channels[name].lock(self._owner, 0, self._lock)
+        return self._channels[name]
+
+    def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
+        """Raises ChannelError."""
+        verbs: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "read": self._read,
+            "perform": self._perform,
+            "look": lambda request: self._look(request.get("unreachable", False)),
+            "each": lambda request: self._each(request["names"], request["do"], **request["words"]),
+            "everywhere": self._everywhere,
+            "preflight": lambda request: list(self._preflight(request["wanted"])),
+            "facts": lambda request: {},
+        }
+        with self._turn:
+            return verbs[verb](arguments) if verb in verbs else None
+
+    def _ask(self, name: str, do: str, **words: Any) -> Any:
+        return self._channel(name).request("ctdb", do=do, **words)
+
+    def _each(self, names: Sequence[str], do: str, **words: Any) -> dict[str, Any]:
+        """The same of several nodes at once. Raises the first ChannelError, when all have answered."""
+        return _good(self._try(names, do, **words))
+
+    def _try(self, names: Sequence[str], do: str, **words: Any) -> dict[str, Any]:
+        """What each has answered, or the ChannelError that came of it."""
+        return _at_once(names, lambda name: self._ask(name, do, **words))
+
+    def _look(self, unreachable: bool = False) -> Looks:
+        """Of every node; one that is not there yet has no settings. Raises ChannelError, unless told otherwise."""
+        found = self._try(list(self._members()), "look", shared=str(PurePosixPath(self.endpoint.home).parents[1]))
+        if unreachable or all(isinstance(answer, Absent) for answer in found.values()):
+            return found if unreachable else _good(found)
+        there = {name: answer for name, answer in found.items() if not isinstance(answer, Absent)}
+        return {**_good(there), **{name: dict(NOBODY) for name in found.keys() - there.keys()}}
+
+    def _read(self, request: Mapping[str, Any]) -> Any:
+        looks = self._look()
+        known = self._records(looks)
+        states = [[type_, name, {"state": self._state(looks, known["nodes"])}] for type_, name, _ in request["keys"]]
+        records = {address: each for address, each in known["records"].items() if tuple(each["key"]) == self._key}
+        if records and not states:
+            states.append([*self._key, {"state": self._state(looks, known["nodes"])}])
+        facts = {"filesystem": looks[_somebody(looks)]["filesystem"]}
+        return {"facts": facts, "states": states, "records": records, "peers": {}}
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        """That of the only thing on this target, whatever the nodes' notes hold."""
+        return ("ctdb", self.name)
+
+    def _records(self, looks: Looks) -> Any:
+        """What the nodes have noted of the cluster, on what they share."""
+        return self._ask(_somebody(looks), "records", site=self._site)
+
+    @property
+    def _site(self) -> str:
+        """For the notes of the cluster itself, beside those of what is in it."""
+        return f"{self.site}@ha"
+
+    def _state(self, looks: Looks, names: Mapping[str, str]) -> Any:
+        """See kinds.cluster. What the first node says counts, and who says something else is different."""
+        first = _leading(looks)
+        if first is None:
+            return None
+        called = {address: name for name, address in names.items()}
+        lines = [(number, line) for number, line in enumerate(first["lines"]) if line[:1] != "#"]
+        nodes = {called.get(line, line): {"number": number, "address": line} for number, line in lines}
+        return {
+            **{name: first[name] for name in SETTINGS if name != "lines"},
+            "nodes": nodes,
+            "next": len(first["lines"]),
+            "health": {name: _health(name, node["number"], looks, first) for name, node in nodes.items()},
+        }
+
+    def _preflight(self, wanted: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """What keeps these hosts from being nodes of one cluster: what it is, and what to do."""
+        names, nodes = list(wanted["nodes"]), wanted["nodes"]
+        plain = [each.split("/")[0] for each in wanted["addresses"]]
+        try:
+            told, offsets = {}, {}
+            for name in names:  # one by one: a clock is compared with this machine's in the midst of its answer
+                began = time.time()
+                asked = {"address": nodes[name], "addresses": wanted["addresses"]}
+                told[name] = self._together(name, "present", **asked, shared=wanted["shared"], lock=wanted["lock"])
+                offsets[name] = told[name]["time"] - (began + time.time()) / 2
+            yield from together.problems(wanted, told, offsets)
+            others = {name: [nodes[each] for each in names if each != name] for name in names}
+            reached = _good(_at_once(names, lambda name: self._together(name, "reach", addresses=others[name])))
+            yield from together.unreached(nodes, reached)
+            own = {address for each in told.values() for address in each["own"]}
+            free = [each for each in plain if each not in own]
+            yield from together.taken(self._together(names[0], "taken", addresses=free) if free else {})
+        finally:
+            for name in self._channels:
+                self._together(name, "leave")
+
+    def _together(self, name: str, do: str, **words: Any) -> Any:
+        return self._channel(name).request("together", do=do, **words)
+
+    def _everywhere(self, request: Mapping[str, Any]) -> Any:
+        """One call on every node that can be reached: the others serve nobody."""
+        asked = {"site": request["site"], "run": request["run"], "ops": [request["op"]]}
+        found = _at_once(list(self._members()), lambda name: self._channel(name).request("perform", **asked)[0])
+        told = [answer for answer in found.values() if not isinstance(answer, ChannelError)]
+        if not told:
+            _good(found)
+        return next((answer for answer in told if "error" in answer), {"ok": None})
+
+    def _perform(self, request: Mapping[str, Any]) -> list[Any]:
+        return [self._one(op, request["run"]) for op in request["ops"]]
+
+    def _one(self, op: Mapping[str, Any], run: str) -> Any:
+        try:
+            if "call" in op:
+                self._note(op)
+                return {"ok": None}
+            return self._move(op)
+        except ChannelError as error:
+            return {"error": {"summary": error.summary, "detail": error.detail, "hint": error.hint}}
+
+    def _note(self, op: Mapping[str, Any]) -> None:
+        """Into the notes, or out of them."""
+        record, address = op["arguments"].get("record"), op["arguments"].get("address")
+        known = {record["address"] if record else address: record}
+        self._ask(_somebody(self._look()), "note", site=self._site, records=known)
+
+    def _move(self, op: Mapping[str, Any]) -> Any:
+        looks = self._look()
+        now, before, after = self._state(looks, self._records(looks)["nodes"]), op["before"], op["after"]
+        torn = bool(now) and DIFFERENT in now["health"].values()
+        if op.get("record"):
+            self._note({"arguments": {"record": op["record"]}})
+        # A line that was added stays, so that an undo that was cut short finds another number than it began with.
+        before, after = (state and {**state, "next": None} for state in (before, after))
+        expected = before and {**before, "health": None}
+        if not torn and not _same(now, expected) and not _same(now, after):
+            words = "the cluster was changed by somebody else since the plan was made"
+            return {"error": {"summary": words, "detail": str(now)[:400], "hint": "make a new plan"}, "untouched": True}
+        if after is None:
+            self._dissolve(now, looks)
+        elif torn or not _same(now, after):
+            self._bring(now, after, looks)
+        if not op.get("record"):
+            self._note({"arguments": {"address": op["address"]}})
+        if after is None:
+            self._ask(_somebody(looks), "lost")
+        return {"ok": None}
+
+    def _bring(self, now: Any, after: Mapping[str, Any], looks: Looks) -> None:
+        """From whatever the cluster is now to what it should be, with as many nodes serving all the time as can be."""
+        staying = [name for name in after["nodes"] if now and name in now["nodes"]]
+        coming = [name for name in after["nodes"] if name not in staying]
+        leaving = [name for name in (now["nodes"] if now else ()) if name not in after["nodes"]]
+        for name in leaving:
+            self._leave(name, staying)
+        settings = _settings(looks, after)
+        addresses = {name: node["address"] for name, node in after["nodes"].items()}
+        self._ask([*staying, *coming][0], "found", nodes=addresses)
+        serving = [name for name in staying if now["health"][name] != DOWN]
+        self._each([*staying, *coming], "configure", settings=settings)
+        if serving and (coming or leaving):
+            self._ask(serving[0], "command", words=["reloadnodes"])
+        self._each([name for name in staying if name not in serving] + coming, "power", on=True)
+        self._each(serving, "tune", tunables=after["tunables"])
+        old = {name: looks[name]["settings"] or {} for name in serving}
+        if any(_differ(old[name], after, ("lock",)) for name in serving):
+            # Who sees a leader with another lock than its own shuts down: ctdb_recover.c
+            self._each(serving, "power", on=False)
+            self._each(serving, "power", on=True)
+        else:
+            self._renew(serving, old, after)
+        # Going back, one that was ill before may stay so.
+        well = [name for name in staying if after["health"] or now["health"][name] == OK] + coming
+        self._each(well, "wait", seconds=READY)
+        if after["health"]:
+            self._ask(well[0], "wait", seconds=READY, all=True)
+
+    def _renew(self, serving: Sequence[str], old: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """What running daemons do by their files now, with as few restarts as can be."""
+        for name in self._leader_last([name for name in serving if _differ(old[name], after, RESTARTING)]):
+            self._ask(name, "restart")
+            self._ask(name, "wait", seconds=READY)
+        if any(_differ(old[name], after, ("addresses",)) for name in serving):
+            self._ask(serving[0], "command", words=["reloadips", "all"])
+        self._try(serving, "back")
+
+    def _leave(self, name: str, staying: Sequence[str]) -> None:
+        """A node that can't be reached is left as it is: it is out of the cluster all the same."""
+        try:
+            self._ask(name, "drain", seconds=DRAINED)
+            self._ask(name, "power", on=False)
+            self._ask(name, "restore")
+        except ChannelError:
+            if not staying:
+                raise
+
+    def _leader_last(self, names: Sequence[str]) -> list[str]:
+        """So that one election is enough."""
+        looks = self._try(names, "look", shared="/")
+        leads = {name for name in names if (status := _status(looks[name])) and status["leader"] == status["own"]}
+        return sorted(names, key=lambda name: (name in leads, name))
+
+    def _dissolve(self, now: Any, looks: Looks) -> None:
+        names = sorted({*(now["nodes"] if now else ()), *(name for name, look in looks.items() if look["settings"])})
+        self._each(names, "power", on=False)
+        self._each(names, "restore")
+
+
+def _at_once(names: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:
+    def safely(name: str) -> Any:
+        try:
+            return call(name)
+        except ChannelError as error:
+            return error
+        except MissingSecret as error:
+            return ChannelError(error.summary, "", error.hint)
+
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        return dict(zip(names, pool.map(safely, names), strict=True))
+
+
+def _good(answers: dict[str, Any]) -> dict[str, Any]:
+    """Raises the first ChannelError."""
+    for answer in answers.values():
+        if isinstance(answer, ChannelError):
+            raise answer
+    return answers
+
+
+def _somebody(looks: Looks) -> str:
+    """A node that can be asked."""
+    return next((name for name, look in looks.items() if look != NOBODY), next(iter(looks)))
+
+
+def _leading(looks: Looks) -> Any:
+    """The settings that count: those of a node that is well, and knows the most numbers; None if nobody has any."""
+    found = [look for look in looks.values() if look["settings"]]
+    best = max(found, key=lambda look: (bool(look["status"]), len(look["settings"]["lines"])), default=None)
+    return best["settings"] if best else None
+
+
+def _status(look: Any) -> Any:
+    return None if isinstance(look, ChannelError) else look["status"]
+
+
+def _differ(settings: Mapping[str, Any], after: Mapping[str, Any], names: Sequence[str]) -> bool:
+    return any(settings.get(name) != after[name] for name in names)
+
+
+def _same(now: Any, after: Any) -> bool:
+    return now is None if after is None else matches(now, after)
+
+
+def _health(name: str, number: int, looks: Looks, first: Mapping[str, Any]) -> str:
+    look = looks.get(name)
+    if look is None or not look["settings"] or not look["status"]:
+        return DOWN
+    if look["settings"] != first:
+        return DIFFERENT
+    return str(look["status"]["nodes"].get(str(number), "unknown"))
+
+
+def _settings(looks: Looks, after: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written on each node. Whoever has left keeps its line, commented out: numbers never shift."""
+    known: list[str] = (_leading(looks) or {"lines": []})["lines"]
+    have = dict(enumerate(line.lstrip("#") for line in known))
+    have |= {node["number"]: node["address"] for node in after["nodes"].values()}
+    wanted = {node["number"] for node in after["nodes"].values()}
+    lines = [f"{'' if number in wanted else '#'}{have[number]}" for number in sorted(have)]
+    return {**{name: after[name] for name in SETTINGS if name != "lines"}, "lines": lines}
+
+
+def enter(endpoint: Endpoint, members: Mapping[str, Any], counts: Counts, connect: Enter) -> Channel:
+    """The way to what a cluster serves, by the first of its nodes that is healthy.
+
+    By any node while there is no cluster yet. Raises Asleep where there is one, and none of its nodes serves.
+    """
+    spare, told, trouble = None, False, ChannelError(f"cluster {endpoint.name} has no nodes")
+    for data in members.values():
+        try:
+            channel = connect(Endpoint(**data).at_home(endpoint.home, endpoint.name), counts)
+            look = channel.request("ctdb", do="look")
+        except ChannelError as error:
+            trouble = error
+            continue
+        status = look["status"]
+        if status and status["nodes"].get(str(status["own"])) == OK:
+            if spare:
+                spare.close()
+            return channel
+        told = told or bool(look["settings"])
+        if spare is None:
+            spare = channel
+        else:
+            channel.close()
+    if spare is None:
+        raise trouble
+    if told:
+        spare.close()
+        raise Asleep(f"no node of cluster {endpoint.name} serves")
+    return spare

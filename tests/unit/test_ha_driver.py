@@ -1,0 +1,267 @@
+"""A cluster as one target: what its nodes say becomes one state, and changes go from node to node in a safe order."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from smbplan.drivers import ha
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.pve.cluster import Absent, Asleep
+
+HOME = "/mnt/ceph/.smbplan/files"
+ADDRESSES = {"n1": "10.0.0.1", "n2": "10.0.0.2", "n3": "10.0.0.3", "n4": "10.0.0.4"}
+SETTINGS = {
+    "addresses": ["192.0.2.61/24"],
+    "lock": "!lock",
+    "leader_timeout": 2,
+    "realtime": True,
+    "tunables": {"KeepaliveLimit": 2},
+}
+CHANGING = ("configure", "power", "restart", "restore", "drain", "command", "tune", "found", "lost", "back")
+
+
+class Nodes:
+    """What is on each node, and in what order it was asked to change."""
+
+    def __init__(self, *names: str) -> None:
+        lines = [ADDRESSES[name] for name in names]
+        self.settings: dict[str, Any] = {name: {**SETTINGS, "lines": lines} for name in names}
+        self.words: dict[str, str] = {}
+        self.records: dict[str, Any] = {}
+        self.names = {name: ADDRESSES[name] for name in names}
+        self.leader = names[0] if names else ""
+        self.dead: set[str] = set()
+        self.absent: set[str] = set()
+        self.waits: set[str] = set()
+        self.done: list[str] = []
+
+    def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
+        return Fake(endpoint, counts, nodes=self)  # type: ignore[call-arg]
+
+    def cluster(self, *names: str) -> ha.Ha:
+        nodes = {name: Endpoint(name).as_json() for name in names}
+        former = {name: Endpoint(name).as_json() for name in ADDRESSES if name not in names}
+        whole = Endpoint("@ha:files", home=HOME, nodes=nodes, former=former)
+        return ha.Ha(whole, "s", Counts(), self.connect)
+
+    def status(self, name: str) -> Any:
+        mine = self.settings.get(name)
+        if not mine or self.words.get(name) == "down":
+            return None
+        numbers = {line: number for number, line in enumerate(mine["lines"])}
+        words = {
+            str(numbers[ADDRESSES[each]]): self.words.get(each, "ok")
+            for each in self.settings
+            if ADDRESSES[each] in numbers
+        }
+        leader = numbers.get(ADDRESSES.get(self.leader, ""))
+        return {"own": numbers[ADDRESSES[name]], "leader": leader, "nodes": words, "addresses": {}}
+
+    def ask(self, name: str, do: str, words: Mapping[str, Any]) -> Any:
+        if name in self.dead:
+            raise ChannelError(f"{name}: no answer from the host")
+        if name in self.absent:
+            raise Absent(f"gateway {name} has no guest yet")
+        if do == "wait":
+            self.waits.add(name)
+        if do in CHANGING:
+            self.done.append(f"{do} {name}" + ("" if words.get("on", True) else " off"))
+        if do == "look":
+            return {
+                "settings": self.settings.get(name),
+                "status": self.status(name),
+                "filesystem": "ceph",
+                "version": "1",
+            }
+        if do == "configure":
+            self.settings[name] = words["settings"]
+        if do == "power":
+            self.words[name] = "ok" if words["on"] else "down"
+        if do == "restore":
+            del self.settings[name]
+        if do == "back":
+            self.words.pop(name, None)
+        if do == "found":
+            self.names = dict(words["nodes"])
+        if do == "note":
+            self.records |= words["records"]
+        return {"records": self.records, "nodes": self.names} if do == "records" else None
+
+
+class Fake(Channel):
+    nodes: Nodes
+
+    def __init__(self, endpoint: Endpoint, counts: Counts, nodes: Nodes) -> None:
+        super().__init__(endpoint, counts)
+        self.nodes = nodes
+
+    def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
+        return self.nodes.ask(self.endpoint.name, arguments.pop("do"), arguments)
+
+
+def read(cluster: ha.Ha) -> Any:
+    answer = cluster.request("read", site="s", keys=[["ctdb", "files", {}]])
+    ((_, _, found),) = answer["states"]
+    return found["state"]
+
+
+def moved(cluster: ha.Ha, before: Any, after: Any) -> Any:
+    record = {"address": "ctdb.cluster.files", "key": ["ctdb", "files"]} if after else None
+    op = {
+        "type": "ctdb",
+        "name": "files",
+        "before": before,
+        "after": after,
+        "record": record,
+        "address": "ctdb.cluster.files",
+    }
+    (answer,) = cluster.request("perform", site="s", run="r", ops=[op])
+    return answer
+
+
+def wanted(*names: str, state: Any = None, **changed: Any) -> Any:
+    known = (state or {"nodes": {}, "next": 0})["nodes"]
+    following, nodes = (state or {"next": 0})["next"], {}
+    for name in names:
+        number = known[name]["number"] if name in known else following
+        following += name not in known
+        nodes[name] = {"number": number, "address": ADDRESSES[name]}
+    return {**SETTINGS, **changed, "nodes": nodes, "next": following, "health": dict.fromkeys(names, "ok")}
+
+
+def test_nobody_is_no_cluster() -> None:
+    assert read(Nodes().cluster("n1", "n2")) is None
+
+
+def test_what_the_nodes_say_is_one_state() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    assert read(nodes.cluster("n1", "n2", "n3")) == wanted("n1", "n2", "n3")
+    nodes.words = {"n2": "banned", "n3": "down"}
+    assert read(nodes.cluster("n1", "n2", "n3"))["health"] == {"n1": "ok", "n2": "banned", "n3": "down"}
+    nodes.settings["n2"] = {**nodes.settings["n2"], "lock": "!other"}
+    assert read(nodes.cluster("n1", "n2", "n3"))["health"]["n2"] == "different"
+
+
+def test_it_is_formed_all_at_once_and_goes_again() -> None:
+    nodes = Nodes()
+    cluster = nodes.cluster("n1", "n2", "n3")
+    assert moved(cluster, None, wanted("n1", "n2", "n3")) == {"ok": None}
+    assert nodes.done[0] == "found n1" and {each.split()[0] for each in nodes.done[1:4]} == {"configure"}
+    assert {each.split()[0] for each in nodes.done[4:]} == {"power"}
+    assert nodes.settings["n2"]["lines"] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert moved(cluster, wanted("n1", "n2", "n3"), None) == {"ok": None}
+    assert nodes.settings == {} and nodes.records["ctdb.cluster.files"] is None and nodes.done[-1] == "lost n1"
+
+
+def test_one_that_leaves_is_drained_first_and_keeps_its_line() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    before = wanted("n1", "n2", "n3")
+    assert moved(nodes.cluster("n1", "n3"), before, wanted("n1", "n3", state=before)) == {"ok": None}
+    assert nodes.done[:3] == ["drain n2", "power n2 off", "restore n2"]
+    assert nodes.settings["n1"]["lines"] == ["10.0.0.1", "#10.0.0.2", "10.0.0.3"]
+    assert "command n1" in nodes.done, "the nodes are read anew"
+    again = read(nodes.cluster("n1", "n3"))
+    assert (again["next"], set(again["nodes"])) == (3, {"n1", "n3"})
+    assert moved(nodes.cluster("n1", "n3", "n4"), again, wanted("n1", "n3", "n4", state=again)) == {"ok": None}
+    assert nodes.settings["n4"]["lines"] == ["10.0.0.1", "#10.0.0.2", "10.0.0.3", "10.0.0.4"]
+
+
+def test_one_that_is_dead_can_leave() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    nodes.dead = {"n2"}
+    before = wanted("n1", "n2", "n3")
+    assert moved(nodes.cluster("n1", "n3"), before, wanted("n1", "n3", state=before)) == {"ok": None}
+    assert nodes.settings["n1"]["lines"] == ["10.0.0.1", "#10.0.0.2", "10.0.0.3"]
+
+
+def test_what_ctdbd_reads_at_its_start_restarts_one_after_the_other_the_leader_last() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    before = wanted("n1", "n2", "n3")
+    assert moved(nodes.cluster("n1", "n2", "n3"), before, {**before, "leader_timeout": 5}) == {"ok": None}
+    assert [each for each in nodes.done if each.startswith("restart")] == ["restart n2", "restart n3", "restart n1"]
+
+
+def test_tunables_and_addresses_restart_nothing() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    before = wanted("n1", "n2", "n3")
+    after = {**before, "tunables": {"KeepaliveLimit": 5}, "addresses": ["192.0.2.62/24"]}
+    assert moved(nodes.cluster("n1", "n2", "n3"), before, after) == {"ok": None}
+    assert not [each for each in nodes.done if each.startswith(("restart", "power"))]
+    assert {"tune n1", "tune n2", "tune n3", "command n1"} <= set(nodes.done)
+
+
+def test_another_lock_stops_them_all_first() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    before = wanted("n1", "n2", "n3")
+    assert moved(nodes.cluster("n1", "n2", "n3"), before, {**before, "lock": "!other"}) == {"ok": None}
+    powered = [each.split(" ", 2)[2:] for each in nodes.done if each.startswith("power")]
+    assert powered == [["off"]] * 3 + [[]] * 3
+
+
+def test_of_hosts_that_nodes_tell_of_none_is_touched() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    nodes.names |= {"vault": ADDRESSES["n2"]}
+    del nodes.names["n2"]
+    cluster = nodes.cluster("n1", "n3")
+    now = read(cluster)
+    assert set(now["nodes"]) == {"n1", "vault", "n3"}
+    assert moved(cluster, now, wanted("n1", "n3", state=now)) == {"ok": None}
+    assert not [each for each in nodes.done if "vault" in each or "n2" in each]
+    nodes.records = {"file.x": {"address": "file.x", "key": ["file", "/etc/crontab"]}}
+    assert cluster.request("read", site="s", keys=[])["records"] == {}
+
+
+def test_a_node_that_is_not_there_yet_joins_those_that_are() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    nodes.absent = {"n4"}
+    cluster = nodes.cluster("n1", "n2", "n3", "n4")
+    before = read(cluster)
+    assert set(before["nodes"]) == {"n1", "n2", "n3"}
+    nodes.absent = set()
+    assert moved(cluster, before, wanted("n1", "n2", "n3", "n4", state=before)) == {"ok": None}
+    nodes.absent = {"n1", "n2", "n3", "n4"}
+    with pytest.raises(Absent):
+        read(nodes.cluster("n1", "n2", "n3", "n4"))
+
+
+def test_going_back_one_that_was_ill_may_stay_so() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    nodes.words = {"n2": "partially-online"}
+    now = read(nodes.cluster("n1", "n2", "n3"))
+    back = {**now, "addresses": ["192.0.2.99/24"], "health": None}
+    assert moved(nodes.cluster("n1", "n2", "n3"), {**now, "health": None}, back) == {"ok": None}
+    assert nodes.waits == {"n1", "n3"}
+
+
+def test_a_cluster_that_somebody_has_changed_is_left_alone() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    before = {**wanted("n1", "n2", "n3"), "leader_timeout": 9}
+    answer = moved(nodes.cluster("n1", "n2", "n3"), before, {**before, "leader_timeout": 5})
+    assert answer["untouched"] and nodes.done == []
+
+
+def test_the_way_in_is_by_a_healthy_node() -> None:
+    def entered(nodes: Nodes) -> str:
+        members = {name: Endpoint(name, host=name).as_json() for name in ("n1", "n2", "n3")}
+        hosts: list[str] = []
+
+        def connect(endpoint: Endpoint, counts: Counts) -> Channel:
+            hosts.append(endpoint.host)
+            made = nodes.connect(endpoint, counts)
+            made.endpoint = Endpoint(endpoint.host, home=endpoint.home)
+            return made
+
+        ha.enter(Endpoint("files", home=HOME, of="@ha:files"), members, Counts(), connect)
+        return hosts[-1]
+
+    nodes = Nodes("n1", "n2", "n3")
+    assert entered(nodes) == "n1"
+    nodes.dead, nodes.words = {"n1"}, {"n2": "banned"}
+    assert entered(nodes) == "n3"
+    nodes.words["n3"] = "down"
+    with pytest.raises(Asleep, match="no node of cluster files serves"):
+        entered(nodes)
+    nodes.dead = {"n1", "n2", "n3"}
+    with pytest.raises(ChannelError, match="no answer from the host"):
+        entered(nodes)
