@@ -1,9 +1,10 @@
 # make test       everything, on Debian as root: it builds the lab and uses it
 # make test-unit  what needs neither root nor Debian
+# make bench-ha   how long clients of a cluster are without service (an hour; goes on where it was stopped)
 SHELL := /bin/bash
 BIN = $(shell scripts/setup --print-venv)/bin
 
-.PHONY: setup setup-user demo test test-unit check check-tools schemas docs clean
+.PHONY: setup setup-user demo test test-unit bench-ha check check-tools schemas docs clean
 
 setup:
 	@scripts/setup
@@ -21,6 +22,9 @@ test: setup
 
 test-unit: setup-user
 	$(BIN)/python -m pytest -m 'not lab'
+
+bench-ha: setup
+	$(BIN)/python -m bench.ha
 
 check: setup-user
 	@$(MAKE) --no-print-directory check-tools
