@@ -64,7 +64,7 @@ def served(site: Site, *addresses: str) -> Iterator[Callable[[], list[Seen]]]:
     for client in clients:
         client.start()
     try:
-        assert all(client.wait(20) for client in clients), [client.seen.errors for client in clients]
+        assert all(client.wait(60) for client in clients), [client.seen.errors for client in clients]
         yield lambda: [client.stop() for client in clients]
     finally:
         for client in clients:
