@@ -104,7 +104,7 @@ def drifts(site: Site) -> None:
         site.applied()
         assert site.differences() == [], command
     site.shell("pve2", "mkdir -p /run/kept; mount --bind /mnt/shared /run/kept; umount -l /mnt/shared")
-    eventually(lambda: site.plan().plan.changes[0].before["health"]["files2"] == "unhealthy", 30)
+    eventually(lambda: [each.before["health"]["files2"] for each in site.plan().plan.changes] == ["unhealthy"], 30)
     (node,) = [node for node in clusters.status(app.validate(site.folder).site, "files").nodes if node.name == "files2"]
     assert "is the shared folder mounted?" in node.detail and node.addresses == ()
     site.shell("pve2", "mount --bind /run/kept /mnt/shared; umount -l /run/kept")
