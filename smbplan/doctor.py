@@ -1,6 +1,5 @@
 """Whether everything that a site needs is there: every gateway, and node, is asked once, all at the same time."""
 
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from pathlib import PurePosixPath
 from shutil import which
 from typing import Any
 
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable, timed
 from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.drivers.pve import machine_templates
 from smbplan.drivers.pve.client import Client
@@ -104,9 +103,7 @@ def _ask(fleet: Fleet, target: str, site: Site, connect: Connect) -> Any:
     if isinstance(channel, Cluster):
         return _cluster(channel, fleet.endpoints[target], site, connect)
     keys = [["directory", path, {}] for path in _roots(site, target)]
-    start = time.time()
-    answer = fleet.ask(target, "read", site=site.site, keys=keys)
-    middle = (start + time.time()) / 2
+    answer, middle = timed(lambda: fleet.ask(target, "read", site=site.site, keys=keys))
     there = {name for type_, name, found in answer["states"] if type_ == "directory" and found.get("state")}
     return answer["facts"], there, answer["facts"]["time"] - middle
 

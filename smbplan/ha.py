@@ -59,7 +59,6 @@ class Trial:
     budget: float
     seen: tuple[Seen, ...]
     since: float
-    took: float = 0.0
 
     @property
     def good(self) -> bool:
@@ -83,6 +82,10 @@ class _Known:
     def look(self) -> "_Known":
         self.looks = self.channel.request("look", unreachable=True)
         return self
+
+    def ask(self, node: str, do: str, **words: Any) -> None:
+        """Have a node do something. Raises ChannelError."""
+        self.channel.request("each", names=[node], do=do, words=words)
 
     def status(self, name: str) -> Any:
         found = self.looks[name]
@@ -174,16 +177,18 @@ def _moved(known: _Known, address: str, node: str) -> float:
     if address not in seen["addresses"]:
         listed = ", ".join(sorted(seen["addresses"]))
         raise Refused(Trouble(f"{address} is no address of cluster {known.name}", f"its addresses: {listed}"))
-    if node not in known.looks:
-        raise Refused(Trouble(f"{node} is no node of cluster {known.name}", f"its nodes: {', '.join(known.looks)}"))
-    there = known.status(node)
-    if there is None or there["nodes"][str(there["own"])] != cluster.OK:
+    _known_node(known, node)
+    if not _healthy(known, node):
         raise Refused(Trouble(f"{node} can't serve {address} now", "`smbplan ha status` says why"))
-    began = time.monotonic()
+    began, number = time.monotonic(), known.status(node)["own"]
     # For twice its timeout no other address can move, not even that of a node that is lost.
-    words = ["-t", "2", "moveip", address, str(there["own"])]
-    known.channel.request("each", names=[speaker], do="command", words={"words": words})
-    _until(known, lambda: known.status(node)["addresses"].get(address) == there["own"], f"{address} did not move")
+    known.ask(speaker, "command", words=["-t", "2", "moveip", address, str(number)])
+
+    def moved() -> bool:
+        there = known.status(node)
+        return bool(there) and there["addresses"].get(address) == number
+
+    _until(known, moved, f"{address} did not move")
     return time.monotonic() - began
 
 
@@ -199,18 +204,17 @@ def drain(site: Site, name: str, node: str, connect: Connect = Channel) -> None:
     """Have the others serve a node's addresses, until `back`. Raises Refused."""
     with _asked(site, name, connect) as known:
         _known_node(known, node)
-        others = [each for each in known.looks if each != node and _healthy(known, each)]
-        if not others:
+        if not _others(known, node):
             raise Refused(Trouble(f"no other node of {name} is healthy", "`smbplan ha status` says how they are"))
-        known.channel.request("each", names=[node], do="drain", words={"seconds": MOVED})
+        known.ask(node, "drain", seconds=MOVED)
 
 
 def back(site: Site, name: str, node: str, connect: Connect = Channel) -> None:
     """A node serves again. Raises Refused."""
     with _asked(site, name, connect) as known:
         _known_node(known, node)
-        known.channel.request("each", names=[node], do="back", words={})
-        known.channel.request("each", names=[node], do="wait", words={"seconds": MOVED})
+        known.ask(node, "back")
+        known.ask(node, "wait", seconds=MOVED)
 
 
 def _known_node(known: _Known, node: str) -> None:
@@ -221,6 +225,11 @@ def _known_node(known: _Known, node: str) -> None:
 def _healthy(known: _Known, name: str) -> bool:
     seen = known.status(name)
     return bool(seen) and seen["nodes"][str(seen["own"])] == cluster.OK
+
+
+def _others(known: _Known, node: str) -> list[str]:
+    """The nodes that could serve in its place."""
+    return [each for each in known.looks if each != node and _healthy(known, each)]
 
 
 def trial(
@@ -259,10 +268,10 @@ def _tried(known: _Known, clients: list[Client], progress: Progress, address: st
     since = time.monotonic()
     if stop:
         done = f"{stop} stopped"
-        _stopped(known, clients, progress, stop, since)
+        _stopped(known, clients, progress, stop)
     else:
         home = _server(known, address := address or known.gateway.ha.plain[0])
-        goal = node or next((each for each in known.looks if each != home and _healthy(known, each)), "")
+        goal = node or next(iter(_others(known, home)), "")
         done = f"{address} moved from {home} to {goal}"
         progress(f"moving {address} to {goal}")
         _moved(known, address, goal)
@@ -274,19 +283,19 @@ def _tried(known: _Known, clients: list[Client], progress: Progress, address: st
     return Trial(done, budget, tuple(client.stop() for client in clients), since)
 
 
-def _stopped(known: _Known, clients: list[Client], progress: Progress, node: str, since: float) -> None:
+def _stopped(known: _Known, clients: list[Client], progress: Progress, node: str) -> None:
     """It comes back whatever happens."""
     _known_node(known, node)
-    if not any(_healthy(known, each) for each in known.looks if each != node):
+    if not _others(known, node):
         raise Refused(Trouble(f"nobody would serve without {node}", "`smbplan ha status` says how the nodes are"))
     progress(f"stopping {node}")
     try:
-        known.channel.request("each", names=[node], do="power", words={"on": False})
+        known.ask(node, "power", on=False)
         _served_again(clients, time.monotonic())
     finally:
         progress(f"starting {node} again")
-        known.channel.request("each", names=[node], do="power", words={"on": True})
-        known.channel.request("each", names=[node], do="wait", words={"seconds": 6 * MOVED})
+        known.ask(node, "power", on=True)
+        known.ask(node, "wait", seconds=6 * MOVED)
     _served_again(clients, time.monotonic())
 
 

@@ -1,10 +1,10 @@
 """What the plan needs of Proxmox VE, and the nodes of a cluster of each other, looked at before anything is created."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers.channel import ChannelError, timed
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.preflight import Wish
 from smbplan.engine.kind import Action, Change, Hazard
@@ -67,43 +67,31 @@ def clusters(fleet: Fleet, site: Site, made: Plan) -> Iterator[Hazard]:
         if change.kind != cluster.KIND.name or item is None or not _grows(change):
             continue
         known = change.before or {"nodes": {}, "addresses": []}
-        wanted = {
-            "desired": item.desired,
-            "nodes": item.desired["nodes"],
-            "addresses": [each for each in item.desired["addresses"] if each not in known["addresses"]],
-            "shared": item.desired["shared"],
-            "lock": item.desired["lock"],
-        }
+        fresh = [each for each in item.desired["addresses"] if each not in known["addresses"]]
+        wanted = {**item.desired, "addresses": fresh}
         absent = any(_is_new(made, name) for name in wanted["nodes"])
         try:
-            look = _by_their_nodes if absent else _by_themselves
-            found = look(fleet, site, change.target, wanted)
+            ask = partial(fleet.ask, change.target, "preflight")
+            found = _by_their_nodes(fleet, site, wanted) if absent else ask(wanted=wanted)
         except ChannelError as error:
             raise Refused(Trouble(error.summary, error.hint, error.detail, address=change.address)) from None
         for summary, hint in found:
             yield Hazard(change.address, summary, hint, origin=item.origin)
 
 
-def _by_themselves(fleet: Fleet, site: Site, target: str, wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Raises ChannelError."""
-    found: list[tuple[str, str]] = fleet.ask(target, "preflight", wanted=wanted)
-    return found
-
-
-def _by_their_nodes(fleet: Fleet, site: Site, target: str, wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _by_their_nodes(fleet: Fleet, site: Site, wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What can be known of containers that are not there yet. Raises ChannelError."""
     hosts = {name: guest.host(site, name) for name in wanted["nodes"]}
     told, offsets = {}, {}
     for name, host in hosts.items():
-        began = time.time()
-        told[name] = fleet.ask(host, "together", do="place", shared=wanted["shared"])
-        offsets[name] = told[name]["time"] - (began + time.time()) / 2
+        told[name], middle = timed(partial(fleet.ask, host, "together", do="place", shared=wanted["shared"]))
+        offsets[name] = told[name]["time"] - middle
     plain = [each.partition("/")[0] for each in wanted["addresses"]]
     asked = fleet.ask(next(iter(hosts.values())), "together", do="taken", addresses=plain)
     kind = next((each["folder"]["type"] for each in told.values() if each["folder"]), "")
     return [
         *together.places(wanted["shared"], told, offsets),
-        *cluster.impatient(wanted["desired"], kind),
+        *cluster.impatient(wanted, kind),
         *together.taken(asked),
     ]
 

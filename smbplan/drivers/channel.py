@@ -13,12 +13,13 @@ import shlex
 import subprocess
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+T = TypeVar("T")
 CONNECT_TIMEOUT = 15.0  # seconds, authentication included
 REQUEST_TIMEOUT = 900.0  # seconds; an installation of packages may take minutes
 BOOT = "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.stdin.readline())))"
@@ -315,6 +316,13 @@ EXPLANATIONS: Sequence[tuple[str, str, str]] = (
     ("python3: command not found", "Python is missing there", "apt-get install python3 on the target"),
     ("python3: not found", "Python is missing there", "apt-get install python3 on the target"),
 )
+
+
+def timed(ask: Callable[[], T]) -> tuple[T, float]:
+    """An answer, and this machine's time in the midst of it, for comparing clocks."""
+    began = time.time()
+    answer = ask()
+    return answer, (began + time.time()) / 2
 
 
 def bundle() -> bytes:

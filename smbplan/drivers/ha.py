@@ -4,23 +4,23 @@ Every node is asked by an agent of its own, whose notes are kept on what the nod
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 from smbplan.drivers.agent.core import matches
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, timed
 from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.kinds import together
+from smbplan.kinds.cluster import OK, SETTINGS
 
-SETTINGS = ("lines", "addresses", "lock", "leader_timeout", "realtime", "tunables")
 RESTARTING = ("leader_timeout", "realtime")  # what ctdbd reads when it starts, besides its lock
 READY = 90.0  # seconds that a node has to become healthy: it recovers databases and starts Samba first
 DRAINED = 30.0
-DOWN, DIFFERENT, OK = "down", "different", "ok"
+DOWN, DIFFERENT = "down", "different"
 NOBODY = {"settings": None, "status": None, "filesystem": ""}  # what a container says that is not there yet
 Enter = Callable[[Endpoint, Counts], Channel]
 Looks = Mapping[str, Any]  # what each node has said, or the ChannelError that came of it
@@ -53,11 +53,8 @@ class Ha:
         """Nobody else changes the cluster until the connections end. Raises ChannelError."""
         self._owner = owner
         with self._turn:
-            self._lock_all(owner, wait)
-
-    def _lock_all(self, owner: str, wait: float) -> None:
-        for name in sorted(self._members()):
-            self._channel(name).lock(owner, wait, self._lock)
+            for name in sorted(self._members()):
+                self._channel(name).lock(owner, wait, self._lock)
 
     @property
     def _lock(self) -> str:
@@ -90,7 +87,6 @@ class Ha:
             "each": lambda request: self._each(request["names"], request["do"], **request["words"]),
             "everywhere": self._everywhere,
             "preflight": lambda request: list(self._preflight(request["wanted"])),
-            "facts": lambda request: {},
         }
         with self._turn:
             return verbs[verb](arguments) if verb in verbs else None
@@ -147,7 +143,7 @@ class Ha:
         lines = [(number, line) for number, line in enumerate(first["lines"]) if line[:1] != "#"]
         nodes = {called.get(line, line): {"number": number, "address": line} for number, line in lines}
         return {
-            **{name: first[name] for name in SETTINGS if name != "lines"},
+            **{name: first[name] for name in SETTINGS},
             "nodes": nodes,
             "next": len(first["lines"]),
             "health": {name: _health(name, node["number"], looks, first) for name, node in nodes.items()},
@@ -160,10 +156,9 @@ class Ha:
         try:
             told, offsets = {}, {}
             for name in names:  # one by one: a clock is compared with this machine's in the midst of its answer
-                began = time.time()
-                asked = {"address": nodes[name], "addresses": wanted["addresses"]}
-                told[name] = self._together(name, "present", **asked, shared=wanted["shared"], lock=wanted["lock"])
-                offsets[name] = told[name]["time"] - (began + time.time()) / 2
+                asked = {"address": nodes[name], **{key: wanted[key] for key in ("addresses", "shared", "lock")}}
+                told[name], middle = timed(partial(self._together, name, "present", **asked))
+                offsets[name] = told[name]["time"] - middle
             yield from together.problems(wanted, told, offsets)
             others = {name: [nodes[each] for each in names if each != name] for name in names}
             reached = _good(_at_once(names, lambda name: self._together(name, "reach", addresses=others[name])))
@@ -188,29 +183,28 @@ class Ha:
         return next((answer for answer in told if "error" in answer), {"ok": None})
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
-        return [self._one(op, request["run"]) for op in request["ops"]]
+        return [self._one(op) for op in request["ops"]]
 
-    def _one(self, op: Mapping[str, Any], run: str) -> Any:
+    def _one(self, op: Mapping[str, Any]) -> Any:
         try:
             if "call" in op:
-                self._note(op)
+                record, address = op["arguments"].get("record"), op["arguments"].get("address")
+                self._note(self._look(), record["address"] if record else address, record)
                 return {"ok": None}
             return self._move(op)
         except ChannelError as error:
             return {"error": {"summary": error.summary, "detail": error.detail, "hint": error.hint}}
 
-    def _note(self, op: Mapping[str, Any]) -> None:
+    def _note(self, looks: Looks, address: str, record: Any) -> None:
         """Into the notes, or out of them."""
-        record, address = op["arguments"].get("record"), op["arguments"].get("address")
-        known = {record["address"] if record else address: record}
-        self._ask(_somebody(self._look()), "note", site=self._site, records=known)
+        self._ask(_somebody(looks), "note", site=self._site, records={address: record})
 
     def _move(self, op: Mapping[str, Any]) -> Any:
         looks = self._look()
         now, before, after = self._state(looks, self._records(looks)["nodes"]), op["before"], op["after"]
         torn = bool(now) and DIFFERENT in now["health"].values()
         if op.get("record"):
-            self._note({"arguments": {"record": op["record"]}})
+            self._note(looks, op["address"], op["record"])
         # A line that was added stays, so that an undo that was cut short finds another number than it began with.
         before, after = (state and {**state, "next": None} for state in (before, after))
         expected = before and {**before, "health": None}
@@ -222,7 +216,7 @@ class Ha:
         elif torn or not _same(now, after):
             self._bring(now, after, looks)
         if not op.get("record"):
-            self._note({"arguments": {"address": op["address"]}})
+            self._note(looks, op["address"], None)
         if after is None:
             self._ask(_somebody(looks), "lost")
         return {"ok": None}
@@ -278,7 +272,8 @@ class Ha:
     def _leader_last(self, names: Sequence[str]) -> list[str]:
         """So that one election is enough."""
         looks = self._try(names, "look", shared="/")
-        leads = {name for name in names if (status := _status(looks[name])) and status["leader"] == status["own"]}
+        answers = {name: look["status"] for name, look in looks.items() if not isinstance(look, ChannelError)}
+        leads = {name for name, status in answers.items() if status and status["leader"] == status["own"]}
         return sorted(names, key=lambda name: (name in leads, name))
 
     def _dissolve(self, now: Any, looks: Looks) -> None:
@@ -320,10 +315,6 @@ def _leading(looks: Looks) -> Any:
     return best["settings"] if best else None
 
 
-def _status(look: Any) -> Any:
-    return None if isinstance(look, ChannelError) else look["status"]
-
-
 def _differ(settings: Mapping[str, Any], after: Mapping[str, Any], names: Sequence[str]) -> bool:
     return any(settings.get(name) != after[name] for name in names)
 
@@ -348,7 +339,7 @@ def _settings(looks: Looks, after: Mapping[str, Any]) -> dict[str, Any]:
     have |= {node["number"]: node["address"] for node in after["nodes"].values()}
     wanted = {node["number"] for node in after["nodes"].values()}
     lines = [f"{'' if number in wanted else '#'}{have[number]}" for number in sorted(have)]
-    return {**{name: after[name] for name in SETTINGS if name != "lines"}, "lines": lines}
+    return {**{name: after[name] for name in SETTINGS}, "lines": lines}
 
 
 def enter(endpoint: Endpoint, members: Mapping[str, Any], counts: Counts, connect: Enter) -> Channel:

@@ -42,9 +42,6 @@ class Cluster(Kind):
             "health": dict.fromkeys(nodes, OK),
         }
 
-    def options(self, resource: Resource) -> Mapping[str, Any]:
-        return {"shared": resource.desired["shared"]}
-
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         return Removal(
             None,

@@ -19,7 +19,6 @@ from .inventory import Inventory
 
 NAMES = STATE / "nodes.json"  # of the cluster's nodes, with their addresses
 NOTES = STATE / "cluster.json"  # on the cluster itself, beside those on what it serves
-FLAGS = ("disconnected", "unknown", "banned", "disabled", "unhealthy", "stopped", "inactive", "partially-online")
 WORST = ("disconnected", "banned", "stopped", "disabled", "unhealthy", "partially-online", "unknown")
 PORT = 4379  # ctdbd(1)
 LINES = 40  # of its log
@@ -144,9 +143,8 @@ def _table(*words: str) -> list[dict[str, str]]:
 
 def _word(row: dict[str, str]) -> str:
     """The worst of what is said of a node."""
-    names = {"partially-online": "PartiallyOnline"}
-    said = {flag for flag in FLAGS if row.get(names.get(flag, flag.capitalize())) == "1"}
-    return next((flag for flag in WORST if flag in said), "ok")
+    columns = {"partially-online": "PartiallyOnline"}
+    return next((flag for flag in WORST if row.get(columns.get(flag, flag.capitalize())) == "1"), "ok")
 
 
 def _active() -> bool:

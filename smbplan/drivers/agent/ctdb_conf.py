@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .core import LOCAL, STATE, Refused, read_text, run, write
+from .core import LOCAL, STATE, Refused, read_text, run, tidy, write
 
 ETC = Path("/etc/ctdb")
 NODES, PUBLIC = ETC / "nodes", ETC / "public_addresses"
@@ -51,9 +51,9 @@ DROPINS = {
 
 def settings() -> Any:
     """None where smbplan has set nothing."""
-    if not (read_text(CONF) or "").startswith(WRITTEN):
-        return None
     conf, tunables = read_text(CONF) or "", read_text(TUNABLES) or ""
+    if not conf.startswith(WRITTEN):
+        return None
     lock = re.search(r"^\s*cluster lock = (.*)$", conf, re.M)
     timeout = re.search(r"^\s*leader timeout = (\d+)$", conf, re.M)
     there = interfaces()
@@ -134,9 +134,9 @@ def restore(request: dict[str, Any]) -> None:
         _dropin(unit).unlink(missing_ok=True)
         with suppress(OSError):
             _dropin(unit).parent.rmdir()
-    for folder in (ORIGINAL, ORIGINAL.parent):
-        with suppress(OSError):
-            folder.rmdir()
+    with suppress(OSError):
+        ORIGINAL.rmdir()
+    tidy()
     for path in [*DATABASES.glob("*/*"), DATABASES / "scripts"]:  # the last one is no part of the package
         path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
     run(["systemctl", "daemon-reload"])
