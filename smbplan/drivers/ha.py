@@ -253,6 +253,7 @@ class Ha:
     def _renew(self, serving: Sequence[str], old: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """What running daemons do by their files now, with as few restarts as can be."""
         for name in self._leader_last([name for name in serving if _differ(old[name], after, RESTARTING)]):
+            self._ask(name, "drain", seconds=DRAINED)  # clients move while there is a leader, not after an election
             self._ask(name, "restart")
             self._ask(name, "wait", seconds=READY)
         if any(_differ(old[name], after, ("addresses",)) for name in serving):

@@ -5,7 +5,7 @@ from typing import Any
 
 from smbplan.engine.step import Move
 
-OURS = "/etc/ctdb/nodes /etc/ctdb/public_addresses /etc/ctdb/events/legacy/{50.samba,95.smbplan}.script"
+OURS = "/etc/ctdb/nodes /etc/ctdb/public_addresses /etc/ctdb/events/legacy/{50.samba,06.smbplan}.script"
 PACKAGED = "ctdb.conf ctdb.tunables script.options"
 KEPT = "/var/lib/smbplan/ctdb"
 

@@ -104,13 +104,18 @@ def log() -> str:
 
 
 def command(request: dict[str, Any]) -> str:
-    """One of ctdb's own commands, again while a recovery or a takeover keeps it from being done. ctdb(1)"""
+    """One of ctdb's own commands. Raises Refused."""
+    return _patiently(*request["words"])
+
+
+def _patiently(*words: str) -> str:
+    """Again while a recovery keeps it from being done, or the leader's takeover has failed: of which ctdb is silent."""
     deadline = time.monotonic() + BUSY
     while True:
         try:
-            return run(["ctdb", *request["words"]])
+            return run(["ctdb", *words])
         except Refused as refused:
-            if "Failed to disable" not in refused.detail or time.monotonic() > deadline:
+            if (refused.detail and "Failed to disable" not in refused.detail) or time.monotonic() > deadline:
                 raise
         time.sleep(1)
 
@@ -184,11 +189,13 @@ def note(request: dict[str, Any]) -> None:
 
 
 def drain(request: dict[str, Any]) -> None:
-    """Have the other nodes take this one's addresses over, and wait until they have."""
+    """Have the other nodes take this one's addresses over, and wait until they have. Nothing if none of them could."""
     known = status()
-    if known is None:
+    if known is None or not [
+        each for each, word in known["nodes"].items() if word == "ok" and each != str(known["own"])
+    ]:
         return
-    run(["ctdb", "disable"])
+    _patiently("disable")
     deadline = time.monotonic() + request["seconds"]
     while known and known["own"] in known["addresses"].values() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -201,7 +208,7 @@ def back(request: dict[str, Any]) -> None:
     word = known["nodes"][str(known["own"])] if known else ""
     verb = {"disabled": "enable", "stopped": "continue", "banned": "unban"}.get(word)
     if verb:
-        run(["ctdb", verb])
+        _patiently(verb)
 
 
 DO: dict[str, Callable[[dict[str, Any]], Any]] = {

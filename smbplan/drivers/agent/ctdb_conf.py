@@ -20,15 +20,28 @@ ORIGINAL = LOCAL / "ctdb"  # of the package's own files, for when this is no nod
 SCRIPTS = ("50.samba",)
 WRITTEN = "# Written by smbplan"
 ASKED = f"{WRITTEN} for "  # and the addresses as the definition has them
-ANNOUNCE = ETC / "events/legacy/95.smbplan.script"
-ANNOUNCED = """#!/bin/sh
+EVENTS = ETC / "events/legacy/06.smbplan.script"  # before 10.interface, which adds the addresses
+HANDLED = """#!/bin/sh
 # Written by smbplan
+conf=/proc/sys/net/ipv6/conf
 case "$1" in
+takeip)
+    # CTDB sees to it that nobody else has an address; the kernel looking for one takes seconds, which all others wait
+    # for, or finds what the last node has just said of it, and fails.
+    case "$3" in *:*)
+        [ -e "/run/ctdb/dad.$2" ] || cp "$conf/$2/accept_dad" "/run/ctdb/dad.$2"
+        echo 0 > "$conf/$2/accept_dad"
+        ;;
+    esac
+    ;;
 monitor)
     # A node that has lost the shared folder must not serve what is there in its place.
     timeout 5 test -e "{state}/identity" || {{ echo "{state} is not there: is the shared folder mounted?"; exit 1; }}
     ;;
 ipreallocated)
+    for kept in /run/ctdb/dad.*; do
+        [ ! -e "$kept" ] || {{ cat "$kept" > "$conf/${{kept##*/dad.}}/accept_dad"; rm "$kept"; }}
+    done
     # A node that was cut off for a moment may still have an address that another one has taken over meanwhile: when it
     # stays with the first one, nobody tells the network, and clients go on to the wrong node.
     own=$(ctdb pnn)
@@ -111,7 +124,7 @@ def configure(request: dict[str, Any]) -> None:
     tunables = "".join(f"{name}={value}\n" for name, value in sorted(wanted["tunables"].items()))
     write(TUNABLES, f"{WRITTEN}\n{tunables}", 0o644)
     write(OPTIONS, f"{WRITTEN}\nCTDB_SAMBA_SKIP_SHARE_CHECK=yes\nCTDB_SERVICE_NMB=\n", 0o644)
-    write(ANNOUNCE, ANNOUNCED.format(state=STATE), 0o755)
+    write(EVENTS, HANDLED.format(state=STATE), 0o755)
     for script in SCRIPTS:
         link = ETC / "events/legacy" / f"{script}.script"
         if not link.exists():
@@ -128,7 +141,7 @@ def restore(request: dict[str, Any]) -> None:
         if kept.exists():
             write(path, kept.read_text(), 0o644)
             kept.unlink()
-    for path in (NODES, PUBLIC, ANNOUNCE, *(ETC / "events/legacy" / f"{script}.script" for script in SCRIPTS)):
+    for path in (NODES, PUBLIC, EVENTS, *(ETC / "events/legacy" / f"{script}.script" for script in SCRIPTS)):
         path.unlink(missing_ok=True)
     for unit in DROPINS:
         _dropin(unit).unlink(missing_ok=True)
