@@ -45,7 +45,8 @@ def prepared(folder: Path) -> Bench:
     lab = Lab(LAB)
     lab.down()
     lab.up(nodes=4, shared=True, btrfs=False)
-    shutil.rmtree(folder, ignore_errors=True)
+    for last in ("ha", "state"):  # what was measured before stays
+        shutil.rmtree(folder / last, ignore_errors=True)
     shutil.copytree(templates.data("examples") / "ha", folder / "ha")
     site = folder / "ha" / "site.yaml"
     text = site.read_text().replace("/lab/default/", f"/lab/{LAB}/")
