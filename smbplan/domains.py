@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from smbplan import observe
-from smbplan.drivers.channel import Channel
+from smbplan.drivers.channel import Channel, Endpoint
 from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import member
+from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.model import Site
 
 
@@ -31,17 +32,26 @@ def check(site: Site, name: str, connect: Connect = Channel) -> list[Row]:
     domain = site.domains.get(name)
     if domain is None:
         raise Refused(Trouble(f"there is no domain {name!r}", f"known: {', '.join(site.domains) or 'none'}"))
-    members = {key: gateway for key, gateway in site.gateways.items() if gateway.domain == name}
+    members = {key: gateway for key, gateway in site.gateways.items() if gateway.domain == name and not gateway.nodes}
     if not members:
         raise Refused(Trouble(f"no gateway is in domain {name!r}", f"write domain: {name} at a gateway"))
-    wanted = {key: member.wanted(key, gateway, domain) for key, gateway in members.items()}
-    with Fleet(site.site, observe.endpoints(site), connect) as fleet:
+    wanted = {key: member.wanted(site, key, domain) for key in members}
+    with Fleet(site.site, _endpoints(site), connect) as fleet:
         try:
             logins = {key: fleet.resolved(member.login(domain, gateway)) for key, gateway in members.items()}
         except MissingSecret as error:
             raise Refused(Trouble(error.summary, error.hint)) from None
         answers = fleet.each(list(members), lambda key: fleet.ask(key, "domain", wanted=wanted[key], login=logins[key]))
     return [row for key in members for row in _rows(key, answers[key])]
+
+
+def _endpoints(site: Site) -> dict[str, Endpoint]:
+    """A node knows its cluster's account by what is kept on what the nodes share. Raises Refused."""
+    found = observe.endpoints(site)
+    homes = {
+        name: found[gateway.of].home for name, gateway in site.gateways.items() if isinstance(gateway, ClusterNode)
+    }
+    return {name: at.at_home(homes[name]) if name in homes else at for name, at in found.items()}
 
 
 def _rows(gateway: str, answer: Any) -> list[Row]:

@@ -147,6 +147,7 @@ def orphaned(site: Site, asleep: Collection[str], options: Options) -> list[Haza
         return []
     words, hint = "it does not run, so that its account in the domain would stay", "start it, or --allow orphan-account"
     gone = [name for name in sorted(asleep) if name in site.gateways and site.gateways[name].domain]
+    gone = [name for name in gone if not isinstance(site.gateways[name], ClusterNode)]
     return [Hazard(f"gateway.{name}", words, hint, member.ORPHAN) for name in gone]
 
 
@@ -159,8 +160,9 @@ def abandoned(fleet: Fleet, site: Site, live: Mapping[str, Live]) -> list[str]:
     for name, gateway in site.gateways.items():
         domain = site.domains.get(gateway.domain or "")
         seen = live.get(name)
-        if domain and domain.fallback and seen and not seen.states.get(Key(member.KIND.object, domain.realm)):
-            waiting[name] = member.wanted(name, gateway, domain)
+        alone = domain and domain.fallback and not isinstance(gateway, ClusterNode)
+        if domain and alone and seen and not seen.states.get(Key(member.KIND.object, domain.realm)):
+            waiting[name] = member.wanted(site, name, domain)
     known, asked = dict(fleet.endpoints), {name: _asked(fleet, site, name, live[name]) for name in waiting}
     for name, target in asked.items():
         if target != name:  # the guest's name servers, as it will have them
@@ -184,10 +186,11 @@ def abandoned(fleet: Fleet, site: Site, live: Mapping[str, Live]) -> list[str]:
 
 def _asked(fleet: Fleet, site: Site, name: str, seen: Live) -> str:
     """Who looks for controllers: the gateway, or its node while its guest is not there yet."""
-    node = site.gateways[name].node
+    first = next(iter(site.gateways[name].nodes), name)  # of a cluster, any node may look
+    node = site.gateways[first].node
     if not (seen.facts.get("absent") and node):
         return name
-    target = guest.host(site, name)
+    target = guest.host(site, first)
     fleet.endpoints.setdefault(target, replace(fleet.endpoints[CLUSTER], name=target, api=None, node=node))
     return target
 

@@ -4,26 +4,28 @@ Every node is asked by an agent of its own, whose notes are kept on what the nod
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+from smbplan.drivers import ha_looks
 from smbplan.drivers.agent.core import matches
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, timed
+from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
 from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.kinds import together
-from smbplan.kinds.cluster import OK, SETTINGS
+from smbplan.kinds.cluster import OK
 
 RESTARTING = ("leader_timeout", "realtime")  # what ctdbd reads when it starts, besides its lock
 READY = 90.0  # seconds that a node has to become healthy: it recovers databases and starts Samba first
 DRAINED = 30.0
-DOWN, DIFFERENT = "down", "different"
-NOBODY = {"settings": None, "status": None, "filesystem": ""}  # what a container says that is not there yet
+RESTARTS = ("restart", "winbind")  # calls, of smbd and of winbindd
+NOTICED = 1.5  # seconds after which CTDB has noticed that a service was away, if it does
 Enter = Callable[[Endpoint, Counts], Channel]
-Looks = Mapping[str, Any]  # what each node has said, or the ChannelError that came of it
 
 
 class Ha:
@@ -113,41 +115,26 @@ class Ha:
     def _read(self, request: Mapping[str, Any]) -> Any:
         looks = self._look()
         known = self._records(looks)
-        states = [[type_, name, {"state": self._state(looks, known["nodes"])}] for type_, name, _ in request["keys"]]
-        records = {address: each for address, each in known["records"].items() if tuple(each["key"]) == self._key}
-        if records and not states:
-            states.append([*self._key, {"state": self._state(looks, known["nodes"])}])
-        facts = {"filesystem": looks[_somebody(looks)]["filesystem"]}
+        records = {address: each for address, each in known["records"].items() if tuple(each["key"]) in self._keys}
+        keys = {(type_, name) for type_, name, _ in request["keys"]} | {tuple(each["key"]) for each in records.values()}
+        found = dict(zip(self._keys, (ha_looks.state(looks, known["nodes"]), ha_looks.led(looks)), strict=True))
+        states = [[*key, {"state": found[key]}] for key in sorted(keys)]
+        facts = {"filesystem": looks[ha_looks.somebody(looks)]["filesystem"]}
         return {"facts": facts, "states": states, "records": records, "peers": {}}
 
     @property
-    def _key(self) -> tuple[str, str]:
-        """That of the only thing on this target, whatever the nodes' notes hold."""
-        return ("ctdb", self.name)
+    def _keys(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Those of the cluster and of its winbindd: nothing else is on this target, whatever the nodes' notes hold."""
+        return ("ctdb", self.name), ("led", self.name)
 
     def _records(self, looks: Looks) -> Any:
         """What the nodes have noted of the cluster, on what they share."""
-        return self._ask(_somebody(looks), "records", site=self._site)
+        return self._ask(ha_looks.somebody(looks), "records", site=self._site)
 
     @property
     def _site(self) -> str:
         """For the notes of the cluster itself, beside those of what is in it."""
         return f"{self.site}@ha"
-
-    def _state(self, looks: Looks, names: Mapping[str, str]) -> Any:
-        """See kinds.cluster. What the first node says counts, and who says something else is different."""
-        first = _leading(looks)
-        if first is None:
-            return None
-        called = {address: name for name, address in names.items()}
-        lines = [(number, line) for number, line in enumerate(first["lines"]) if line[:1] != "#"]
-        nodes = {called.get(line, line): {"number": number, "address": line} for number, line in lines}
-        return {
-            **{name: first[name] for name in SETTINGS},
-            "nodes": nodes,
-            "next": len(first["lines"]),
-            "health": {name: _health(name, node["number"], looks, first) for name, node in nodes.items()},
-        }
 
     def _preflight(self, wanted: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """What keeps these hosts from being nodes of one cluster: what it is, and what to do."""
@@ -176,11 +163,24 @@ class Ha:
     def _everywhere(self, request: Mapping[str, Any]) -> Any:
         """One call on every node that can be reached: the others serve nobody."""
         asked = {"site": request["site"], "run": request["run"], "ops": [request["op"]]}
-        found = _at_once(list(self._members()), lambda name: self._channel(name).request("perform", **asked)[0])
+        found = dict[str, Any]()
+        for names in self._turns(request["op"]["call"]):
+            found |= _at_once(names, lambda name: self._channel(name).request("perform", **asked)[0])
         told = [answer for answer in found.values() if not isinstance(answer, ChannelError)]
         if not told:
             _good(found)
         return next((answer for answer in told if "error" in answer), {"ok": None})
+
+    def _turns(self, call: str) -> Iterator[list[str]]:
+        """The nodes that do so at the same time: while a service restarts on one, the others serve."""
+        names = list(self._members())
+        if call not in RESTARTS:
+            yield names
+            return
+        for name in names:
+            yield [name]
+            time.sleep(NOTICED)
+            self._try([name], "wait", seconds=READY)
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
         return [self._one(op) for op in request["ops"]]
@@ -191,17 +191,17 @@ class Ha:
                 record, address = op["arguments"].get("record"), op["arguments"].get("address")
                 self._note(self._look(), record["address"] if record else address, record)
                 return {"ok": None}
-            return self._move(op)
+            return self._move(op) if op["type"] == "ctdb" else self._lead(op)
         except ChannelError as error:
             return {"error": {"summary": error.summary, "detail": error.detail, "hint": error.hint}}
 
     def _note(self, looks: Looks, address: str, record: Any) -> None:
         """Into the notes, or out of them."""
-        self._ask(_somebody(looks), "note", site=self._site, records={address: record})
+        self._ask(ha_looks.somebody(looks), "note", site=self._site, records={address: record})
 
     def _move(self, op: Mapping[str, Any]) -> Any:
         looks = self._look()
-        now, before, after = self._state(looks, self._records(looks)["nodes"]), op["before"], op["after"]
+        now, before, after = ha_looks.state(looks, self._records(looks)["nodes"]), op["before"], op["after"]
         torn = bool(now) and DIFFERENT in now["health"].values()
         if op.get("record"):
             self._note(looks, op["address"], op["record"])
@@ -218,7 +218,24 @@ class Ha:
         if not op.get("record"):
             self._note(looks, op["address"], None)
         if after is None:
-            self._ask(_somebody(looks), "lost")
+            self._ask(ha_looks.somebody(looks), "lost")
+        return {"ok": None}
+
+    def _lead(self, op: Mapping[str, Any]) -> Any:
+        looks = self._look()
+        now, before, after = (
+            {*(state or {"nodes": ()})["nodes"]} for state in (ha_looks.led(looks), op["before"], op["after"])
+        )
+        if not now <= before | after:
+            words = "somebody else has changed what CTDB starts since the plan was made"
+            return {"error": {"summary": words, "detail": "", "hint": "make a new plan"}, "untouched": True}
+        if op["record"]:
+            self._note(looks, op["address"], op["record"])
+        self._each(sorted(after or before), "lead", on=bool(after))
+        if after:
+            self._ask(ha_looks.somebody(looks), "wait", seconds=READY, all=True)
+        if not op["record"]:
+            self._note(looks, op["address"], None)
         return {"ok": None}
 
     def _bring(self, now: Any, after: Mapping[str, Any], looks: Looks) -> None:
@@ -228,7 +245,7 @@ class Ha:
         leaving = [name for name in (now["nodes"] if now else ()) if name not in after["nodes"]]
         for name in leaving:
             self._leave(name, staying)
-        settings = _settings(looks, after)
+        settings = ha_looks.settings(looks, after)
         addresses = {name: node["address"] for name, node in after["nodes"].items()}
         self._ask([*staying, *coming][0], "found", nodes=addresses)
         serving = [name for name in staying if now["health"][name] != DOWN]
@@ -238,7 +255,7 @@ class Ha:
         self._each([name for name in staying if name not in serving] + coming, "power", on=True)
         self._each(serving, "tune", tunables=after["tunables"])
         old = {name: looks[name]["settings"] or {} for name in serving}
-        if any(_differ(old[name], after, ("lock",)) for name in serving):
+        if any(ha_looks.differ(old[name], after, ("lock",)) for name in serving):
             # Who sees a leader with another lock than its own shuts down: ctdb_recover.c
             self._each(serving, "power", on=False)
             self._each(serving, "power", on=True)
@@ -252,11 +269,11 @@ class Ha:
 
     def _renew(self, serving: Sequence[str], old: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """What running daemons do by their files now, with as few restarts as can be."""
-        for name in self._leader_last([name for name in serving if _differ(old[name], after, RESTARTING)]):
+        for name in self._leader_last([name for name in serving if ha_looks.differ(old[name], after, RESTARTING)]):
             self._ask(name, "drain", seconds=DRAINED)  # clients move while there is a leader, not after an election
             self._ask(name, "restart")
             self._ask(name, "wait", seconds=READY)
-        if any(_differ(old[name], after, ("addresses",)) for name in serving):
+        if any(ha_looks.differ(old[name], after, ("addresses",)) for name in serving):
             self._ask(serving[0], "command", words=["reloadips", "all"])
         self._try(serving, "back")
 
@@ -304,43 +321,8 @@ def _good(answers: dict[str, Any]) -> dict[str, Any]:
     return answers
 
 
-def _somebody(looks: Looks) -> str:
-    """A node that can be asked."""
-    return next((name for name, look in looks.items() if look != NOBODY), next(iter(looks)))
-
-
-def _leading(looks: Looks) -> Any:
-    """The settings that count: those of a node that is well, and knows the most numbers; None if nobody has any."""
-    found = [look for look in looks.values() if look["settings"]]
-    best = max(found, key=lambda look: (bool(look["status"]), len(look["settings"]["lines"])), default=None)
-    return best["settings"] if best else None
-
-
-def _differ(settings: Mapping[str, Any], after: Mapping[str, Any], names: Sequence[str]) -> bool:
-    return any(settings.get(name) != after[name] for name in names)
-
-
 def _same(now: Any, after: Any) -> bool:
     return now is None if after is None else matches(now, after)
-
-
-def _health(name: str, number: int, looks: Looks, first: Mapping[str, Any]) -> str:
-    look = looks.get(name)
-    if look is None or not look["settings"] or not look["status"]:
-        return DOWN
-    if look["settings"] != first:
-        return DIFFERENT
-    return str(look["status"]["nodes"].get(str(number), "unknown"))
-
-
-def _settings(looks: Looks, after: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written on each node. Whoever has left keeps its line, commented out: numbers never shift."""
-    known: list[str] = (_leading(looks) or {"lines": []})["lines"]
-    have = dict(enumerate(line.lstrip("#") for line in known))
-    have |= {node["number"]: node["address"] for node in after["nodes"].values()}
-    wanted = {node["number"] for node in after["nodes"].values()}
-    lines = [f"{'' if number in wanted else '#'}{have[number]}" for number in sorted(have)]
-    return {**{name: after[name] for name in SETTINGS}, "lines": lines}
 
 
 def enter(endpoint: Endpoint, members: Mapping[str, Any], counts: Counts, connect: Enter) -> Channel:

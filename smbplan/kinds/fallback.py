@@ -26,7 +26,7 @@ class Fallback(File):
 
     def removal(self, live: State, record: Record, options: Options) -> Removal:
         """It goes when the gateway has joined, and stays when that fails."""
-        member = address("member", record.address.removeprefix(f"{self.name}."))
+        member = address("member", record.address.removeprefix(f"{self.name}.").partition("/")[0])
         return replace(super().removal(live, record, options), waits=(member,))
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
@@ -49,14 +49,15 @@ def waiting(site: Site, gateways: Iterable[str]) -> Iterator[Resource]:
     for name in gateways:
         realm = site.domains[site.gateways[name].domain or ""].realm
         text = f"No controller of {realm} answers: local accounts alone serve until `smbplan apply` finds one.\n"
-        desired = {"content": text, "mode": "0644"}
-        after = (address("smbd", name),)  # it tells of what is so
-        yield Resource(f"{KIND.name}.{name}", KIND.name, name, Key(KIND.object, NOTE), desired, after)
+        desired, key = {"content": text, "mode": "0644"}, Key(KIND.object, NOTE)
+        for each in site.gateways[name].nodes or [name]:
+            where = f"{KIND.name}.{name}/{each}" if each != name else f"{KIND.name}.{name}"
+            yield Resource(where, KIND.name, each, key, desired, (address("smbd", each),))  # it tells of what is so
 
 
 def standing(site: Site, gateways: Iterable[str]) -> Site:
     """The site with these gateways in no domain, and without the domain's accounts in their lists."""
-    alone = set(gateways)
+    alone = {each for name in gateways for each in (name, *site.gateways[name].nodes)}
     found = {
         name: gateway.model_copy(update={"domain": None, "aliases": []}) if name in alone else gateway
         for name, gateway in site.gateways.items()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from smbplan.engine.kind import Kind
 from smbplan.engine.resource import Key, Resource
 from smbplan.kinds import resolver
-from smbplan.kinds.names import domain_of
+from smbplan.kinds.names import domain_of, whole
 from smbplan.spec.membership import computer
 from smbplan.spec.model import Site
 
@@ -27,6 +27,6 @@ def expand(site: Site) -> Iterator[Resource]:
     for name, gateway in site.gateways.items():
         domain = domain_of(site, name)
         if domain and not gateway.guest:
-            own = f"{computer(name, gateway)}.{domain.realm}".lower()
+            own = f"{computer(whole(site, name), gateway)}.{domain.realm}".lower()
             key, after = Key(KIND.object, own), resolver.of(site, name)
             yield Resource(f"{KIND.name}.{name}", KIND.name, name, key, {"listed": True}, after)

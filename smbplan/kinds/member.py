@@ -7,7 +7,7 @@ from smbplan.engine.kind import Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds import clock, resolver
-from smbplan.kinds.names import address, domain_of
+from smbplan.kinds.names import address, domain_of, whole
 from smbplan.spec.base import Secret
 from smbplan.spec.domain import Domain
 from smbplan.spec.membership import computer
@@ -94,12 +94,14 @@ def _reference(secret: Secret) -> dict[str, Any]:
 def options(domain: Domain, gateway: Gateway | None = None) -> dict[str, Any]:
     blob = gateway.offline_join if gateway else None
     prepared = {"blob": _reference(blob)} if blob else {}
-    return {**_places(domain, gateway), "login": login(domain, gateway), **prepared}
+    _, last = domain.ranges.get("BUILTIN", (0, 0))
+    return {**_places(domain, gateway), "login": login(domain, gateway), "asserted": [last, last - 1], **prepared}
 
 
-def wanted(name: str, gateway: Gateway, domain: Domain) -> dict[str, Any]:
-    """What the checks of a domain have to know, but for the account."""
-    return {**_identity(name, gateway, domain), **_places(domain, gateway), "aliases": aliases(gateway)}
+def wanted(site: Site, name: str, domain: Domain) -> dict[str, Any]:
+    """What the checks of a domain have to know of a gateway or a node, but for the account."""
+    gateway = site.gateways[name]
+    return {**_identity(whole(site, name), gateway, domain), **_places(domain, gateway), "aliases": aliases(gateway)}
 
 
 def aliases(gateway: Gateway) -> list[str]:

@@ -15,6 +15,7 @@ ADDRESSES = {
     "member": "domain.member.{gateway}",
     "principals": "domain.principals.{gateway}",
     "winbind": "service.{gateway}.winbind",
+    "led": "ctdb.winbind.{gateway}",
 }
 
 

@@ -24,6 +24,7 @@ def expand(site: Site) -> Iterator[Resource]:
         wanted = foreign_on(site, name)
         if domain and wanted:
             key = Key(KIND.object, domain.netbios)
-            after = (address("config", name), address("member", name), address("winbind", name))
+            winbind = address("led" if site.gateways[name].nodes else "winbind", name)
+            after = (address("config", name), address("member", name), winbind)
             desired = {"names": wanted, "ids": domain.maps}
             yield Resource(address("principals", name), KIND.name, name, key, desired, after)

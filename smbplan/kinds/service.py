@@ -23,7 +23,8 @@ class Service(Kind):
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
         """smbd is to find winbindd when it becomes a member."""
-        return (("restart", Call("restart")),) if change.address.endswith(".winbind") else ()
+        led = change.resource is not None and change.resource.desired == LED
+        return (("restart", Call("restart")),) if change.address.endswith(".winbind") and not led else ()
 
 
 KIND = Service()
@@ -35,20 +36,15 @@ def expand(site: Site) -> Iterator[Resource]:
         for daily in updates.timers(gateway):
             key, needed = Key("service", f"{daily}.timer"), (updates.file(name),)
             yield Resource(updates.timer(name, daily), KIND.name, name, key, RUNNING, needed)
+        led = isinstance(gateway, ClusterNode)
+        state = LED if led else RUNNING
         if gateway.domain:
-            member = address("member", name)
-            yield Resource(
-                address("winbind", name),
-                KIND.name,
-                name,
-                Key("service", "winbind"),
-                RUNNING,
-                (packages, config, member),
-            )
+            joined = () if led else (address("member", name),)
+            key = Key("service", "winbind")
+            yield Resource(address("winbind", name), KIND.name, name, key, state, (packages, config, *joined))
         after = (packages, config, *(updates.timer(name, daily) for daily in updates.timers(gateway)))
         after += (address("winbind", name), f"host.nss.{name}") if gateway.domain else ()
-        smbd = LED if isinstance(gateway, ClusterNode) else RUNNING
-        yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), smbd, after)
+        yield Resource(address("smbd", name), KIND.name, name, Key("service", "smbd"), state, after)
         if gateway.discovery:
             yield Resource(
                 f"service.{name}.wsdd",

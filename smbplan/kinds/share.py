@@ -199,6 +199,8 @@ def _after(site: Site, name: str, share: Share) -> Iterator[str]:
     """What must be there before the share is: its folder, smbd, and everybody whom it names."""
     gateway = share.gateway
     yield from (address("config", gateway), address("smbd", gateway), directory.storage(site, name, share))
+    if site.gateways[gateway].nodes and site.gateways[gateway].domain:
+        yield address("led", gateway)
     if share.homes:
         yield from (f"directory.{name}.{user}" for user in directory.home_users(site, share))
     for user in users_on(site, gateway):

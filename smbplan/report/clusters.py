@@ -5,7 +5,7 @@ from typing import Any
 
 from smbplan.engine.step import Move
 
-OURS = "/etc/ctdb/nodes /etc/ctdb/public_addresses /etc/ctdb/events/legacy/{50.samba,06.smbplan}.script"
+OURS = "/etc/ctdb/nodes /etc/ctdb/public_addresses /etc/ctdb/events/legacy/{49.winbind,50.samba,06.smbplan}.script"
 PACKAGED = "ctdb.conf ctdb.tunables script.options"
 KEPT = "/var/lib/smbplan/ctdb"
 
@@ -48,3 +48,15 @@ def _settings(before: Any, after: Any) -> list[str]:
     first = next(iter(after["nodes"]))
     restarts = [f"{node}# systemctl enable ctdb; systemctl restart ctdb; ctdb status" for node in after["nodes"]]
     return [*found, f"{first}# ctdb reloadnodes", *restarts]
+
+
+def led(op: Move) -> list[str]:
+    """winbindd under CTDB on these nodes, or not any more."""
+    on = op.after is not None
+    verbs = ("systemctl start winbind smbd; ", "enable") if on else ("systemctl stop winbind; ", "disable")
+    scripts = ("49.winbind", "50.samba") if on else ("49.winbind",)
+    lines = [f"ctdb event script {verbs[1]} legacy {script}" for script in scripts]
+    return [f"{node}# {verbs[0]}{'; '.join(lines)}" for node in (op.after or op.before)["nodes"]]
+
+
+RENDER = {"ctdb": commands, "led": led}

@@ -15,8 +15,8 @@ def commands(steps: Sequence[Step]) -> list[str]:
         op = step.do if step.nature is Nature.IRREVERSIBLE else step.undo
         if isinstance(op, Move) and op.key.type in guests.RENDER:
             found += guests.commands(op, step.target, known)
-        elif isinstance(op, Move) and op.key.type == "ctdb":
-            found += clusters.commands(op)
+        elif isinstance(op, Move) and op.key.type in clusters.RENDER:
+            found += clusters.RENDER[op.key.type](op)
         elif isinstance(op, Move) and op.options.get("delete_data"):
             found += [f"{step.target}# {line}" for line in _deletion(op.key.type, shlex.quote(op.key.name))]
         elif isinstance(op, Move):

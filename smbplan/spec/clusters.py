@@ -51,9 +51,6 @@ def check(site: Site) -> Iterator[Finding]:
         if not gateway.nodes:
             continue
         yield from _nodes(site, name, gateway)
-        if gateway.domain:
-            words = "clusters can't be members of a domain yet"
-            yield ("gateways", name, "domain"), words, "leave domain out, or serve the domain by a gateway of one node"
         if gateway.guest and site.proxmox is None:
             hint = "write proxmox: with endpoint and token"
             yield ("gateways", name, "mode"), "a container needs Proxmox VE", hint

@@ -93,13 +93,13 @@ def forget(site: Site) -> None:
 
 
 def kerberos(
-    site: Site, user: str, share: str, commands: str, host: str = "files.corp.test", realm: str = REALM
+    site: Site, user: str, share: str, commands: str, host: str = "files.corp.test", realm: str = REALM, at: str = ""
 ) -> str:
-    """What a client says that has a ticket, and no password."""
+    """What a client says that has a ticket, and no password; at an address that is one of the host's, if told."""
     script = f"""
         export KRB5CCNAME=/tmp/ticket-{user}
         kinit '{user}@{realm}' >/dev/null
-        smbclient --use-kerberos=required -N //{host}/{share} -c '{commands}' 2>&1 || :
+        smbclient --use-kerberos=required -N {f"-I {at}" if at else ""} //{host}/{share} -c '{commands}' 2>&1 || :
     """
     done = site.lab.exec("client", ["sh", "-c", script], f"{password(site)}\n")
     return (done.stdout + done.stderr).decode()

@@ -4,17 +4,22 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lab import snapshot
 from lab.conftest import EXAMPLES
+from lab.faults import Fault
 from lab.site import Site
 
+from smbplan.drivers.ha import Ha
 from smbplan.drivers.ha_client import Client, Seen
 from smbplan.lab import Lab
 
 NODES = {"files1": "pve1", "files2": "pve2", "files3": "pve3"}
 DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"})}
 SHARED = "/mnt/shared"
+PERFORM = Ha._perform
 
 
 def prepared(lab: Lab, folder: Path, patched: pytest.MonkeyPatch, example: str = "ha") -> Site:
@@ -35,6 +40,28 @@ def fresh(lab: Lab, folder: Path, patched: pytest.MonkeyPatch, example: str = "h
     lab.exec("pve1", ["sh", "-c", f"find {SHARED} -mindepth 1 ! -name lab-lock -delete"])
     lab.reset(*(name for name in lab.state.machines() if name != "client"))
     return prepared(lab, folder, patched, example)
+
+
+def seen(site: Site) -> dict[str, dict[str, object]]:
+    """All nodes as they are."""
+    return {node: snapshot.take(site.lab, node) for node in NODES.values()}
+
+
+def as_before(site: Site, before: dict[str, dict[str, object]]) -> list[str]:
+    """What is different now."""
+    now = seen(site)
+    return [line for node in before for line in snapshot.differences(before[node], now[node])]
+
+
+def strike(patched: pytest.MonkeyPatch, fault: Fault) -> None:
+    """The fault, where it is one of the cluster itself: an agent that a connection leads to does not see it."""
+
+    def perform(self: Ha, request: Any) -> list[Any]:
+        if fault.step.target != self.endpoint.name:
+            return list(PERFORM(self, request))
+        return fault.strike(lambda **arguments: PERFORM(self, arguments), dict(request))
+
+    patched.setattr(Ha, "_perform", perform)
 
 
 def floating(site: Site, last: int) -> str:

@@ -44,21 +44,12 @@ def connections() -> Iterator[Pool]:
     pool.close()
 
 
-def seen(site: Site) -> dict[str, dict[str, object]]:
-    return {node: snapshot.take(site.lab, node) for node in ha.NODES.values()}
-
-
-def as_before(site: Site, before: dict[str, dict[str, object]]) -> list[str]:
-    now = seen(site)
-    return [line for node in before for line in snapshot.differences(before[node], now[node])]
-
-
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_fault_at_any_step_leaves_the_nodes_as_before(
     site: Site, connections: Pool, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every step has a fault; those of the cluster itself, and of the first part, have every one."""
-    before, real = seen(site), Ha._perform
+    before = ha.seen(site)
     planned = site.plan(atomic=True)
     matrix = [
         (step, fault)
@@ -67,24 +58,18 @@ def test_a_fault_at_any_step_leaves_the_nodes_as_before(
     ]
     for step, kind in sorted(matrix, key=lambda each: each[0].target in LATE)[part::PARTS]:
         fault = Fault(step, kind)
-        monkeypatch.setattr(Ha, "_perform", lambda self, request, fault=fault: struck(fault, real, self, request))
+        ha.strike(monkeypatch, fault)
         done = app.apply(planned, connect=connections.connect(fault))
         assert fault.struck, f"no case for {step.id}"
         assert done.outcome.name == "rolled_back", (step.id, kind, done.outcome.problems)
-        assert as_before(site, before) == [], (step.id, kind)
-
-
-def struck(fault: Fault, real: Any, channel: Ha, request: Any) -> list[Any]:
-    if fault.step.target != channel.endpoint.name:
-        return list(real(channel, request))
-    return fault.strike(lambda **arguments: real(channel, arguments), dict(request))
+        assert ha.as_before(site, before) == [], (step.id, kind)
 
 
 @pytest.mark.parametrize("where", ["found files1", "configure files2", "power files3", "wait files2"])
 def test_a_node_that_fails_in_the_midst_leaves_none_of_them_changed(
     site: Site, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, real, met = seen(site), Ha._ask, list[str]()
+    before, real, met = ha.seen(site), Ha._ask, list[str]()
 
     def ask(self: Ha, name: str, do: str, **words: Any) -> Any:
         answer = real(self, name, do, **words)
@@ -98,7 +83,7 @@ def test_a_node_that_fails_in_the_midst_leaves_none_of_them_changed(
     assert met and done.outcome.name == "rolled_back", done.outcome.problems
     (problem,) = done.outcome.problems
     assert problem.summary == f"{where.split()[1]}: seeded fault"
-    assert as_before(site, before) == []
+    assert ha.as_before(site, before) == []
 
 
 def refused(site: Site) -> list[str]:
@@ -110,7 +95,7 @@ def refused(site: Site) -> list[str]:
 
 def test_what_has_to_be_so_first(site: Site) -> None:
     first, second, third = (site.address(node) for node in ha.NODES.values())
-    before, client = seen(site), site.address("client")
+    before, client = ha.seen(site), site.address("client")
 
     site.edit("site.yaml", ha.floating(site, 63), client)
     (words,) = refused(site)
@@ -146,7 +131,7 @@ def test_what_has_to_be_so_first(site: Site) -> None:
     assert refused(site) == []
     assert first != third
     unchanged = [node for node in before if node != "pve2"]
-    assert [line for node in unchanged for line in snapshot.differences(before[node], seen(site)[node])] == []
+    assert [line for node in unchanged for line in snapshot.differences(before[node], ha.seen(site)[node])] == []
 
 
 def test_two_nodes_can_not_tell_who_is_cut_off(site: Site) -> None:

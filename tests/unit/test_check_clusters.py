@@ -49,7 +49,6 @@ def test_a_cluster_is_good() -> None:
         ("failover: 10s}", "lock: {file: /root/lock}}", "9:9", "/root/lock is not on what the nodes share"),
         ("failover: 10s}", "lock: {command: x}}", "9:85", "nobody knows how long this lock outlives its holder"),
         ("    nodes:\n", "    discovery: true\n    nodes:\n", "4:3", "discovery can't stand at a cluster"),
-        ("    nodes:\n", "    domain: corp\n    nodes:\n", "5:13", "clusters can't be members of a domain yet"),
         ("users:", "  n3: {host: pve3}\nusers:", "8:11", "'n3' is the name of another gateway or node"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ SETTINGS = {
     "realtime": True,
     "tunables": {"KeepaliveLimit": 2},
 }
-CHANGING = ("configure", "power", "restart", "restore", "drain", "command", "tune", "found", "lost", "back")
+CHANGING = ("configure", "power", "restart", "restore", "drain", "command", "tune", "found", "lost", "back", "lead")
 
 
 class Nodes:
@@ -34,6 +34,7 @@ class Nodes:
         self.dead: set[str] = set()
         self.absent: set[str] = set()
         self.waits: set[str] = set()
+        self.led: set[str] = set()
         self.done: list[str] = []
 
     def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
@@ -73,7 +74,10 @@ class Nodes:
                 "status": self.status(name),
                 "filesystem": "ceph",
                 "version": "1",
+                "led": sorted(self.led & {name}) and ["smbd", "winbind"],
             }
+        if do == "lead":
+            (self.led.add if words["on"] else self.led.discard)(name)
         if do == "configure":
             self.settings[name] = words["settings"]
         if do == "power":
@@ -88,6 +92,12 @@ class Nodes:
             self.records |= words["records"]
         return {"records": self.records, "nodes": self.names} if do == "records" else None
 
+    def perform(self, name: str, op: Mapping[str, Any]) -> Any:
+        if name in self.dead:
+            raise ChannelError(f"{name}: no answer from the host")
+        self.done.append(f"{op['call']} {name}")
+        return {"ok": None}
+
 
 class Fake(Channel):
     nodes: Nodes
@@ -97,6 +107,8 @@ class Fake(Channel):
         self.nodes = nodes
 
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
+        if verb == "perform":
+            return [self.nodes.perform(self.endpoint.name, op) for op in arguments["ops"]]
         return self.nodes.ask(self.endpoint.name, arguments.pop("do"), arguments)
 
 
@@ -266,3 +278,41 @@ def test_the_way_in_is_by_a_healthy_node() -> None:
     nodes.dead = {"n1", "n2", "n3"}
     with pytest.raises(ChannelError, match="no answer from the host"):
         entered(nodes)
+
+
+def led(cluster: ha.Ha, before: Any, after: Any) -> Any:
+    record = {"address": "ctdb.winbind.files", "key": ["led", "files"]} if after else None
+    op = {"type": "led", "name": "files", "before": before, "after": after, "record": record}
+    (answer,) = cluster.request("perform", site="s", run="r", ops=[{**op, "address": "ctdb.winbind.files"}])
+    return answer
+
+
+def test_winbindd_is_watched_on_all_nodes_or_on_none() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    cluster, everywhere = nodes.cluster("n1", "n2", "n3"), {"nodes": ["n1", "n2", "n3"]}
+    assert led(cluster, None, everywhere) == {"ok": None}
+    assert nodes.done == ["lead n1", "lead n2", "lead n3"]
+    nodes.led.discard("n2")
+    answer = cluster.request("read", site="s", keys=[["ctdb", "files", {}], ["led", "files", {}]])
+    assert answer["states"][1] == ["led", "files", {"state": {"nodes": ["n1", "n3"]}}]
+    assert led(cluster, {"nodes": ["n1", "n3"]}, everywhere) == {"ok": None}
+    assert led(cluster, everywhere, None) == {"ok": None}
+    assert (nodes.led, nodes.records["ctdb.winbind.files"]) == (set(), None)
+
+
+def test_what_somebody_else_has_had_watched_is_left_alone() -> None:
+    nodes = Nodes("n1", "n2")
+    nodes.led = {"n1", "n2"}
+    answer = led(nodes.cluster("n1", "n2"), None, {"nodes": ["n1"]})
+    assert answer["untouched"] and answer["error"]["hint"] == "make a new plan"
+
+
+def test_services_restart_on_one_node_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    monkeypatch.setattr(ha, "NOTICED", 0.0)
+    nodes.dead = {"n2"}
+    ask = nodes.ask
+    monkeypatch.setattr(nodes, "ask", lambda name, do, words: nodes.done.append(f"{do} {name}") or ask(name, do, words))
+    answer = nodes.cluster("n1", "n2", "n3").request("everywhere", site="s", run="r", op={"call": "restart"})
+    assert answer == {"ok": None}
+    assert nodes.done == ["restart n1", "wait n1", "wait n2", "restart n3", "wait n3"]

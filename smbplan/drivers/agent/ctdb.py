@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .core import IDENTITY, STATE, Refused, read_text, run, tidy, write
-from .ctdb_conf import configure, interfaces, public, restore, settings
+from .ctdb_conf import SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
 from .inventory import Inventory
 
 NAMES = STATE / "nodes.json"  # of the cluster's nodes, with their addresses
@@ -32,6 +32,7 @@ def look(request: dict[str, Any]) -> Any:
     return {
         "settings": found,
         "status": known,
+        "led": led(),
         "why": "" if well or not found else _why(),
         "filesystem": _filesystem(request.get("shared") or "/"),
     }
@@ -43,11 +44,14 @@ def power(request: dict[str, Any]) -> None:
         run(["systemctl", "--quiet", "enable", "ctdb"])
         if not _active():
             _drop_addresses()
+            for service in SERVICES.keys() - led():
+                _stop(service)  # as its package has started it
             _started()
     else:
         run(["systemctl", "--quiet", "disable", "ctdb"])
         run(["systemctl", "stop", "ctdb"])
-        run(["systemctl", "stop", "smbd"])
+        for service in reversed(SERVICES):
+            _stop(service)
         _drop_addresses()
 
 
@@ -56,6 +60,22 @@ def _started() -> None:
         run(["systemctl", "start", "ctdb"])
     except Refused as refused:
         raise Refused("ctdbd does not start", log() or refused.detail, "journalctl -u ctdb has it all") from None
+
+
+def _stop(service: str) -> None:
+    if not subprocess.run(["systemctl", "cat", f"{service}.service"], capture_output=True, check=False).returncode:
+        run(["systemctl", "stop", service])
+
+
+def lead(request: dict[str, Any]) -> None:
+    """Have CTDB start winbindd and watch it, and smbd after it; or winbindd no more. 49.winbind(5)"""
+    if not request["on"]:
+        disable("winbind")
+        _stop("winbind")
+        return
+    for service in SERVICES:
+        run(["systemctl", "start", service])
+        enable(service)  # watched from now on
 
 
 def restart(request: dict[str, Any]) -> None:
@@ -79,14 +99,21 @@ def wait(request: dict[str, Any]) -> Any:
     while True:
         known = status()
         mine = known["nodes"].get(str(known["own"])) if known else None
-        if mine == "ok" and (not request.get("all") or set(known["nodes"].values()) == {"ok"}):
+        if mine == "ok" and (not request.get("all") or _whole(known)):
             return known
         if time.monotonic() > deadline:
             break
         time.sleep(0.2)
-    others = [f"node {each} is {word}" for each, word in (known or {"nodes": {}})["nodes"].items() if word != "ok"]
+    known = known or {"nodes": {}, "addresses": {}}
+    others = [f"node {each} is {word}" for each, word in known["nodes"].items() if word != "ok"]
+    others += [f"nobody serves {address}" for address, node in known["addresses"].items() if node < 0]
     words = f"after {request['seconds']:.0f} s {', '.join(others) or 'ctdbd does not answer'}"
     raise Refused(words, _why(), "journalctl -u ctdb and ctdb event status legacy monitor say more")
+
+
+def _whole(known: Any) -> bool:
+    """Every node is well, and every address is served."""
+    return set(known["nodes"].values()) == {"ok"} and all(node >= 0 for node in known["addresses"].values())
 
 
 def _why() -> str:
@@ -217,6 +244,7 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "restore": restore,
     "power": power,
     "restart": restart,
+    "lead": lead,
     "wait": wait,
     "command": command,
     "tune": tune,

@@ -10,14 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .core import LOCAL, STATE, Refused, read_text, run, tidy, write
+from . import joined
+from .core import LOCAL, SMB_CONF, STATE, Refused, read_text, run, tidy, write
 
 ETC = Path("/etc/ctdb")
 NODES, PUBLIC = ETC / "nodes", ETC / "public_addresses"
 CONF, TUNABLES, OPTIONS = ETC / "ctdb.conf", ETC / "ctdb.tunables", ETC / "script.options"
 DATABASES = Path("/var/lib/ctdb")
 ORIGINAL = LOCAL / "ctdb"  # of the package's own files, for when this is no node any more
-SCRIPTS = ("50.samba",)
+SERVICES = {"winbind": "49.winbind", "smbd": "50.samba"}  # and the scripts by which CTDB starts and watches them
 WRITTEN = "# Written by smbplan"
 ASKED = f"{WRITTEN} for "  # and the addresses as the definition has them
 EVENTS = ETC / "events/legacy/06.smbplan.script"  # before 10.interface, which adds the addresses
@@ -125,13 +126,36 @@ def configure(request: dict[str, Any]) -> None:
     write(TUNABLES, f"{WRITTEN}\n{tunables}", 0o644)
     write(OPTIONS, f"{WRITTEN}\nCTDB_SAMBA_SKIP_SHARE_CHECK=yes\nCTDB_SERVICE_NMB=\n", 0o644)
     write(EVENTS, HANDLED.format(state=STATE), 0o755)
-    for script in SCRIPTS:
-        link = ETC / "events/legacy" / f"{script}.script"
-        if not link.exists():
-            run(["ctdb", "event", "script", "enable", "legacy", script])
+    for service in _serving():
+        enable(service)
     for unit, text in DROPINS.items():
         write(_dropin(unit), text, 0o644)
     run(["systemctl", "daemon-reload"])
+
+
+def _serving() -> list[str]:
+    """What CTDB can start with. In a domain smbd needs winbindd, and that a membership."""
+    if not re.search(r"^\s*server role = member server", read_text(Path(SMB_CONF)) or "", re.M):
+        return ["smbd"]
+    return list(SERVICES) if joined.NOTE.exists() else []
+
+
+def led() -> list[str]:
+    """The services that CTDB starts and watches."""
+    return [service for service in SERVICES if _link(service).exists()]
+
+
+def enable(service: str) -> None:
+    if not _link(service).exists():
+        run(["ctdb", "event", "script", "enable", "legacy", SERVICES[service]])
+
+
+def disable(service: str) -> None:
+    _link(service).unlink(missing_ok=True)
+
+
+def _link(service: str) -> Path:
+    return ETC / "events/legacy" / f"{SERVICES[service]}.script"
 
 
 def restore(request: dict[str, Any]) -> None:
@@ -141,7 +165,7 @@ def restore(request: dict[str, Any]) -> None:
         if kept.exists():
             write(path, kept.read_text(), 0o644)
             kept.unlink()
-    for path in (NODES, PUBLIC, EVENTS, *(ETC / "events/legacy" / f"{script}.script" for script in SCRIPTS)):
+    for path in (NODES, PUBLIC, EVENTS, *map(_link, SERVICES)):
         path.unlink(missing_ok=True)
     for unit in DROPINS:
         _dropin(unit).unlink(missing_ok=True)

@@ -25,7 +25,7 @@ class Member(Object):
 
     aliases are those that were given by smbplan. trust is "ok" or "broken"; registered is whether the domain's DNS has
     all names with addresses of this host. Both are "unknown" where nobody answers.
-    Options: {servers, nameservers, ou, login: {user, password}, blob, mark, orphan}.
+    Options: {servers, nameservers, ou, login: {user, password}, blob, mark, orphan, asserted: two free gids}.
     """
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
@@ -80,6 +80,7 @@ class Member(Object):
         domain.own = before is not None
         if before is None or broken:
             _join(domain, options, new=before is None)
+            winbind.know_asserted(options["asserted"])
         former, aliases = before["aliases"] if before else [], after["aliases"] or []
         if former != aliases:
             _call(domain, former, aliases, new=before is None and not options.get("blob"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import ads, dns, joined, naming
+from . import ads, ctdb_conf, dns, joined, naming
 from .core import Refused, run
 
 
@@ -21,7 +21,7 @@ def register(domain: ads.Domain, aliases: list[str]) -> None:
 
 def must_be_free(names: list[str]) -> None:
     """A registration replaces every address that a name has. Raises Refused for one that is another machine's."""
-    own, known = naming.addresses(), joined.noted().get("registered") or []
+    own, known = naming.addresses() | ctdb_conf.public(), joined.noted().get("registered") or []
     for name in names:
         others = sorted({*(_addresses(name) or [])} - own)
         if others and name not in known:
@@ -41,6 +41,9 @@ def has_all(names: list[str]) -> bool | str:
     found = [_addresses(name) for name in names]
     if any(each is None for each in found):
         return "unknown"
+    floating = {address for address in ctdb_conf.public() if ":" not in address}
+    if floating:
+        return all(floating == set(each or ()) for each in found)
     own = naming.addresses()
     return all(each and own.issuperset(each) for each in found)
 
@@ -68,7 +71,11 @@ def _dns(verb: str, domain: ads.Domain, name: str) -> None:
     words += ["-S", domain.controller]  # net remembers for a while that one which is back did not answer
     try:
         who = ["-A", "/dev/stdin"] if domain.login else ["-P"]
-        run(["net", "ads", "dns", verb, *words, *who, name], credentials_file(domain) if domain.login else None)
+        addresses = sorted(ctdb_conf.public()) if verb == "register" else []  # those of a node lead to it alone
+        run(
+            ["net", "ads", "dns", verb, *words, *who, name, *addresses],
+            credentials_file(domain) if domain.login else None,
+        )
     except Refused as refused:
         said, hint = refused.detail or refused.summary, "delete its record by hand if it belongs to another account"
         raise Refused(f"{name} can't {verb} in DNS: {said}", refused.detail, hint) from None

@@ -72,7 +72,7 @@ def test_kinds_are_described() -> None:
 def test_the_sites_have_one_of_each_kind(kind: str) -> None:
     assert kind in {
         item.kind
-        for name in ("rich", "contained", "bound", "machined", "member", "ha")
+        for name in ("rich", "contained", "bound", "machined", "member", "ha-ad")
         for item in resources(SITES[name])
     }
 
