@@ -292,4 +292,9 @@ def pending(site: Site, live: Mapping[str, Live]) -> list[str]:
         inside = live[name].facts if name in live else {}
         found += [updates.warning(name, gateway, inside, told), guest.warning(name, told)]
     seen = {target: str(at.facts["machine"]) for target, at in live.items() if at.facts.get("machine")}
-    return [*filter(None, found), *virtiofs.exposed(site, seen), *ha.crowded(site)]
+    return [
+        *filter(None, found),
+        *virtiofs.exposed(site, seen),
+        *ha.crowded(site),
+        *ha.rivals(site, facts.get("guests", {})),
+    ]

@@ -17,6 +17,7 @@ PREFIX = "@ha:"  # of the target on which a cluster is one thing; its shares are
 RADOS_HELPER = "/usr/libexec/ctdb/ctdb_mutex_ceph_rados_helper"
 RADOS_EXPIRES = 3  # seconds for which the lock is taken at a time
 OK = "ok"
+MANAGED = "HA resource "  # as the guest's facts call it, among what goes with a container
 SETTINGS = ("addresses", "lock", "leader_timeout", "realtime", "tunables")
 
 
@@ -169,6 +170,16 @@ def crowded(site: Site) -> Iterator[str]:
             if len(found) > 1:
                 words = f"{' and '.join(found)} are on {host}, and would be lost together"
                 yield f"{address(name)}: {words}; migrate {found[-1]} to another node with `pct migrate`"
+
+
+def rivals(site: Site, told: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Warnings: containers that Proxmox VE would start elsewhere, where another node of the cluster is."""
+    for name, node in site.gateways.items():
+        drops = told.get(name, {}).get("drops") or ()
+        found = [each.removeprefix(MANAGED) for each in drops if each.startswith(MANAGED)]
+        if isinstance(node, ClusterNode) and found:
+            words = f"{name} is managed by Proxmox VE's own HA, too, and would be started where another node is"
+            yield f"{address(node.of)}: {words}; `ha-manager remove {found[0]}` leaves it to CTDB"
 
 
 def expand(site: Site) -> Iterator[Resource]:

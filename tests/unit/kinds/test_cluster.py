@@ -4,6 +4,7 @@ import pytest
 from unit.kinds.sites import site
 from unit.simulated import Notes, World
 
+from smbplan import templates
 from smbplan.engine import plan as planning
 from smbplan.engine.execute import Execution
 from smbplan.engine.kind import Options
@@ -11,6 +12,7 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Live
 from smbplan.kinds import cluster, expand, failover, kinds, together
 from smbplan.report.manual import commands
+from smbplan.spec.load import load
 from smbplan.spec.model import Site
 
 NODES = {"n1": "10.0.0.1", "n2": "10.0.0.2", "n3": "10.0.0.3"}
@@ -188,3 +190,17 @@ def test_hosts_that_can_not_be_one_cluster(changed: dict[str, object], offset: f
     wanted = {"nodes": NODES, "shared": "/mnt/ceph", "addresses": ["192.0.2.61/24"]}
     found = [summary for summary, hint in together.problems(wanted, told(**changed), {"n1": 0.0, "n2": offset}) if hint]
     assert found == ([words] if words else [])
+
+
+def test_containers_that_would_be_lost_together_or_started_twice_are_told_of() -> None:
+    found = load(templates.data("examples") / "ha-lxc").site
+    assert [*cluster.crowded(found), *cluster.rivals(found, {"files2": {"drops": ["2 firewall rules"]}})] == []
+    moved = found.gateways["files2"].model_copy(update={"node": "pve1"})
+    found = found.model_copy(update={"gateways": {**found.gateways, "files2": moved}})
+    (words,) = cluster.crowded(found)
+    assert words.startswith(
+        "ctdb.cluster.files: files1 and files2 are on pve1, and would be lost together; migrate files2"
+    )
+    (words,) = cluster.rivals(found, {"files2": {"drops": ["2 firewall rules", "HA resource ct:102"]}, "files1": {}})
+    assert words.startswith("ctdb.cluster.files: files2 is managed by Proxmox VE's own HA, too")
+    assert words.endswith("`ha-manager remove ct:102` leaves it to CTDB")
