@@ -86,6 +86,7 @@ class Kind:
     marked: ClassVar[bool] = False  # carries its own ownership mark
     one: ClassVar[bool] = False  # of several hosts that serve as one, one has it for all
     uses: ClassVar[bool] = False  # one that was there before may be used without being adopted
+    steady: ClassVar[bool] = False  # what stands on it goes when it has changed, and not meanwhile
     sensitive: ClassVar[frozenset[str]] = frozenset()
     asked: ClassVar[frozenset[str]] = frozenset()  # fields that are read only when the options ask for them
     nature: ClassVar[Nature] = Nature.REVERSIBLE  # of creating and updating

@@ -86,6 +86,7 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         names = _names(change)
         users = {user for user in changed if not names.isdisjoint(_before(changed[user]))}
         users |= {name for name in (change.removal.waits if change.removal else ()) if name in changed}
+        users |= {name for name in _before(change) if name in changed and _stays(changed[name], kinds)}
         first = (name for name in old.ahead if name in changed and changed[name].resource is None) if old else ()
         return _remove(change, replace(step, after=tuple(sorted(users)), behind=tuple(sorted(first))), kind)
     record = Record.of(item, change.original)
@@ -109,6 +110,10 @@ def _ahead_of(address: str, changed: Mapping[str, Change]) -> tuple[str, ...]:
 def _names(change: Change) -> set[str]:
     """What others may have noted of it."""
     return {change.address, *filter(None, [change.record.alias if change.record else ""])}
+
+
+def _stays(change: Change, kinds: Kinds) -> bool:
+    return change.resource is not None and kinds[change.kind].steady
 
 
 def _before(change: Change) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Cluster(Kind):
     """
 
     name, title, object = "ctdb.cluster", "cluster", "ctdb"
+    steady = True
 
     def guard(self, raw: State) -> State:
         return None if raw is None else {**raw, "health": None}  # nodes fall ill and recover by themselves

@@ -99,6 +99,19 @@ def test_what_a_node_has_goes_when_nothing_on_the_cluster_needs_it() -> None:
     assert {f"posix.user.{node}.bob" for node in NODES} <= set(steps["samba.user.files.bob"].after)
 
 
+def test_a_share_goes_when_the_nodes_have_changed() -> None:
+    world = World()
+    applied(defined(), world)
+    found = defined({**NODES, "n4": "10.0.0.4"})
+    shares = {name: share for name, share in found.shares.items() if name != "a"}
+    made = planned(found.model_copy(update={"shares": shares}), world)
+    steps = {step.id: step for step in made.steps}
+    assert "ctdb.cluster.files" in steps["samba.share.a"].after
+    gone = planned(found.model_copy(update={"shares": {}, "gateways": {}}), world, destroy=True)
+    (step,) = [step for step in gone.steps if step.id == "ctdb.cluster.files"]
+    assert "samba.share.a" in step.after, "and before them, when they go"
+
+
 def test_numbers_never_shift() -> None:
     live = {
         "nodes": {"n1": {"number": 0, "address": "10.0.0.1"}, "n3": {"number": 2, "address": "10.0.0.3"}},
