@@ -37,6 +37,7 @@ class Ha:
         self._channels: dict[str, Channel] = {}
         self._turn = threading.RLock()  # what sessions need may come while the cluster itself changes
         self._owner = ""
+        self._part: dict[str, str] = {}  # the site and the run that is being performed
 
     @property
     def name(self) -> str:
@@ -183,6 +184,7 @@ class Ha:
             self._try([name], "wait", seconds=READY)
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
+        self._part = {"site": request["site"], "run": request["run"]}
         return [self._one(op) for op in request["ops"]]
 
     def _one(self, op: Mapping[str, Any]) -> Any:
@@ -249,7 +251,7 @@ class Ha:
         addresses = {name: node["address"] for name, node in after["nodes"].items()}
         self._ask([*staying, *coming][0], "found", nodes=addresses)
         serving = [name for name in staying if now["health"][name] != DOWN]
-        self._each([*staying, *coming], "configure", settings=settings)
+        self._each([*staying, *coming], "configure", settings=settings, **self._part)
         if serving and (coming or leaving):
             self._ask(serving[0], "command", words=["reloadnodes"])
         self._each([name for name in staying if name not in serving] + coming, "power", on=True)
@@ -282,7 +284,7 @@ class Ha:
         try:
             self._ask(name, "drain", seconds=DRAINED)
             self._ask(name, "power", on=False)
-            self._ask(name, "restore")
+            self._ask(name, "restore", **self._part)
         except ChannelError:
             if not staying:
                 raise
@@ -297,7 +299,7 @@ class Ha:
     def _dissolve(self, now: Any, looks: Looks) -> None:
         names = sorted({*(now["nodes"] if now else ()), *(name for name, look in looks.items() if look["settings"])})
         self._each(names, "power", on=False)
-        self._each(names, "restore")
+        self._each(names, "restore", **self._part)
 
 
 def _at_once(names: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import snapshot
+from lab import ad, snapshot
 from lab.conftest import EXAMPLES
 from lab.faults import Fault
 from lab.site import Site
@@ -38,7 +38,7 @@ def prepared(lab: Lab, folder: Path, patched: pytest.MonkeyPatch, example: str =
 def fresh(lab: Lab, folder: Path, patched: pytest.MonkeyPatch, example: str = "ha") -> Site:
     """On nodes as new, which share nothing yet."""
     lab.exec("pve1", ["sh", "-c", f"find {SHARED} -mindepth 1 ! -name lab-lock -delete"])
-    lab.reset(*(name for name in lab.state.machines() if name != "client"))
+    lab.reset(*(name for name in lab.state.machines() if name.startswith("pve")))
     return prepared(lab, folder, patched, example)
 
 
@@ -73,6 +73,11 @@ def smb(site: Site, address: str, share: str, commands: str, user: str = "alice"
     argv = ["smbclient", "-U", f"{user}%{user}-Geheim-1", f"//{address}/{share}", "-c", commands]
     done = site.lab.exec("client", argv)
     return (done.stdout + done.stderr).decode()
+
+
+def at(site: Site, last: int, user: str, commands: str, host: str = "files.corp.test") -> str:
+    """What a client with a ticket says of the share `projects` at one of the addresses."""
+    return ad.kerberos(site, user, "projects", commands, host, at=floating(site, last))
 
 
 def serves_everywhere(site: Site) -> list[str]:

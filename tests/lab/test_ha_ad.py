@@ -29,9 +29,7 @@ def nodes(machines: Lab) -> Iterator[Lab]:
 @pytest.fixture
 def site(nodes: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """On nodes as new, and in a directory that knows no computer of that name."""
-    nodes.exec("pve1", ["sh", "-c", f"find {ha.SHARED} -mindepth 1 ! -name lab-lock -delete"])
-    nodes.reset(*(name for name in nodes.state.machines() if name.startswith("pve")))
-    made = ha.prepared(nodes, tmp_path, monkeypatch, "ha-ad")
+    made = ha.fresh(nodes, tmp_path, monkeypatch, "ha-ad")
     who = ["-U", "Administrator", f"--password={ad.password(made)}"]
     nodes.exec("dc1", ["samba-tool", "computer", "delete", "FILES"])
     for name in ("files", "shares"):
@@ -40,11 +38,6 @@ def site(nodes: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
                 "dc1", ["samba-tool", "dns", "delete", "dc1", "corp.test", name, "A", ha.floating(made, last), *who]
             )
     return made
-
-
-def at(site: Site, last: int, user: str, commands: str, host: str = "files.corp.test") -> str:
-    """What a client with a ticket says at one of the addresses."""
-    return ad.kerberos(site, user, "projects", commands, host, at=ha.floating(site, last))
 
 
 def everywhere(site: Site, commands: str) -> list[str]:
@@ -58,11 +51,11 @@ def test_a_cluster_is_one_member_and_serves_the_domain_at_every_address(site: Si
     assert site.differences() == []
     site.shell("client", "echo news >/tmp/news")
     for last in LASTS:
-        assert "NT_STATUS" not in at(site, last, "anna", f"put /tmp/news n{last}"), "the first session of all"
-        assert "news" in at(site, last, "bert", f"get n{last} -"), "All Staff holds Sales Team"
-        assert "DENIED" in at(site, last, "bert", "put /tmp/news m")
-        assert "DENIED" in at(site, last, "nobody.special", "ls")
-        assert "news" in at(site, last, "bert", f"get n{last} -", "shares.corp.test")
+        assert "NT_STATUS" not in ha.at(site, last, "anna", f"put /tmp/news n{last}"), "the first session of all"
+        assert "news" in ha.at(site, last, "bert", f"get n{last} -"), "All Staff holds Sales Team"
+        assert "DENIED" in ha.at(site, last, "bert", "put /tmp/news m")
+        assert "DENIED" in ha.at(site, last, "nobody.special", "ls")
+        assert "news" in ha.at(site, last, "bert", f"get n{last} -", "shares.corp.test")
         assert "NT_STATUS" not in ha.smb(site, ha.floating(site, last), "projects", "ls"), "local accounts, too"
     assert len(set(everywhere(site, "id 'CORP\\anna'"))) == 1, "the same ids on all nodes"
     assert everywhere(site, "ls /etc/krb5.keytab 2>/dev/null || :") == ["", "", ""]
@@ -101,10 +94,10 @@ def drifts(site: Site) -> None:
     site.applied()
     assert site.differences() == []
     for last in LASTS:
-        assert "news" in at(site, last, "bert", "get n61 -")
+        assert "news" in ha.at(site, last, "bert", "get n61 -")
     site.shell("pve1", "wbinfo --change-secret")
     for last in LASTS:
-        assert "news" in at(site, last, "bert", "get n61 -"), "every node knows the new password"
+        assert "news" in ha.at(site, last, "bert", "get n61 -"), "every node knows the new password"
 
 
 def grows_and_shrinks(site: Site) -> None:
@@ -120,7 +113,7 @@ def grows_and_shrinks(site: Site) -> None:
     gone = site.shell("pve2", "ls /etc/ctdb/events/legacy /var/lib/ctdb/persistent; systemctl is-active winbind || :")
     assert "winbind.script" not in gone and "secrets" not in gone and "inactive" in gone
     for last in LASTS:
-        assert "news" in at(site, last, "bert", "get n61 -")
+        assert "news" in ha.at(site, last, "bert", "get n61 -")
     site.edit("site.yaml", node, "    ha:")
     site.edit(
         "site.yaml", "      files3:", f"      files2: {{host: pve2, address: {site.address('pve2')}}}\n      files3:"
@@ -144,7 +137,7 @@ def test_a_cluster_can_become_a_member_and_be_none_again(site: Site) -> None:
         assert site.differences() == []
         assert all("NT_STATUS" not in ha.smb(site, address, "projects", "ls") for address in addresses)
         member = text == whole
-        assert all(("blocks" in at(site, last, "anna", "ls")) is member for last in LASTS)
+        assert all(("blocks" in ha.at(site, last, "anna", "ls")) is member for last in LASTS)
         assert everywhere(site, "ls /etc/ctdb/events/legacy | grep -c winbind || :") == ["1\n" if member else "0\n"] * 3
 
 
@@ -165,7 +158,7 @@ def test_local_accounts_serve_until_a_controller_answers(site: Site) -> None:
     site.applied(allow=MANY)
     assert site.differences() == []
     assert everywhere(site, "ls /var/lib/smbplan | grep fallback || :") == ["", "", ""]
-    assert all("blocks" in at(site, last, "anna", "ls") for last in LASTS)
+    assert all("blocks" in ha.at(site, last, "anna", "ls") for last in LASTS)
 
 
 def test_a_fault_at_any_step_of_a_join_leaves_nodes_and_directory_as_before(

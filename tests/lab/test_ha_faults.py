@@ -138,3 +138,25 @@ def test_two_nodes_can_not_tell_who_is_cut_off(site: Site) -> None:
     site.edit("site.yaml", f"      files3: {{host: pve3, address: {site.address('pve3')}}}\n", "")
     (words,) = [each for each in site.plan().plan.warnings if each.startswith("ctdb.cluster.files")]
     assert "two nodes that don't see each other can't tell who is cut off" in words
+
+
+def test_a_destroy_that_fails_brings_back_what_others_keep_in_the_cluster(site: Site, connections: Pool) -> None:
+    site.applied()
+    site.shell("pve1", f"mkdir {ha.SHARED}/foreign; net conf addshare foreign {ha.SHARED}/foreign guest_ok=n")
+    site.shell("pve2", "useradd -M -u 20000 zoe; (echo zoe; echo zoe) | smbpasswd -s -a zoe")
+
+    def others() -> str:
+        listed = site.shell("pve3", "net conf showshare foreign; pdbedit -L -w -u zoe; net getlocalsid")
+        return listed.partition("LCT-")[0] + listed.rpartition("SID for")[2]
+
+    before = others()
+    assert "zoe:" in before and "S-1-5-21-" in before
+    planned = site.plan(atomic=True, **ha.DESTROY)
+    (step,) = [step for step in planned.plan.steps if step.id == "samba.config.files2"]
+    fault = Fault(step, FAULTS[0])
+    done = app.apply(planned, connect=connections.connect(fault))
+    assert (fault.struck, done.outcome.name) == (True, "rolled_back"), done.outcome.problems
+    assert "ctdb.cluster.files" in {name for name, status in done.outcome.statuses.items() if status.name == "UNDONE"}
+    assert site.differences() == []
+    assert others() == before
+    assert site.shell("pve1", "ls /var/lib/smbplan/runs 2>/dev/null || :") == "", "no copy of passwords stays"

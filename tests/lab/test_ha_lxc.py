@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import ha, lxc, snapshot
+from lab import ad, ha, lxc, snapshot
 from lab.containers import eventually
 from lab.site import Site
 
-from smbplan import app
+from smbplan import app, domains
 from smbplan import ha as clusters
 from smbplan.drivers.channel import ChannelError
 from smbplan.drivers.ha import Ha
@@ -24,7 +24,7 @@ DESTROY = {"destroy": True, "allow": frozenset({"many-deletes"}), "purge": True,
 def nodes(machines: Lab) -> Iterator[Lab]:
     lab = Lab(f"{machines.name}-hal")
     lab.down()
-    lab.up(nodes=3, pve=True, shared=True, btrfs=False)
+    lab.up(nodes=3, pve=True, shared=True, btrfs=False, domain="CORP.TEST")
     yield lab
     lab.down()
 
@@ -70,6 +70,41 @@ def survives(site: Site, addresses: list[str]) -> None:
     for each in seen:
         assert (each.lost, each.wrong) == (0, 0), each.address
         assert each.longest() < PATIENCE, (each.address, each.longest(), each.errors)
+
+
+def test_containers_are_one_member_of_a_domain(site: Site) -> None:
+    before = {node: snapshot.take(site.lab, node) for node in ha.NODES.values()}
+    listed, password = ad.directory(site), site.lab.state.password
+    domain = f"""domains:
+  corp:
+    realm: CORP.TEST
+    join: {{user: joiner, password: {{file: {password}}}}}
+    register_names: true
+    fallback: local
+    probes: {{anna: {{password: {{file: {password}}}}}}}
+gateways:"""
+    site.edit("site.yaml", "gateways:", domain)
+    site.edit(
+        "site.yaml", "    mode: lxc\n", f"    mode: lxc\n    domain: corp\n    nameserver: {site.address('dc1')}\n"
+    )
+    site.edit("site.yaml", "read: [bob]", "read: [bob, '@CORP\\All Staff']")
+    site.shell("dc1", "systemctl stop lab-controller")
+    try:
+        (warning,) = [words for words in site.plan().plan.warnings if "fallback" in words]
+        assert warning.startswith("gateway.files: no controller of its domain answers"), "their nodes have looked"
+    finally:
+        site.shell("dc1", "systemctl start lab-controller")
+    site.lab.wait_for_domain()
+    site.applied()
+    assert site.differences() == []
+    for last in (61, 62, 63):
+        assert "blocks" in ha.at(site, last, "anna", "ls"), "the first session of all"
+    assert [row for row in domains.check(app.validate(site.folder).site, "corp") if row.ok is not True] == []
+    site.applied(**DESTROY)
+    site.shell("pve1", "rm -rf /mnt/shared/drawings /mnt/shared/projects")
+    for node, state in before.items():
+        assert snapshot.differences(state, snapshot.take(site.lab, node)) == [], node
+    assert sorted(ad.directory(site) ^ listed) == []
 
 
 def test_a_container_that_fails_in_the_midst_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

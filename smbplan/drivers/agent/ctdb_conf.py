@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import joined
-from .core import LOCAL, SMB_CONF, STATE, Refused, read_text, run, tidy, write
+from .core import IMAGES, LOCAL, SMB_CONF, STATE, Refused, read_text, run, tidy, write
 
 ETC = Path("/etc/ctdb")
 NODES, PUBLIC = ETC / "nodes", ETC / "public_addresses"
@@ -19,6 +20,8 @@ CONF, TUNABLES, OPTIONS = ETC / "ctdb.conf", ETC / "ctdb.tunables", ETC / "scrip
 DATABASES = Path("/var/lib/ctdb")
 ORIGINAL = LOCAL / "ctdb"  # of the package's own files, for when this is no node any more
 SERVICES = {"winbind": "49.winbind", "smbd": "50.samba"}  # and the scripts by which CTDB starts and watches them
+PERSISTENT = DATABASES / "persistent"
+REMEMBERED = "the databases of CTDB"
 WRITTEN = "# Written by smbplan"
 ASKED = f"{WRITTEN} for "  # and the addresses as the definition has them
 EVENTS = ETC / "events/legacy/06.smbplan.script"  # before 10.interface, which adds the addresses
@@ -106,6 +109,8 @@ def _told(text: str, there: dict[str, Any]) -> list[str]:
 def configure(request: dict[str, Any]) -> None:
     """Write all files of a node. What the package brought is kept for `restore`."""
     wanted = request["settings"]
+    if settings() is None:
+        _remember()
     for path in (CONF, TUNABLES, OPTIONS):
         kept = ORIGINAL / path.name
         if not kept.exists() and not (read_text(path) or "").startswith(WRITTEN):
@@ -159,7 +164,11 @@ def _link(service: str) -> Path:
 
 
 def restore(request: dict[str, Any]) -> None:
-    """This is no node any more: the package's files as they were, and none of the cluster's databases."""
+    """This is no node any more: the package's files as they were, and none of the cluster's databases.
+
+    These are kept for an undo: they hold what others have put into the registry and among the passwords.
+    """
+    IMAGES.keep(REMEMBERED, _databases)
     for path in (CONF, TUNABLES, OPTIONS):
         kept = ORIGINAL / path.name
         if kept.exists():
@@ -177,6 +186,20 @@ def restore(request: dict[str, Any]) -> None:
     for path in [*DATABASES.glob("*/*"), DATABASES / "scripts"]:  # the last one is no part of the package
         path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
     run(["systemctl", "daemon-reload"])
+
+
+def _databases() -> str:
+    """Those that last, as CTDB has them on disk."""
+    files = PERSISTENT.glob("*.tdb.*")
+    return json.dumps({path.name: base64.b64encode(path.read_bytes()).decode() for path in files})
+
+
+def _remember() -> None:
+    """Where this run has taken a node away, it comes back with its databases."""
+    for name, content in json.loads(IMAGES.recall(REMEMBERED) if IMAGES.has(REMEMBERED) else "{}").items():
+        path = PERSISTENT / name
+        path.write_bytes(base64.b64decode(content))
+        path.chmod(0o600)
 
 
 def _dropin(unit: str) -> Path:
