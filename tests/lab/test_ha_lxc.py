@@ -74,7 +74,7 @@ def survives(site: Site, addresses: list[str]) -> None:
 
 def test_containers_are_one_member_of_a_domain(site: Site) -> None:
     before = {node: snapshot.take(site.lab, node) for node in ha.NODES.values()}
-    listed, password = ad.directory(site), site.lab.state.password
+    listed, password, dc = ad.directory(site), site.lab.state.password, site.address("dc1")
     domain = f"""domains:
   corp:
     realm: CORP.TEST
@@ -84,9 +84,7 @@ def test_containers_are_one_member_of_a_domain(site: Site) -> None:
     probes: {{anna: {{password: {{file: {password}}}}}}}
 gateways:"""
     site.edit("site.yaml", "gateways:", domain)
-    site.edit(
-        "site.yaml", "    mode: lxc\n", f"    mode: lxc\n    domain: corp\n    nameserver: {site.address('dc1')}\n"
-    )
+    site.edit("site.yaml", "    mode: lxc\n", f"    mode: lxc\n    domain: corp\n    nameserver: {dc}\n")
     site.edit("site.yaml", "read: [bob]", "read: [bob, '@CORP\\All Staff']")
     site.shell("dc1", "systemctl stop lab-controller")
     try:
