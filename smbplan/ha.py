@@ -83,9 +83,9 @@ class _Known:
         self.looks = self.channel.request("look", unreachable=True)
         return self
 
-    def ask(self, node: str, do: str, **words: Any) -> None:
-        """Have a node do something. Raises ChannelError."""
-        self.channel.request("each", names=[node], do=do, words=words)
+    def ask(self, node: str, do: str, **words: Any) -> Any:
+        """Have a node do something; what it answers. Raises ChannelError."""
+        return self.channel.request("each", names=[node], do=do, words=words)[node]
 
     def status(self, name: str) -> Any:
         found = self.looks[name]
@@ -206,7 +206,10 @@ def drain(site: Site, name: str, node: str, connect: Connect = Channel) -> None:
         _known_node(known, node)
         if not _others(known, node):
             raise Refused(Trouble(f"no other node of {name} is healthy", "`smbplan ha status` says how they are"))
-        known.ask(node, "drain", seconds=MOVED)
+        left = known.ask(node, "drain", seconds=MOVED)
+        if left:
+            hint = f"`smbplan ha status` says how the others are; `smbplan ha back {node}` ends it"
+            raise Refused(Trouble(f"{node} still serves {', '.join(left)} after {MOVED:.0f} s", hint))
 
 
 def back(site: Site, name: str, node: str, connect: Connect = Channel) -> None:

@@ -51,6 +51,10 @@ class ChannelError(Exception):
         self.summary, self.detail, self.hint = summary, detail, hint
 
 
+class Answered(ChannelError):
+    """The host itself says why not."""
+
+
 class Unreachable(ChannelError):
     """No connection was made, so nothing was changed."""
 
@@ -207,7 +211,7 @@ class Channel:
         self.counts.seconds += time.monotonic() - start
         if "error" in answer:
             words = answer["error"]
-            raise ChannelError(f"{self.endpoint.name}: {words['summary']}", words["detail"], words["hint"])
+            raise Answered(f"{self.endpoint.name}: {words['summary']}", words["detail"], words["hint"])
         return answer["ok"]
 
     def lock(self, owner: str, wait: float, site: str = "") -> None:

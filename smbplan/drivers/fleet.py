@@ -20,7 +20,7 @@ from smbplan.engine.step import Move, Op
 from smbplan.kinds.guest import CLUSTER
 
 LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what it does
-EVERYWHERE = ("reload", "restart", "close", "winbind")  # calls that every node of a cluster gets
+EVERYWHERE = ("reload", "restart", "close")  # calls that every node of a cluster gets
 Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them
 Connect = Callable[[Endpoint, Counts], Channel]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from smbplan.drivers import ha_looks
 from smbplan.drivers.agent.core import matches
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, timed
+from smbplan.drivers.channel import Answered, Channel, ChannelError, Counts, Endpoint, timed
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
 from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.secrets import MissingSecret
@@ -23,8 +23,7 @@ from smbplan.kinds.cluster import OK
 RESTARTING = ("leader_timeout", "realtime")  # what ctdbd reads when it starts, besides its lock
 READY = 90.0  # seconds that a node has to become healthy: it recovers databases and starts Samba first
 DRAINED = 30.0
-RESTARTS = ("restart", "winbind")  # calls, of smbd and of winbindd
-NOTICED = 1.5  # seconds after which CTDB has noticed that a service was away, if it does
+NOTICED = 1.5  # seconds after which CTDB has noticed that smbd was away, if it does
 Enter = Callable[[Endpoint, Counts], Channel]
 
 
@@ -37,6 +36,7 @@ class Ha:
         self._channels: dict[str, Channel] = {}
         self._turn = threading.RLock()  # what sessions need may come while the cluster itself changes
         self._owner = ""
+        self._warnings: list[str] = []
         self._part: dict[str, str] = {}  # the site and the run that is being performed
 
     @property
@@ -89,10 +89,16 @@ class Ha:
             "look": lambda request: self._look(request.get("unreachable", False)),
             "each": lambda request: self._each(request["names"], request["do"], **request["words"]),
             "everywhere": self._everywhere,
+            "finish": self._finish,
             "preflight": lambda request: list(self._preflight(request["wanted"])),
         }
         with self._turn:
             return verbs[verb](arguments) if verb in verbs else None
+
+    def _finish(self, request: Mapping[str, Any]) -> None:
+        """Nothing of what an undo would have needed stays on a node that was asked. Raises ChannelError."""
+        asked = list(self._channels)
+        _good(_at_once(asked, lambda name: self._channel(name).request("finish", **request)))
 
     def _ask(self, name: str, do: str, **words: Any) -> Any:
         return self._channel(name).request("ctdb", do=do, **words)
@@ -120,6 +126,9 @@ class Ha:
         keys = {(type_, name) for type_, name, _ in request["keys"]} | {tuple(each["key"]) for each in records.values()}
         found = dict(zip(self._keys, (ha_looks.state(looks, known["nodes"]), ha_looks.led(looks)), strict=True))
         states = [[*key, {"state": found[key]}] for key in sorted(keys)]
+        wrong = ha_looks.strange(looks, known["nodes"], self.endpoint.home)
+        if wrong:
+            states = [[*self._keys[0], {"error": wrong}], *(each for each in states if each[0] != "ctdb")]
         facts = {"filesystem": looks[ha_looks.somebody(looks)]["filesystem"]}
         return {"facts": facts, "states": states, "records": records, "peers": {}}
 
@@ -162,26 +171,33 @@ class Ha:
         return self._channel(name).request("together", do=do, **words)
 
     def _everywhere(self, request: Mapping[str, Any]) -> Any:
-        """One call on every node that can be reached: the others serve nobody."""
-        asked = {"site": request["site"], "run": request["run"], "ops": [request["op"]]}
-        found = dict[str, Any]()
-        for names in self._turns(request["op"]["call"]):
-            found |= _at_once(names, lambda name: self._channel(name).request("perform", **asked)[0])
-        told = [answer for answer in found.values() if not isinstance(answer, ChannelError)]
-        if not told:
-            _good(found)
-        return next((answer for answer in told if "error" in answer), {"ok": None})
+        """One call on every node that can be reached: the others serve nobody.
 
-    def _turns(self, call: str) -> Iterator[list[str]]:
-        """The nodes that do so at the same time: while a service restarts on one, the others serve."""
-        names = list(self._members())
-        if call not in RESTARTS:
-            yield names
-            return
-        for name in names:
-            yield [name]
-            time.sleep(NOTICED)
-            self._try([name], "wait", seconds=READY)
+        While smbd restarts on one, the others serve; where that fails, it goes on serving on the rest.
+        """
+        asked = {"site": request["site"], "run": request["run"], "ops": [request["op"]]}
+        names, found = list(self._members()), dict[str, Any]()
+        rolling = request["op"]["call"] == "restart"
+        for turn in [[name] for name in names] if rolling else [names]:
+            told = _at_once(turn, lambda name: self._channel(name).request("perform", **asked)[0])
+            found |= {name: answer for name, answer in told.items() if not isinstance(answer, ChannelError)}
+            if rolling and found.keys() & told.keys():
+                wrong = found[turn[0]].get("error") or self._ill(turn[0])
+                if wrong:
+                    return {"error": wrong}
+        if not found:
+            _good(told)
+        return next((answer for answer in found.values() if "error" in answer), {"ok": None})
+
+    def _ill(self, name: str) -> dict[str, str] | None:
+        """Why a node that was well, or began to serve, does not any more."""
+        time.sleep(NOTICED)
+        try:
+            if self._ask(name, "look")["settings"]:
+                self._ask(name, "wait", seconds=READY)
+        except ChannelError as error:
+            return _words(error)
+        return None
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
         self._part = {"site": request["site"], "run": request["run"]}
@@ -195,7 +211,7 @@ class Ha:
                 return {"ok": None}
             return self._move(op) if op["type"] == "ctdb" else self._lead(op)
         except ChannelError as error:
-            return {"error": {"summary": error.summary, "detail": error.detail, "hint": error.hint}}
+            return {"error": _words(error)}
 
     def _note(self, looks: Looks, address: str, record: Any) -> None:
         """Into the notes, or out of them."""
@@ -203,7 +219,11 @@ class Ha:
 
     def _move(self, op: Mapping[str, Any]) -> Any:
         looks = self._look()
-        now, before, after = ha_looks.state(looks, self._records(looks)["nodes"]), op["before"], op["after"]
+        known, self._warnings = self._records(looks)["nodes"], []
+        now, before, after = ha_looks.state(looks, known), op["before"], op["after"]
+        wrong = ha_looks.strange(looks, known, self.endpoint.home)
+        if wrong:
+            return {"error": wrong, "untouched": True}
         torn = bool(now) and DIFFERENT in now["health"].values()
         if op.get("record"):
             self._note(looks, op["address"], op["record"])
@@ -220,8 +240,8 @@ class Ha:
         if not op.get("record"):
             self._note(looks, op["address"], None)
         if after is None:
-            self._ask(ha_looks.somebody(looks), "lost")
-        return {"ok": None}
+            self._ask(min(now["nodes"] if now else looks), "lost", **self._part)
+        return {"ok": None, **({"warnings": self._warnings} if self._warnings else {})}
 
     def _lead(self, op: Mapping[str, Any]) -> Any:
         looks = self._look()
@@ -247,34 +267,40 @@ class Ha:
         leaving = [name for name in (now["nodes"] if now else ()) if name not in after["nodes"]]
         for name in leaving:
             self._leave(name, staying)
+        stale = [name for name in coming if looks[name]["settings"]]  # nodes once, and taken out while they were dead
+        self._each(stale, "power", on=False)
+        self._each(stale, "restore", stale=True)
         settings = ha_looks.settings(looks, after)
         addresses = {name: node["address"] for name, node in after["nodes"].items()}
-        self._ask([*staying, *coming][0], "found", nodes=addresses)
+        self._ask(min([*staying, *coming]), "found", nodes=addresses, **self._part)
         serving = [name for name in staying if now["health"][name] != DOWN]
         self._each([*staying, *coming], "configure", settings=settings, **self._part)
         if serving and (coming or leaving):
             self._ask(serving[0], "command", words=["reloadnodes"])
         self._each([name for name in staying if name not in serving] + coming, "power", on=True)
         self._each(serving, "tune", tunables=after["tunables"])
+        # Going back, one that was ill before may stay so.
+        well = [name for name in staying if after["health"] or now["health"][name] == OK] + coming
         old = {name: looks[name]["settings"] or {} for name in serving}
         if any(ha_looks.differ(old[name], after, ("lock",)) for name in serving):
             # Who sees a leader with another lock than its own shuts down: ctdb_recover.c
             self._each(serving, "power", on=False)
             self._each(serving, "power", on=True)
         else:
-            self._renew(serving, old, after)
-        # Going back, one that was ill before may stay so.
-        well = [name for name in staying if after["health"] or now["health"][name] == OK] + coming
+            self._renew(serving, well, old, after)
         self._each(well, "wait", seconds=READY)
         if after["health"]:
             self._ask(well[0], "wait", seconds=READY, all=True)
 
-    def _renew(self, serving: Sequence[str], old: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    def _renew(
+        self, serving: Sequence[str], well: Sequence[str], old: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> None:
         """What running daemons do by their files now, with as few restarts as can be."""
         for name in self._leader_last([name for name in serving if ha_looks.differ(old[name], after, RESTARTING)]):
             self._ask(name, "drain", seconds=DRAINED)  # clients move while there is a leader, not after an election
             self._ask(name, "restart")
-            self._ask(name, "wait", seconds=READY)
+            if name in well:
+                self._ask(name, "wait", seconds=READY)
         if any(ha_looks.differ(old[name], after, ("addresses",)) for name in serving):
             self._ask(serving[0], "command", words=["reloadips", "all"])
         self._try(serving, "back")
@@ -285,9 +311,12 @@ class Ha:
             self._ask(name, "drain", seconds=DRAINED)
             self._ask(name, "power", on=False)
             self._ask(name, "restore", **self._part)
+        except Answered:
+            raise
         except ChannelError:
             if not staying:
                 raise
+            self._warnings.append(f"{name} was not reached: before it starts again, `systemctl disable ctdb` there")
 
     def _leader_last(self, names: Sequence[str]) -> list[str]:
         """So that one election is enough."""
@@ -300,6 +329,10 @@ class Ha:
         names = sorted({*(now["nodes"] if now else ()), *(name for name, look in looks.items() if look["settings"])})
         self._each(names, "power", on=False)
         self._each(names, "restore", **self._part)
+
+
+def _words(error: ChannelError) -> dict[str, str]:
+    return {"summary": error.summary, "detail": error.detail, "hint": error.hint}
 
 
 def _at_once(names: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:

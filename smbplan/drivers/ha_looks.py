@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smbplan.kinds.cluster import SETTINGS
+from smbplan.kinds.cluster import OK, SETTINGS
 
 DOWN, DIFFERENT = "down", "different"
 NOBODY = {"settings": None, "status": None, "filesystem": ""}  # what a container says that is not there yet
@@ -26,6 +26,20 @@ def state(looks: Looks, names: Mapping[str, str]) -> Any:
     }
 
 
+def strange(looks: Looks, known: Mapping[str, str], home: str) -> dict[str, str] | None:
+    """What must not be made one of this cluster, in words."""
+    for name, look in looks.items():
+        if look.get("foreign"):
+            hint = "take another host; or, if nobody needs it, stop it and delete /etc/ctdb/nodes there"
+            return {"summary": f"{name} has a CTDB of its own already", "detail": "", "hint": hint}
+    own = {address for look in looks.values() for address in look.get("own", ())}
+    if known and leading(looks) is None and own.isdisjoint(known.values()):
+        words = f"{home} belongs to a cluster of {', '.join(sorted(known))}, on other hosts"
+        hint = "another cluster needs another name; of the same one, change the nodes one after the other"
+        return {"summary": words, "detail": "", "hint": hint}
+    return None
+
+
 def somebody(looks: Looks) -> str:
     """A node that can be asked."""
     return next((name for name, look in looks.items() if look != NOBODY), next(iter(looks)))
@@ -34,8 +48,13 @@ def somebody(looks: Looks) -> str:
 def leading(looks: Looks) -> Any:
     """The settings that count: those of a node that is well, and knows the most numbers; None if nobody has any."""
     found = [look for look in looks.values() if look["settings"]]
-    best = max(found, key=lambda look: (bool(look["status"]), len(look["settings"]["lines"])), default=None)
+    best = max(found, key=lambda look: (_is_well(look), len(look["settings"]["lines"])), default=None)
     return best["settings"] if best else None
+
+
+def _is_well(look: Mapping[str, Any]) -> int:
+    status = look["status"]
+    return 0 if not status else 1 + (status["nodes"].get(str(status["own"])) == OK)
 
 
 def led(looks: Looks) -> Any:

@@ -57,11 +57,15 @@ class Cluster(Kind):
             return
         for words, hint in impatient(item.desired, facts.get("filesystem", "")):
             yield Hazard(change.address, words, hint, origin=item.origin)
+        former, coming = ((state or {}).get("nodes", {}) for state in (change.before, change.after))
+        if former and coming and not former.keys() & coming.keys():
+            words = f"no node of {item.key.name} would stay, and what CTDB keeps is on its nodes"
+            yield Hazard(change.address, words, "change them one after the other", origin=item.origin)
         for name, node in (change.after or {}).get("nodes", {}).items():
             before = (change.before or {}).get("nodes", {}).get(name)
             if before and before["address"] != node["address"]:
                 words = f"the address of {name} among the nodes would change from {before['address']}"
-                hint = "take the node out and apply; then write it again with its new address, under another name"
+                hint = "take the node out and apply; then write it again with its new address"
                 yield Hazard(change.address, words, hint, origin=item.origin)
 
     def reasons(self, change: Change, changes: Mapping[str, Change], facts: Mapping[str, Any]) -> Iterable[str]:
@@ -86,7 +90,7 @@ KIND = Cluster()
 EXPLAINED = {
     "banned": "it failed in recoveries, and is kept out for a while; it comes back by itself, or by this plan",
     "stopped": "somebody has stopped it (ctdb stop)",
-    "disabled": "somebody has taken its addresses away (ctdb disable, smbplan ha move)",
+    "disabled": "somebody has taken its addresses away (ctdb disable, smbplan ha drain)",
     "disconnected": "the other nodes don't reach it",
     "unhealthy": "one of its services does not work",
     "partially-online": "one of its interfaces is down",

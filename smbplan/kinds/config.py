@@ -57,6 +57,14 @@ class Config(Kind):
             yield from moved_ids(change, _parsed(change.raw["globals"]), mapped(item.desired["content"]))
         if item is None or not change.after["foreign"] or item.desired["adopt"]:
             return
+        if item.alias:
+            yield Hazard(
+                change.address,
+                f"{change.target} has a smb.conf of its own, so that it can't be a node of a cluster",
+                "take another host, or move its smb.conf away when nobody needs what it serves",
+                origin=item.origin,
+            )
+            return
         if item.desired["explicit"]:
             yield Hazard(
                 change.address,

@@ -41,7 +41,7 @@ class Member(Kind):
 
     def reads(self, resource: Resource) -> Mapping[str, Any]:
         """Nobody's password is needed to look."""
-        return {}
+        return {"floating": resource.desired["options"]["floating"]}
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
         """smbd keeps the role and the password that it was started with; more names end nobody's session."""
@@ -138,7 +138,11 @@ def expand(site: Site) -> Iterator[Resource]:
             "aliases": aliases(gateway),
             "trust": "ok",
             "registered": domain.register_names or None,
-            "options": {**options(domain, gateway), "mark": f"{site.site}/{address('member', name)}"},
+            "options": {
+                **options(domain, gateway),
+                "floating": gateway.ha.plain if gateway.ha else [],
+                "mark": f"{site.site}/{address('member', name)}",
+            },
         }
         after = [address("config", name), f"file.{name}.krb5"]
         after += [] if gateway.guest else [f"host.name.{name}"]

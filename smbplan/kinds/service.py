@@ -23,7 +23,8 @@ class Service(Kind):
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
         """smbd is to find winbindd when it becomes a member."""
-        led = change.resource is not None and change.resource.desired == LED
+        item = change.resource or change.record
+        led = item is not None and bool(item.alias)  # on a node of a cluster, CTDB starts and stops it
         return (("restart", Call("restart")),) if change.address.endswith(".winbind") and not led else ()
 
 

@@ -112,10 +112,12 @@ class Gateway(Guest):
             raise ValueError("VMs can't be nodes of a cluster yet — write mode: native or lxc")
         if not self.ha or len(self.nodes) < 2:
             raise ValueError("a cluster has nodes and floating addresses — write both nodes: (two or more) and ha:")
-        wrong = sorted(self.model_fields_set & {"host", "node", "vmid", "discovery", "globals", "offline_join"})
+        wrong = sorted(self.model_fields_set & {"host", "node", "vmid"})
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} can't stand at a cluster — write it at its nodes")
+        wrong = sorted(self.model_fields_set & {"discovery", "globals"})
         if wrong or self.connection == "local":
-            what = ", ".join(wrong) or "connection: local"
-            raise ValueError(f"{what} can't stand at a cluster — leave it out, or write it at its nodes")
+            raise ValueError(f"{', '.join(wrong) or 'connection: local'} can't stand at a cluster — leave it out")
         return self
 
     @model_validator(mode="after")

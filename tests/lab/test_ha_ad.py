@@ -66,6 +66,7 @@ def test_a_cluster_is_one_member_and_serves_the_domain_at_every_address(site: Si
     assert all(ha.floating(site, last) in listed_now for last in LASTS)
     assert site.address("pve1") not in listed_now
     drifts(site)
+    moves_its_addresses(site)
     grows_and_shrinks(site)
     site.applied(**ad.DESTROY)
     site.applied(purge=True, delete_data=True, **ad.DESTROY)
@@ -98,6 +99,23 @@ def drifts(site: Site) -> None:
     site.shell("pve1", "wbinfo --change-secret")
     for last in LASTS:
         assert "news" in ha.at(site, last, "bert", "get n61 -"), "every node knows the new password"
+
+
+def moves_its_addresses(site: Site) -> None:
+    """DNS has them, and no other, when the apply ends."""
+    for number, node in enumerate(ha.NODES.values(), 1):
+        site.shell(node, f"ip addr add fd00:19::{number}/64 dev eth0 nodad")
+    old, new = f"{ha.floating(site, 63)}/24", f"{ha.floating(site, 64)}/24, 'fd00:19::64/64'"
+    for before, after in ((old, new), (new, old)):
+        site.edit("site.yaml", before, after)
+        site.applied()
+        assert site.differences() == []
+        who = f"-U Administrator --password={ad.password(site)}"
+        found = ad.administered(site, f"dns query dc1 corp.test shares ALL {who}")
+        assert (ha.floating(site, 63) in found) is (after == old)
+        assert (ha.floating(site, 64) in found) is (after == new) is ("fd00:0019" in found), found
+    for number, node in enumerate(ha.NODES.values(), 1):
+        site.shell(node, f"ip addr del fd00:19::{number}/64 dev eth0")
 
 
 def grows_and_shrinks(site: Site) -> None:

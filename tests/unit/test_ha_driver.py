@@ -35,6 +35,7 @@ class Nodes:
         self.absent: set[str] = set()
         self.waits: set[str] = set()
         self.led: set[str] = set()
+        self.foreign: set[str] = set()
         self.done: list[str] = []
 
     def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
@@ -74,6 +75,8 @@ class Nodes:
                 "status": self.status(name),
                 "filesystem": "ceph",
                 "version": "1",
+                "own": [ADDRESSES[name]],
+                "foreign": name in self.foreign,
                 "led": sorted(self.led & {name}) and ["smbd", "winbind"],
             }
         if do == "lead":
@@ -109,6 +112,8 @@ class Fake(Channel):
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
         if verb == "perform":
             return [self.nodes.perform(self.endpoint.name, op) for op in arguments["ops"]]
+        if verb == "finish":
+            return self.nodes.done.append(f"finish {self.endpoint.name}")
         return self.nodes.ask(self.endpoint.name, arguments.pop("do"), arguments)
 
 
@@ -183,7 +188,8 @@ def test_one_that_is_dead_can_leave() -> None:
     nodes = Nodes("n1", "n2", "n3")
     nodes.dead = {"n2"}
     before = wanted("n1", "n2", "n3")
-    assert moved(nodes.cluster("n1", "n3"), before, wanted("n1", "n3", state=before)) == {"ok": None}
+    answer = moved(nodes.cluster("n1", "n3"), before, wanted("n1", "n3", state=before))
+    assert answer["warnings"] == ["n2 was not reached: before it starts again, `systemctl disable ctdb` there"]
     assert nodes.settings["n1"]["lines"] == ["10.0.0.1", "#10.0.0.2", "10.0.0.3"]
 
 
@@ -219,7 +225,7 @@ def test_of_hosts_that_nodes_tell_of_none_is_touched() -> None:
     cluster = nodes.cluster("n1", "n3")
     now = read(cluster)
     assert set(now["nodes"]) == {"n1", "vault", "n3"}
-    assert moved(cluster, now, wanted("n1", "n3", state=now)) == {"ok": None}
+    assert moved(cluster, now, wanted("n1", "n3", state=now))["ok"] is None
     assert not [each for each in nodes.done if "vault" in each or "n2" in each]
     nodes.records = {"file.x": {"address": "file.x", "key": ["file", "/etc/crontab"]}}
     assert cluster.request("read", site="s", keys=[])["records"] == {}
@@ -315,4 +321,62 @@ def test_services_restart_on_one_node_after_the_other(monkeypatch: pytest.Monkey
     monkeypatch.setattr(nodes, "ask", lambda name, do, words: nodes.done.append(f"{do} {name}") or ask(name, do, words))
     answer = nodes.cluster("n1", "n2", "n3").request("everywhere", site="s", run="r", op={"call": "restart"})
     assert answer == {"ok": None}
-    assert nodes.done == ["restart n1", "wait n1", "wait n2", "restart n3", "wait n3"]
+    assert nodes.done == ["restart n1", "look n1", "wait n1", "restart n3", "look n3", "wait n3"]
+
+
+def refusal(cluster: ha.Ha) -> str:
+    answer = cluster.request("read", site="s", keys=[["ctdb", "files", {}]])
+    ((_, _, found),) = answer["states"]
+    return str(found["error"]["summary"])
+
+
+def test_a_host_with_a_ctdb_of_its_own_is_left_alone() -> None:
+    nodes = Nodes("n1", "n2")
+    nodes.foreign = {"n3"}
+    cluster = nodes.cluster("n1", "n2", "n3")
+    assert refusal(cluster) == "n3 has a CTDB of its own already"
+    answer = moved(cluster, wanted("n1", "n2"), wanted("n1", "n2", "n3"))
+    assert answer["untouched"] and nodes.done == []
+
+
+def test_notes_of_a_cluster_on_other_hosts_are_left_alone() -> None:
+    nodes = Nodes("n1", "n2")
+    cluster = nodes.cluster("n3", "n4")
+    assert refusal(cluster) == f"{HOME} belongs to a cluster of n1, n2, on other hosts"
+    assert moved(cluster, None, wanted("n3", "n4"))["untouched"] and nodes.done == []
+    nodes.settings = {}
+    assert read(nodes.cluster("n1", "n2")) is None, "the same hosts, set up anew"
+
+
+def test_a_node_that_was_taken_out_while_it_was_dead_comes_back_as_new() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    nodes.dead = {"n2"}
+    before = wanted("n1", "n2", "n3")
+    moved(nodes.cluster("n1", "n3"), before, wanted("n1", "n3", state=before))
+    nodes.dead, nodes.done = set(), []
+    nodes.words["n2"] = "disconnected"
+    cluster = nodes.cluster("n2", "n1", "n3")
+    now = read(cluster)
+    assert set(now["nodes"]) == {"n1", "n3"}, "what the healthy nodes say counts"
+    assert moved(cluster, now, wanted("n1", "n3", "n2", state=now)) == {"ok": None}
+    assert nodes.done[:3] == ["power n2 off", "restore n2", "found n1"]
+    assert nodes.settings["n1"]["lines"] == ["10.0.0.1", "#10.0.0.2", "10.0.0.3", "10.0.0.2"]
+
+
+def test_going_back_restarts_do_not_wait_for_what_was_ill_before() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    nodes.words["n2"] = "unhealthy"
+    before = wanted("n1", "n2", "n3")
+    changed = {**before, "leader_timeout": 5}
+    cluster = nodes.cluster("n1", "n2", "n3")
+    assert moved(cluster, {**changed, "health": None}, {**before, "health": None}) == {"ok": None}
+    assert moved(cluster, before, {**changed, "health": None}) == {"ok": None}
+    assert "restart n2" in nodes.done and nodes.waits == {"n1", "n3"}
+
+
+def test_nothing_for_an_undo_stays_on_nodes_that_were_asked() -> None:
+    nodes = Nodes("n1", "n2")
+    cluster = nodes.cluster("n1", "n2")
+    read(cluster)
+    cluster.request("finish", site="s", run="r", everything=True)
+    assert nodes.done == ["finish n1", "finish n2"]

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from .core import IDENTITY, IMAGES, STATE, Refused, read_text, run, tidy, write
-from .ctdb_conf import SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
+from .ctdb_conf import NODES, SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
 from .inventory import Inventory
 
 NAMES = STATE / "nodes.json"  # of the cluster's nodes, with their addresses
 NOTES = STATE / "cluster.json"  # on the cluster itself, beside those on what it serves
+LOST = "the identity of a cluster"
 WORST = ("disconnected", "banned", "stopped", "disabled", "unhealthy", "partially-online", "unknown")
 PORT = 4379  # ctdbd(1)
 LINES = 40  # of its log
@@ -33,6 +34,8 @@ def look(request: dict[str, Any]) -> Any:
         "settings": found,
         "status": known,
         "led": led(),
+        "own": sorted(str(each.ip) for addresses in interfaces().values() for each in addresses),
+        "foreign": found is None and (known is not None or bool((read_text(NODES) or "").strip())),
         "why": "" if well or not found else _why(),
         "filesystem": _filesystem(request.get("shared") or "/"),
     }
@@ -193,12 +196,13 @@ def _filesystem(path: str) -> str:
 def found(request: dict[str, Any]) -> None:
     """Note who the nodes are, and what tells this cluster from a copy of its file system."""
     if not IDENTITY.exists():
-        write(IDENTITY, f"{uuid.uuid4().hex}\n")
+        write(IDENTITY, IMAGES.recall(LOST) if IMAGES.has(LOST) else f"{uuid.uuid4().hex}\n")
     write(NAMES, json.dumps(request["nodes"], sort_keys=True))
 
 
 def lost(request: dict[str, Any]) -> None:
-    """There is no cluster any more."""
+    """There is no cluster any more; an undo needs what told it from others."""
+    IMAGES.keep(LOST, lambda: read_text(IDENTITY) or "")
     for path in (IDENTITY, NAMES, STATE / "lock"):
         path.unlink(missing_ok=True)
     tidy()
@@ -215,18 +219,26 @@ def note(request: dict[str, Any]) -> None:
     Inventory(NOTES).update(request["site"], request["records"])
 
 
-def drain(request: dict[str, Any]) -> None:
-    """Have the other nodes take this one's addresses over, and wait until they have. Nothing if none of them could."""
+def drain(request: dict[str, Any]) -> list[str]:
+    """Have the other nodes take this one's addresses over, and wait until they have; those that it has all the same.
+
+    Nothing is done where none of them could.
+    """
     known = status()
-    if known is None or not [
-        each for each, word in known["nodes"].items() if word == "ok" and each != str(known["own"])
-    ]:
-        return
+    others = known["nodes"].items() - {(str(known["own"]), "ok")} if known else ()
+    if known is None or "ok" not in dict(others).values():
+        return []
     _patiently("disable")
     deadline = time.monotonic() + request["seconds"]
-    while known and known["own"] in known["addresses"].values() and time.monotonic() < deadline:
+    while (left := _served(known)) and time.monotonic() < deadline:
         time.sleep(0.1)
         known = status()
+    return left
+
+
+def _served(known: Any) -> list[str]:
+    """Addresses of this node."""
+    return [address for address, node in known["addresses"].items() if node == known["own"]] if known else []
 
 
 def back(request: dict[str, Any]) -> None:

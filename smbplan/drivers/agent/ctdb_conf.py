@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import os
 import re
 import shutil
 from contextlib import suppress
@@ -131,8 +132,9 @@ def configure(request: dict[str, Any]) -> None:
     write(TUNABLES, f"{WRITTEN}\n{tunables}", 0o644)
     write(OPTIONS, f"{WRITTEN}\nCTDB_SAMBA_SKIP_SHARE_CHECK=yes\nCTDB_SERVICE_NMB=\n", 0o644)
     write(EVENTS, HANDLED.format(state=STATE), 0o755)
-    for service in _serving():
-        enable(service)
+    serving = _serving()
+    for service in SERVICES:
+        (enable if service in serving else disable)(service)
     for unit, text in DROPINS.items():
         write(_dropin(unit), text, 0o644)
     run(["systemctl", "daemon-reload"])
@@ -168,7 +170,8 @@ def restore(request: dict[str, Any]) -> None:
 
     These are kept for an undo: they hold what others have put into the registry and among the passwords.
     """
-    IMAGES.keep(REMEMBERED, _databases)
+    if not request.get("stale"):
+        IMAGES.keep(REMEMBERED, _databases)
     for path in (CONF, TUNABLES, OPTIONS):
         kept = ORIGINAL / path.name
         if kept.exists():
@@ -197,9 +200,8 @@ def _databases() -> str:
 def _remember() -> None:
     """Where this run has taken a node away, it comes back with its databases."""
     for name, content in json.loads(IMAGES.recall(REMEMBERED) if IMAGES.has(REMEMBERED) else "{}").items():
-        path = PERSISTENT / name
-        path.write_bytes(base64.b64decode(content))
-        path.chmod(0o600)
+        with os.fdopen(os.open(PERSISTENT / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(base64.b64decode(content))
 
 
 def _dropin(unit: str) -> Path:

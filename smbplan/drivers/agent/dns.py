@@ -12,7 +12,7 @@ from pathlib import Path
 from .core import read_text
 
 RESOLVER = Path("/etc/resolv.conf")
-TYPES = {"A": 1, "SOA": 6, "SRV": 33}
+TYPES = {"A": 1, "SOA": 6, "AAAA": 28, "SRV": 33}
 INTERNET, RECURSE = 1, 0x0100
 NO_ERROR, NO_SUCH_NAME = 0, 3
 PATIENCE, TRIES = 1.5, 2  # seconds for one answer, and how often it is waited for
@@ -94,7 +94,8 @@ def _answers(packet: bytes, at: int, wanted: int) -> list[str]:
             priority, weight = struct.unpack_from(">HH", packet, at)
             found.append((priority, -weight, _name(packet, at + 6)[0]))
         elif kind == wanted:
-            found.append((0, 0, socket.inet_ntoa(packet[at : at + 4]) if kind == TYPES["A"] else owner))
+            family = {TYPES["A"]: socket.AF_INET, TYPES["AAAA"]: socket.AF_INET6}.get(kind)
+            found.append((0, 0, socket.inet_ntop(family, packet[at : at + length]) if family else owner))
         at += length
     return [word for *_, word in sorted(found)]
 

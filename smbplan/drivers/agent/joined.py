@@ -40,7 +40,8 @@ def workgroup_here() -> str | None:
 
 
 def _file() -> Path:
-    return next(iter(sorted(CLUSTERED.glob("secrets.tdb.*"))), SECRETS) if is_node() else SECRETS
+    found = list(CLUSTERED.glob("secrets.tdb.*")) if is_node() else []
+    return max(found, key=lambda path: path.stat().st_mtime, default=SECRETS)
 
 
 def _tdb(code: str, stdin: str = "") -> str:
@@ -108,7 +109,7 @@ def forget(workgroup: str) -> None:
     """What a join leaves on this host."""
     had_keytab = noted().get("keytab", True)  # that of a join which is not ours is not ours either
     _store(dict.fromkeys(_of(workgroup)))
-    if not had_keytab:
+    if not had_keytab and not is_node():
         KEYTAB.unlink(missing_ok=True)
     NOTE.unlink(missing_ok=True)
 

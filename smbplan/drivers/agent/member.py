@@ -25,7 +25,8 @@ class Member(Object):
 
     aliases are those that were given by smbplan. trust is "ok" or "broken"; registered is whether the domain's DNS has
     all names with addresses of this host. Both are "unknown" where nobody answers.
-    Options: {servers, nameservers, ou, login: {user, password}, blob, mark, orphan, asserted: two free gids}.
+    Options: {servers, nameservers, ou, login: {user, password}, blob, mark, orphan, asserted: two free gids,
+    floating: the addresses of a cluster}.
     """
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
@@ -42,7 +43,9 @@ class Member(Object):
             "name": computer,
             "aliases": aliases,
             "trust": "unknown" if dns.unanswered() else winbind.trust(workgroup),
-            "registered": registration.has_all(registration.names_of(computer, realm, aliases)),
+            "registered": registration.has_all(
+                registration.names_of(computer, realm, aliases), options.get("floating") or []
+            ),
         }
 
     def torn(self, name: str, state: Any, after: Any) -> bool:
@@ -70,7 +73,7 @@ class Member(Object):
         if before is None and IMAGES.has(kept):  # of an account that nobody here could make anew
             joined.restore(IMAGES.recall(kept))
             if after["registered"] is True:
-                registration.register(domain, after["aliases"])
+                registration.register(domain, after["aliases"], options.get("floating") or [])
             return []
         if before is None and not (domain.login or options.get("blob")):
             raise Refused(
@@ -89,7 +92,7 @@ class Member(Object):
             joined.NOTE.unlink(missing_ok=True)
             return warnings
         if after["registered"] is True and (former != aliases or not before or before["registered"] is not True):
-            registration.register(domain, aliases)
+            registration.register(domain, aliases, options.get("floating") or [])
         return []
 
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from . import ads, ctdb_conf, dns, joined, naming
+from collections.abc import Sequence
+
+from . import ads, dns, joined, naming
 from .core import Refused, run
 
+TYPES = ("A", "AAAA")
 
-def register(domain: ads.Domain, aliases: list[str]) -> None:
+
+def register(domain: ads.Domain, aliases: list[str], floating: list[str]) -> None:
     """What is to be undone is noted before it is done. Raises Refused."""
     wanted, known = names_of(domain.name, domain.realm, aliases), joined.noted().get("registered") or []
-    must_be_free(wanted)
+    must_be_free(wanted, floating)
     joined.note(registered=[*known, *(name for name in wanted if name not in known)])
     for name in known:
         if name not in wanted:
             _dns("unregister", domain, name)
     for name in wanted:
-        _dns("register", domain, name)
+        _dns("register", domain, name, floating)
     joined.note(registered=wanted)
 
 
-def must_be_free(names: list[str]) -> None:
+def must_be_free(names: list[str], floating: list[str]) -> None:
     """A registration replaces every address that a name has. Raises Refused for one that is another machine's."""
-    own, known = naming.addresses() | ctdb_conf.public(), joined.noted().get("registered") or []
+    own, known = naming.addresses() | {*floating}, joined.noted().get("registered") or []
     for name in names:
-        others = sorted({*(_addresses(name) or [])} - own)
+        others = sorted({*(_addresses(name, TYPES if floating else TYPES[:1]) or [])} - own)
         if others and name not in known:
             hint = (
                 "delete that record if its machine is gone; or take the name off aliases:, or leave register_names out"
@@ -37,13 +41,13 @@ def names_of(computer: str, realm: str, aliases: list[str]) -> list[str]:
     return [f"{computer}{zone}".lower(), *(name for name in aliases if name.endswith(zone))]
 
 
-def has_all(names: list[str]) -> bool | str:
-    found = [_addresses(name) for name in names]
+def has_all(names: list[str], floating: list[str]) -> bool | str:
+    """Of a cluster, the floating addresses and no others: those of a node lead to it alone."""
+    found = [_addresses(name, TYPES if floating else TYPES[:1]) for name in names]
     if any(each is None for each in found):
         return "unknown"
-    floating = {address for address in ctdb_conf.public() if ":" not in address}
     if floating:
-        return all(floating == set(each or ()) for each in found)
+        return all({*floating} == {*(each or ())} for each in found)
     own = naming.addresses()
     return all(each and own.issuperset(each) for each in found)
 
@@ -59,7 +63,7 @@ def unregister(domain: ads.Domain) -> list[str]:
     return warnings
 
 
-def _dns(verb: str, domain: ads.Domain, name: str) -> None:
+def _dns(verb: str, domain: ads.Domain, name: str, addresses: Sequence[str] = ()) -> None:
     """As the account that joins: a computer that is made anew could not change what its former self has written.
 
     Where nobody joins, as the computer.
@@ -71,7 +75,6 @@ def _dns(verb: str, domain: ads.Domain, name: str) -> None:
     words += ["-S", domain.controller]  # net remembers for a while that one which is back did not answer
     try:
         who = ["-A", "/dev/stdin"] if domain.login else ["-P"]
-        addresses = sorted(ctdb_conf.public()) if verb == "register" else []  # those of a node lead to it alone
         run(
             ["net", "ads", "dns", verb, *words, *who, name, *addresses],
             credentials_file(domain) if domain.login else None,
@@ -86,9 +89,9 @@ def credentials_file(domain: ads.Domain) -> str:
     return f"username = {domain.login['user']}\npassword = {domain.login['password']}\ndomain = {domain.workgroup}\n"
 
 
-def _addresses(name: str) -> list[str] | None:
+def _addresses(name: str, types: Sequence[str]) -> list[str] | None:
     for server in dns.nameservers():
-        found = dns.query(server, name, "A")
-        if found is not None:
-            return found
+        found = [dns.query(server, name, each) for each in types]
+        if None not in found:
+            return [address for each in found for address in each or ()]
     return None
