@@ -178,23 +178,25 @@ class Ha:
         asked = {"site": request["site"], "run": request["run"], "ops": [request["op"]]}
         names, found = list(self._members()), dict[str, Any]()
         rolling = request["op"]["call"] == "restart"
+        looks = self._try(names, "look") if rolling else {}
         for turn in [[name] for name in names] if rolling else [names]:
             told = _at_once(turn, lambda name: self._channel(name).request("perform", **asked)[0])
             found |= {name: answer for name, answer in told.items() if not isinstance(answer, ChannelError)}
             if rolling and found.keys() & told.keys():
-                wrong = found[turn[0]].get("error") or self._ill(turn[0])
+                wrong = found[turn[0]].get("error") or self._ill(turn[0], looks[turn[0]])
                 if wrong:
                     return {"error": wrong}
         if not found:
             _good(told)
         return next((answer for answer in found.values() if "error" in answer), {"ok": None})
 
-    def _ill(self, name: str) -> dict[str, str] | None:
-        """Why a node that was well, or began to serve, does not any more."""
+    def _ill(self, name: str, before: Any) -> dict[str, str] | None:
+        """Why a node that was well is not any more."""
+        if isinstance(before, ChannelError) or not ha_looks.is_well(before):
+            return None
         time.sleep(NOTICED)
         try:
-            if self._ask(name, "look")["settings"]:
-                self._ask(name, "wait", seconds=READY)
+            self._ask(name, "wait", seconds=READY)
         except ChannelError as error:
             return _words(error)
         return None

@@ -48,13 +48,15 @@ def somebody(looks: Looks) -> str:
 def leading(looks: Looks) -> Any:
     """The settings that count: those of a node that is well, and knows the most numbers; None if nobody has any."""
     found = [look for look in looks.values() if look["settings"]]
-    best = max(found, key=lambda look: (_is_well(look), len(look["settings"]["lines"])), default=None)
+    best = max(
+        found, key=lambda look: (is_well(look), bool(look["status"]), len(look["settings"]["lines"])), default=None
+    )
     return best["settings"] if best else None
 
 
-def _is_well(look: Mapping[str, Any]) -> int:
+def is_well(look: Mapping[str, Any]) -> bool:
     status = look["status"]
-    return 0 if not status else 1 + (status["nodes"].get(str(status["own"])) == OK)
+    return bool(status) and status["nodes"].get(str(status["own"])) == OK
 
 
 def led(looks: Looks) -> Any:

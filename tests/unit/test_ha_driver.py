@@ -36,6 +36,7 @@ class Nodes:
         self.waits: set[str] = set()
         self.led: set[str] = set()
         self.foreign: set[str] = set()
+        self.broken: set[str] = set()
         self.done: list[str] = []
 
     def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
@@ -99,7 +100,7 @@ class Nodes:
         if name in self.dead:
             raise ChannelError(f"{name}: no answer from the host")
         self.done.append(f"{op['call']} {name}")
-        return {"ok": None}
+        return {"error": {"summary": "smbd does not start"}} if name in self.broken else {"ok": None}
 
 
 class Fake(Channel):
@@ -319,9 +320,14 @@ def test_services_restart_on_one_node_after_the_other(monkeypatch: pytest.Monkey
     nodes.dead = {"n2"}
     ask = nodes.ask
     monkeypatch.setattr(nodes, "ask", lambda name, do, words: nodes.done.append(f"{do} {name}") or ask(name, do, words))
-    answer = nodes.cluster("n1", "n2", "n3").request("everywhere", site="s", run="r", op={"call": "restart"})
+    cluster = nodes.cluster("n1", "n2", "n3")
+    answer = cluster.request("everywhere", site="s", run="r", op={"call": "restart"})
     assert answer == {"ok": None}
-    assert nodes.done == ["restart n1", "look n1", "wait n1", "restart n3", "look n3", "wait n3"]
+    assert nodes.done == ["look n1", "look n2", "look n3", "restart n1", "wait n1", "restart n3", "wait n3"]
+    nodes.dead, nodes.done = set(), []
+    nodes.broken = {"n2"}
+    answer = cluster.request("everywhere", site="s", run="r", op={"call": "restart"})
+    assert answer["error"]["summary"] == "smbd does not start" and "restart n3" not in nodes.done
 
 
 def refusal(cluster: ha.Ha) -> str:
