@@ -30,6 +30,11 @@ TUNED, STOCK = "smbplan", "stock"
 SETTLE = 4.0  # seconds of service before and after
 LONGEST = 90.0  # seconds that a fault is waited for
 QUIET = 5.0  # seconds after a recovery within which CTDB puts the next one off
+BUSY = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()  # it ends with the bench
+while True: pass
+"""
 STOCK_TUNABLES = {
     "ControlTimeout": 60, "ElectionTimeout": 3, "KeepaliveInterval": 5, "KeepaliveLimit": 5,
     "MonitorInterval": 15, "RecoverTimeout": 30, "RerecoveryTimeout": 10, "TakeoverTimeout": 9,
@@ -117,7 +122,7 @@ def served(running: list[Client], after: float) -> None:
 def soak(bench: Bench, minutes: float) -> dict[str, Any]:
     """No fault, and all cores busy: nobody may take anything over."""
     before = {node.name: node.addresses for node in bench.status().nodes}
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 2)]
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE) for _ in range(os.cpu_count() or 2)]
     running, since = clients(bench), time.time()
     try:
         for client in running:
