@@ -171,28 +171,35 @@ class Ha:
         return self._channel(name).request("together", do=do, **words)
 
     def _everywhere(self, request: Mapping[str, Any]) -> Any:
-        """One call on every node that can be reached: the others serve nobody.
-
-        While smbd restarts on one, the others serve; where that fails, it goes on serving on the rest.
-        """
+        """One call on every node that can be reached: the others serve nobody."""
         asked = {"site": request["site"], "run": request["run"], "ops": [request["op"]]}
-        names, found = list(self._members()), dict[str, Any]()
-        rolling = request["op"]["call"] == "restart"
-        looks = self._try(names, "look") if rolling else {}
-        for turn in [[name] for name in names] if rolling else [names]:
-            told = _at_once(turn, lambda name: self._channel(name).request("perform", **asked)[0])
-            found |= {name: answer for name, answer in told.items() if not isinstance(answer, ChannelError)}
-            if rolling and found.keys() & told.keys():
-                wrong = found[turn[0]].get("error") or self._ill(turn[0], looks[turn[0]])
-                if wrong:
-                    return {"error": wrong}
-        if not found:
-            _good(told)
-        return next((answer for answer in found.values() if "error" in answer), {"ok": None})
 
-    def _ill(self, name: str, before: Any) -> dict[str, str] | None:
+        def call(name: str) -> Any:
+            return self._channel(name).request("perform", **asked)[0]
+
+        if request["op"]["call"] == "restart":
+            return self._in_turn(call)
+        found = _at_once(list(self._members()), call)
+        told = [answer for answer in found.values() if not isinstance(answer, ChannelError)]
+        if not told:
+            _good(found)
+        return next((answer for answer in told if "error" in answer), {"ok": None})
+
+    def _in_turn(self, call: Callable[[str], Any]) -> Any:
+        """While smbd restarts on one node, the others serve; where that fails, they go on."""
+        looks = self._try(list(self._members()), "look")
+        reached = [name for name, look in looks.items() if not isinstance(look, ChannelError)]
+        if not reached:
+            _good(looks)
+        for name in reached:
+            wrong = call(name).get("error") or self._ill(name, looks[name])
+            if wrong:
+                return {"error": wrong}
+        return {"ok": None}
+
+    def _ill(self, name: str, before: Mapping[str, Any]) -> dict[str, str] | None:
         """Why a node that was well is not any more."""
-        if isinstance(before, ChannelError) or not ha_looks.is_well(before):
+        if not ha_looks.is_well(before):
             return None
         time.sleep(NOTICED)
         try:
