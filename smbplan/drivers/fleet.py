@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from smbplan.drivers import ha
+from smbplan.drivers import ha, ha_nodes
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
@@ -67,7 +67,7 @@ class Fleet:
             return ha.Ha(endpoint, self.site, counts, self._member)
         if endpoint.of:
             members = self.endpoints[endpoint.of].nodes or {}
-            return ha.enter(endpoint, members, counts, self._member)
+            return ha_nodes.enter(endpoint, members, counts, self._member)
         if endpoint.guest or endpoint.node:
             there = self.channel(CLUSTER)
             assert isinstance(there, Cluster)

@@ -6,7 +6,6 @@ Every node is asked by an agent of its own, whose notes are kept on what the nod
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,8 +14,8 @@ from smbplan.drivers import ha_looks
 from smbplan.drivers.agent.core import matches
 from smbplan.drivers.channel import Answered, Channel, ChannelError, Counts, Endpoint, timed
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
-from smbplan.drivers.pve.cluster import Absent, Asleep
-from smbplan.drivers.secrets import MissingSecret
+from smbplan.drivers.ha_nodes import Enter, as_error, at_once, good
+from smbplan.drivers.pve.cluster import Absent
 from smbplan.kinds import together
 from smbplan.kinds.cluster import OK
 
@@ -24,7 +23,6 @@ RESTARTING = ("leader_timeout", "realtime")  # what ctdbd reads when it starts, 
 READY = 90.0  # seconds that a node has to become healthy: it recovers databases and starts Samba first
 DRAINED = 30.0
 NOTICED = 1.5  # seconds after which CTDB has noticed that smbd was away, if it does
-Enter = Callable[[Endpoint, Counts], Channel]
 
 
 class Ha:
@@ -98,26 +96,26 @@ class Ha:
     def _finish(self, request: Mapping[str, Any]) -> None:
         """Nothing of what an undo would have needed stays on a node that was asked. Raises ChannelError."""
         asked = list(self._channels)
-        _good(_at_once(asked, lambda name: self._channel(name).request("finish", **request)))
+        good(at_once(asked, lambda name: self._channel(name).request("finish", **request)))
 
     def _ask(self, name: str, do: str, **words: Any) -> Any:
         return self._channel(name).request("ctdb", do=do, **words)
 
     def _each(self, names: Sequence[str], do: str, **words: Any) -> dict[str, Any]:
         """The same of several nodes at once. Raises the first ChannelError, when all have answered."""
-        return _good(self._try(names, do, **words))
+        return good(self._try(names, do, **words))
 
     def _try(self, names: Sequence[str], do: str, **words: Any) -> dict[str, Any]:
         """What each has answered, or the ChannelError that came of it."""
-        return _at_once(names, lambda name: self._ask(name, do, **words))
+        return at_once(names, lambda name: self._ask(name, do, **words))
 
     def _look(self, unreachable: bool = False) -> Looks:
         """Of every node; one that is not there yet has no settings. Raises ChannelError, unless told otherwise."""
         found = self._try(list(self._members()), "look", shared=str(PurePosixPath(self.endpoint.home).parents[1]))
         if unreachable or all(isinstance(answer, Absent) for answer in found.values()):
-            return found if unreachable else _good(found)
+            return found if unreachable else good(found)
         there = {name: answer for name, answer in found.items() if not isinstance(answer, Absent)}
-        return {**_good(there), **{name: dict(NOBODY) for name in found.keys() - there.keys()}}
+        return {**good(there), **{name: dict(NOBODY) for name in found.keys() - there.keys()}}
 
     def _read(self, request: Mapping[str, Any]) -> Any:
         looks = self._look()
@@ -158,7 +156,7 @@ class Ha:
                 offsets[name] = told[name]["time"] - middle
             yield from together.problems(wanted, told, offsets)
             others = {name: [nodes[each] for each in names if each != name] for name in names}
-            reached = _good(_at_once(names, lambda name: self._together(name, "reach", addresses=others[name])))
+            reached = good(at_once(names, lambda name: self._together(name, "reach", addresses=others[name])))
             yield from together.unreached(nodes, reached)
             own = {address for each in told.values() for address in each["own"]}
             free = [each for each in plain if each not in own]
@@ -179,10 +177,10 @@ class Ha:
 
         if request["op"]["call"] == "restart":
             return self._in_turn(call)
-        found = _at_once(list(self._members()), call)
+        found = at_once(list(self._members()), call)
         told = [answer for answer in found.values() if not isinstance(answer, ChannelError)]
         if not told:
-            _good(found)
+            good(found)
         return next((answer for answer in told if "error" in answer), {"ok": None})
 
     def _in_turn(self, call: Callable[[str], Any]) -> Any:
@@ -190,7 +188,7 @@ class Ha:
         looks = self._try(list(self._members()), "look")
         reached = [name for name, look in looks.items() if not isinstance(look, ChannelError)]
         if not reached:
-            _good(looks)
+            good(looks)
         for name in reached:
             wrong = call(name).get("error") or self._ill(name, looks[name])
             if wrong:
@@ -205,7 +203,7 @@ class Ha:
         try:
             self._ask(name, "wait", seconds=READY)
         except ChannelError as error:
-            return _words(error)
+            return as_error(error)
         return None
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
@@ -220,7 +218,7 @@ class Ha:
                 return {"ok": None}
             return self._move(op) if op["type"] == "ctdb" else self._lead(op)
         except ChannelError as error:
-            return {"error": _words(error)}
+            return {"error": as_error(error)}
 
     def _note(self, looks: Looks, address: str, record: Any) -> None:
         """Into the notes, or out of them."""
@@ -340,61 +338,5 @@ class Ha:
         self._each(names, "restore", **self._part)
 
 
-def _words(error: ChannelError) -> dict[str, str]:
-    return {"summary": error.summary, "detail": error.detail, "hint": error.hint}
-
-
-def _at_once(names: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:
-    def safely(name: str) -> Any:
-        try:
-            return call(name)
-        except ChannelError as error:
-            return error
-        except MissingSecret as error:
-            return ChannelError(error.summary, "", error.hint)
-
-    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-        return dict(zip(names, pool.map(safely, names), strict=True))
-
-
-def _good(answers: dict[str, Any]) -> dict[str, Any]:
-    """Raises the first ChannelError."""
-    for answer in answers.values():
-        if isinstance(answer, ChannelError):
-            raise answer
-    return answers
-
-
 def _same(now: Any, after: Any) -> bool:
     return now is None if after is None else matches(now, after)
-
-
-def enter(endpoint: Endpoint, members: Mapping[str, Any], counts: Counts, connect: Enter) -> Channel:
-    """The way to what a cluster serves, by the first of its nodes that is healthy.
-
-    By any node while there is no cluster yet. Raises Asleep where there is one, and none of its nodes serves.
-    """
-    spare, told, trouble = None, False, ChannelError(f"cluster {endpoint.name} has no nodes")
-    for data in members.values():
-        try:
-            channel = connect(Endpoint(**data).at_home(endpoint.home, endpoint.name), counts)
-            look = channel.request("ctdb", do="look")
-        except ChannelError as error:
-            trouble = error
-            continue
-        status = look["status"]
-        if status and status["nodes"].get(str(status["own"])) == OK:
-            if spare:
-                spare.close()
-            return channel
-        told = told or bool(look["settings"])
-        if spare is None:
-            spare = channel
-        else:
-            channel.close()
-    if spare is None:
-        raise trouble
-    if told:
-        spare.close()
-        raise Asleep(f"no node of cluster {endpoint.name} serves")
-    return spare

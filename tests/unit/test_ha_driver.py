@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smbplan.drivers import ha
+from smbplan.drivers import ha, ha_nodes
 from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
 from smbplan.drivers.pve.cluster import Absent, Asleep
 
@@ -272,7 +272,7 @@ def test_the_way_in_is_by_a_healthy_node() -> None:
             made.endpoint = Endpoint(endpoint.host, home=endpoint.home)
             return made
 
-        ha.enter(Endpoint("files", home=HOME, of="@ha:files"), members, Counts(), connect)
+        ha_nodes.enter(Endpoint("files", home=HOME, of="@ha:files"), members, Counts(), connect)
         return hosts[-1]
 
     nodes = Nodes("n1", "n2", "n3")
