@@ -142,7 +142,7 @@ def test_two_nodes_can_not_tell_who_is_cut_off(site: Site) -> None:
 
 def test_a_destroy_that_fails_brings_back_what_others_keep_in_the_cluster(site: Site, connections: Pool) -> None:
     site.applied()
-    site.shell("pve1", f"mkdir {ha.SHARED}/foreign; net conf addshare foreign {ha.SHARED}/foreign guest_ok=n")
+    site.shell("pve1", f"mkdir {ha.SHARED}/foreign; net conf addshare foreign {ha.SHARED}/foreign writeable=y")
     site.shell("pve2", "useradd -M -u 20000 zoe; (echo zoe; echo zoe) | smbpasswd -s -a zoe")
 
     def others() -> str:
