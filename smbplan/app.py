@@ -21,7 +21,7 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
-from smbplan.kinds import expand, fallback, kinds, member
+from smbplan.kinds import cluster, expand, fallback, kinds, member
 from smbplan.kinds.guest import CLUSTER
 from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending, read
 from smbplan.report import document
@@ -99,7 +99,8 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
         raise Refused(Trouble(str(error))) from None
     hazards += orphaned(site, asleep, options)
     hazards += [] if made.refused else [*check(fleet, site, made, live), *preflight.check(fleet, site, made)]
-    made = replace(made, warnings=(*made.warnings, *pending(site, live)))
+    misplaced = tuple(cluster.crowded(site))
+    made = replace(made, warnings=(*made.warnings, *pending(site, live), *misplaced), misplaced=misplaced)
     if waiting:
         made = replace(made, warnings=(*made.warnings, *(f"gateway.{name}: {fallback.WORDS}" for name in waiting)))
     if asleep:

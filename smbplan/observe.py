@@ -295,6 +295,5 @@ def pending(site: Site, live: Mapping[str, Live]) -> list[str]:
     return [
         *filter(None, found),
         *virtiofs.exposed(site, seen),
-        *ha.crowded(site),
         *ha.rivals(site, facts.get("guests", {})),
     ]

@@ -85,7 +85,7 @@ def plan(
         if out:
             note(f"{out} is not written: the plan is refused.")
         raise typer.Exit(1)
-    raise typer.Exit(DIFFERENT if detailed_exitcode and not planned.plan.empty else 0)
+    raise typer.Exit(DIFFERENT if detailed_exitcode and planned.plan.differs else 0)
 
 
 def drift(
@@ -103,7 +103,7 @@ def drift(
     emit(_plan(planned, format, "drift", timings))
     if planned.plan.refused:
         raise typer.Exit(1)
-    raise typer.Exit(0 if planned.plan.empty else DIFFERENT)
+    raise typer.Exit(DIFFERENT if planned.plan.differs else 0)
 
 
 def apply(

@@ -25,10 +25,15 @@ class Plan:
     warnings: tuple[str, ...]
     spec_digest: str
     live_digest: str
+    misplaced: tuple[str, ...] = ()  # warnings of what differs, and no step can bring back
 
     @property
     def empty(self) -> bool:
         return not self.changes
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.changes or self.misplaced)
 
     def count(self, action: Action) -> int:
         return sum(change.action is action for change in self.changes)

@@ -21,6 +21,7 @@ NOTHING = {
     "drift": "No drift: the live state is as defined.",
     "destroy": "Nothing to destroy: nothing of this site is left.",
 }
+BY_HAND = "Nothing that an apply can change; what differs stands in the warnings."
 COUNTED = {
     "plan": {action: f"to {action}" for action in (Action.CREATE, Action.UPDATE, Action.DELETE, Action.ADOPT)},
     "drift": {
@@ -53,7 +54,7 @@ def plan(made: Plan, kinds: Kinds, colour: bool = False, view: View = "plan") ->
 def summary(made: Plan, view: View = "plan") -> str:
     """One line with the counts."""
     if made.empty:
-        return "Refused." if made.refused else NOTHING[view]
+        return "Refused." if made.refused else BY_HAND if made.misplaced else NOTHING[view]
     words = COUNTED["drift" if view == "drift" else "plan"]
     counts = [f"{made.count(action)} {word}" for action, word in words.items() if made.count(action)]
     if made.unchanged:

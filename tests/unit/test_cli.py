@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import typer
 
 from smbplan.cli import main as entry
 from smbplan.cli.options import GUARDRAILS
+from smbplan.engine.plan import Plan
 from smbplan.store import runs
 
 ROOT = Path(__file__).parents[2]
@@ -265,3 +267,14 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [["drift"], ["plan", "--detailed-exitcode"]])
+def test_what_no_apply_can_change_is_a_difference(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from smbplan import app
+
+    made = Plan("s", (), (), 3, (), (), ("files1 and files2 are on pve1",), "", "", ("files1 and files2 are on pve1",))
+    monkeypatch.setattr(app, "plan", lambda site, options: app.Planned(made, {}))
+    assert entry.main([*words, QUICKSTART]) == 2
+    monkeypatch.setattr(app, "plan", lambda site, options: app.Planned(replace(made, misplaced=()), {}))
+    assert entry.main([*words, QUICKSTART]) == 0

@@ -1,5 +1,7 @@
 """Clusters: who has which number, what a budget becomes, and what waits for what."""
 
+from dataclasses import replace
+
 import pytest
 from unit.kinds.sites import site
 from unit.simulated import Notes, World
@@ -11,6 +13,7 @@ from smbplan.engine.kind import Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Live
 from smbplan.kinds import cluster, expand, failover, kinds, together
+from smbplan.report import text
 from smbplan.report.manual import commands
 from smbplan.spec.load import load
 from smbplan.spec.model import Site
@@ -217,3 +220,12 @@ def test_containers_that_would_be_lost_together_or_started_twice_are_told_of() -
     (words,) = cluster.rivals(found, {"files2": {"drops": ["2 firewall rules", "HA resource ct:102"]}, "files1": {}})
     assert words.startswith("ctdb.cluster.files: files2 is managed by Proxmox VE's own HA, too")
     assert words.endswith("`ha-manager remove ct:102` leaves it to CTDB")
+
+
+def test_two_containers_on_one_node_are_drift_that_no_apply_ends() -> None:
+    world = World()
+    applied(defined(), world)
+    made = planned(defined(), world)
+    assert (made.empty, made.differs, text.summary(made)) == (True, False, text.NOTHING["plan"])
+    made = replace(made, misplaced=("n1 and n2 are on pve1",))
+    assert (made.empty, made.differs, text.summary(made, "drift")) == (True, True, text.BY_HAND)
