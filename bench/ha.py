@@ -161,7 +161,9 @@ def table(found: list[dict[str, Any]]) -> str:
             again = f"{median(back):.1f} ({min(back):.1f}–{max(back):.1f})"
             lost = sum(each["lost"] + each["wrong"] for each in ours)
             stocked = [each["seconds"] for each in theirs]
-            beside = f"{median(stocked):.1f} ({min(stocked):.1f}–{max(stocked):.1f})" if stocked else "–"
+            beside = (
+                f"{median(stocked):.1f} ({min(stocked):.1f}–{max(stocked):.1f}; {len(stocked)})" if stocked else "–"
+            )
             rows.append(f"| {fault.name} | {len(ours)} | {numbers} | {again} | {lost} | {beside} |")
     return "\n".join(rows)
 
@@ -174,7 +176,7 @@ namespaces of one machine with two cores. *Power off* means that the node is fro
 it is heard any more; its lock is free three seconds later. A client writes, flushes and reads all the time. When its
 connection is reset, or an answer takes two seconds, it connects again to the same address; each one has come to work
 again in that way. *Coming back*: the longest pause while the fault is put right. Beside it the medians with CTDB's own
-tunables.
+tunables, and how many tries these had.
 """
 
 
@@ -192,7 +194,7 @@ def page(found: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--tries", type=int, default=5)
-    parser.add_argument("--stock-tries", type=int, default=3)
+    parser.add_argument("--stock-tries", type=int, default=5)
     parser.add_argument("--soak", type=float, default=10.0, help="minutes")
     parser.add_argument("--only", default="", help="faults whose name has this in it")
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "smbplan" / "bench-ha")
