@@ -16,6 +16,7 @@ from typing import Any
 from .core import IDENTITY, IMAGES, STATE, Refused, read_text, run, tidy, write
 from .ctdb_conf import NODES, SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
 from .inventory import Inventory
+from .naming import addresses
 
 NAMES = STATE / "nodes.json"  # of the cluster's nodes, with their addresses
 NOTES = STATE / "cluster.json"  # on the cluster itself, beside those on what it serves
@@ -34,7 +35,7 @@ def look(request: dict[str, Any]) -> Any:
         "settings": found,
         "status": known,
         "led": led(),
-        "own": sorted(str(each.ip) for addresses in interfaces().values() for each in addresses),
+        "own": [] if found else sorted(addresses()),  # asked of those that are no nodes yet
         "foreign": found is None and (known is not None or bool((read_text(NODES) or "").strip())),
         "why": "" if well or not found else _why(),
         "filesystem": _filesystem(request.get("shared") or "/"),
@@ -89,8 +90,8 @@ def restart(request: dict[str, Any]) -> None:
 def _drop_addresses() -> None:
     """Floating addresses that a ctdbd which was killed has left behind are another node's by now."""
     mine = public()
-    for device, addresses in interfaces().items():
-        for address in addresses:
+    for device, found in interfaces().items():
+        for address in found:
             if str(address.ip) in mine:
                 with suppress(Refused):
                     run(["ip", "addr", "del", str(address), "dev", device])
