@@ -48,12 +48,16 @@ class Bench:
     def link(self, node: str, state: str) -> None:
         run(["ip", "-n", network.bridge_netns(self.lab.name), "link", "set", MACHINES[node], state])
 
-    def well(self, within: float = 120.0) -> None:
-        """Return when every node is, and every address is served."""
-        end = time.monotonic() + within
-        while not self.status().good:
-            if time.monotonic() > end:
-                raise RuntimeError(f"not well after {within:.0f} s: {self.status()}")
+    def well(self, within: float = 180.0, patience: float = 60.0) -> None:
+        """Return when every node is, and every address is served; a node that stays banned is taken back."""
+        since = time.monotonic()
+        while not (status := self.status()).good:
+            lasted = time.monotonic() - since
+            if lasted > within:
+                raise RuntimeError(f"not well after {within:.0f} s: {status}")
+            for node in status.nodes if lasted > patience else ():
+                if node.health == "banned":
+                    self.shell(node.name, "ctdb unban")
             time.sleep(0.5)
 
 
