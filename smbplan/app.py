@@ -212,7 +212,7 @@ def _run(
                 return Applied("", site, steps, Outcome({}), fleet.counts)
             run = runs.start(site, text)
             fleet.run_id = run.id
-            journal = runs.Journal(run)
+            journal = runs.Journal(run, fleet.owner)
             execution = Execution(steps, fleet, journal, parallelism, watch)
             with _stopped_by_signals(execution):
                 outcome = execution.run()
@@ -257,7 +257,7 @@ def _finish(
         fleet.each(targets, lambda target: fleet.finish(target, everything=outcome.name == "applied"))
         if outcome.name != "rolled_back":
             _remember(fleet, run.site, found)
-    run.finish(document.applied(applied.run, applied.steps, outcome))
+    run.finish(document.applied(applied.run, applied.steps, outcome), fleet.owner)
     return applied
 
 
@@ -297,7 +297,9 @@ def _recover(run: runs.Run, watch: Watch, connect: Connect) -> Applied:
         if completed(entries := run.entries(), steps):
             outcome = Outcome(resumed(entries, steps))
         else:
-            execution = Execution(steps, fleet, runs.Journal(run), watch=watch, start=resumed(entries, steps))
+            execution = Execution(
+                steps, fleet, runs.Journal(run, fleet.owner), watch=watch, start=resumed(entries, steps)
+            )
             with _stopped_by_signals(execution):
                 outcome = execution.run()
         return _finish(fleet, run, steps, outcome, sorted({step.target for step in steps}), found)

@@ -61,6 +61,26 @@ def show(
     emit(markdown.fenced(told) if format is Format.markdown else told)
 
 
+@app.command(epilog="Example: smbplan runs verify --site quickstart")
+def verify(
+    site: Annotated[str | None, typer.Option("--site", metavar="NAME", help="Only those of this site.")] = None,
+    format: Output = Format.text,
+) -> None:
+    """Tell whether anybody has altered what is written of the runs; exit code 1 if so."""
+    from smbplan.report import history, markdown
+    from smbplan.store.codec import FORMAT
+    from smbplan.store.runs import runs, verify
+
+    found = [verify(name) for name in ([site] if site else sorted({run.site for run in runs()}))]
+    if format is Format.json:
+        emit({"format_version": FORMAT, "sites": [history.verdict(one) for one in found]})
+    else:
+        told = "\n\n".join(history.text_verdict(one) for one in found) or "No runs yet."
+        emit(markdown.fenced(told) if format is Format.markdown else told)
+    if any(one.flaws for one in found):
+        raise typer.Exit(1)
+
+
 def _named(name: str) -> "Run":
     """Raises Refused."""
     from smbplan.errors import Refused, Trouble

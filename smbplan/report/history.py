@@ -1,13 +1,17 @@
 """Runs that have been, as a person or a program reads them."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from smbplan.report.terminal import columns, indented, safe
+from smbplan.report.terminal import columns, indented, plural, safe
+from smbplan.store.audit import Verdict
 from smbplan.store.runs import Busy, Run, lock
 
+WIDTH = 60  # of a value
 HEAD = ("run", "site", "time (UTC)", "outcome", "steps")
 
 
@@ -26,11 +30,18 @@ def entry(run: Run) -> dict[str, Any]:
 
 def details(run: Run) -> dict[str, Any]:
     """One run with its steps, what went wrong, and what was planned. Raises BadPlan."""
-    ended = run.outcome() or _journalled(run)
+    ended, plan = run.outcome() or _journalled(run), run.plan()
+    journal = [
+        {"time": moment(line.get("time")), **{key: str(line.get(key, "")) for key in ("operator", "step", "status")}}
+        for line in run.lines()
+    ]
     return {
         **entry(run),
-        "summary": run.plan().get("summary", {}),
+        "operators": list(dict.fromkeys(line["operator"] for line in journal if line["operator"])),
+        "summary": plan.get("summary", {}),
+        "changes": plan.get("changes", []),
         **{key: ended.get(key, []) for key in ("steps", "warnings", "errors", "manual")},
+        "journal": journal,
     }
 
 
@@ -46,8 +57,15 @@ def text(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def text_details(one: Mapping[str, Any]) -> str:
-    lines = [f"Run {one['id']} of site {one['site']}, {one['time']}: {_words(one['outcome'])} ({_counts(one)})", ""]
-    lines += columns(("status", "step"), [[step["status"], step["id"]] for step in one["steps"]])
+    lines = [f"Run {one['id']} of site {one['site']}, {one['time']}: {_words(one['outcome'])} ({_counts(one)})"]
+    lines += [f"By {safe(operator)}" for operator in one["operators"]]
+    last = {line["step"]: line["time"][11:23] for line in one["journal"]}
+    rows = [[last.get(step["id"], ""), step["status"], step["id"]] for step in one["steps"]]
+    lines += ["", *columns(("time (UTC)", "status", "step"), rows)]
+    for change in one["changes"]:
+        fields = [[field["path"], _value(field["before"]), _value(field["after"])] for field in change["fields"]]
+        lines += ["", f"{change['action']} {safe(change['address'])}"] if fields else []
+        lines += [f"  {line}" for line in columns(("field", "before", "after"), fields)] if fields else []
     for warning in one["warnings"]:
         lines += ["", f"Warning: {safe(warning['address'])}: {safe(warning['text'])}"]
     for error in one["errors"]:
@@ -57,6 +75,30 @@ def text_details(one: Mapping[str, Any]) -> str:
     if one["manual"]:
         lines += ["", "To be typed by hand, in this order:", *(indented(line, "    ") for line in one["manual"])]
     return "\n".join(lines)
+
+
+def verdict(one: Verdict) -> dict[str, Any]:
+    """Whether what is written of a site's runs is what was written. `logged` is null where the log was not asked."""
+    flaws = [{"run": flaw.run, "line": flaw.line or None, "text": flaw.text} for flaw in one.flaws]
+    counts = {name: getattr(one, name) for name in ("site", "runs", "lines", "head", "logged")}
+    return {**counts, "whole": not one.flaws, "flaws": flaws}
+
+
+def text_verdict(one: Verdict) -> str:
+    counts = f"{plural(one.runs, 'run')}, {plural(one.lines, 'line')}"
+    log = "was not asked: there is no journalctl" if one.logged is None else f"knows {plural(one.logged, 'hash')}"
+    how = "altered" if one.flaws else "as they were written"
+    lines = [f"Site {one.site}: {counts}, {how}; the system's log {log}."]
+    lines += [f"  newest hash: {one.head}"] if one.head else []
+    rows = [[flaw.run, str(flaw.line or ""), flaw.text] for flaw in one.flaws]
+    lines += ["", *columns(("run", "line", "what"), rows)] if rows else []
+    return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    """On one line, and not the whole of a file."""
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
 
 
 def _unfinished(site: str) -> str:
@@ -92,6 +134,14 @@ def _time(name: str) -> str:
     try:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.strptime(name[:15], "%Y%m%d-%H%M%S"))
     except ValueError:
+        return ""
+
+
+def moment(seconds: object) -> str:
+    """In UTC, to the millisecond; "" of what is no time."""
+    try:
+        return datetime.fromtimestamp(float(str(seconds)), UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
         return ""
 
 

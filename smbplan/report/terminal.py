@@ -33,7 +33,7 @@ def columns(head: Sequence[str], table: Sequence[Sequence[str]]) -> list[str]:
 
 
 def plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return f"{count} {word}" if count == 1 else f"{count} {word}{'es' if word.endswith('sh') else 's'}"
 
 
 def errors(troubles: Sequence[Trouble], colour: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 STATE/SITE/lock                       held while a run lasts
 STATE/SITE/runs/RUN/plan.json         the steps, written before the first one
-STATE/SITE/runs/RUN/journal.jsonl     one line for each change of status; durable before it is acted on
+STATE/SITE/runs/RUN/journal.jsonl     one line for each change of status, sealed; durable before it is acted on
 STATE/SITE/runs/RUN/outcome.json      written last; a run without one was cut short
 """
 
@@ -12,13 +12,14 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smbplan.engine.execute import Entry
 from smbplan.engine.step import Status, Step
+from smbplan.store import audit
 from smbplan.store.codec import BadPlan, step_from_json
 
 
@@ -60,21 +61,17 @@ class Run:
         except (KeyError, TypeError, ValueError):
             raise BadPlan(f"the plan of run {self.id} is damaged", f"look into {self.folder}") from None
 
+    def lines(self) -> list[Mapping[str, Any]]:
+        """The journal's words on steps; what a crash has torn was never acted on."""
+        return [line for _, line in audit.lines(self.journal) if {"step", "status"} <= line.keys()]
+
     def entries(self) -> list[Entry]:
-        """The journal; a torn last line is no entry."""
+        """The journal, as the engine has written it."""
         found = []
-        try:
-            lines = (self.folder / "journal.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
-        for line in lines:
-            try:
-                data = json.loads(line)
-                found.append(
-                    Entry(data["step"], Status(data["status"]), data.get("summary", ""), data.get("detail", ""))
-                )
-            except (ValueError, KeyError, TypeError):
-                continue  # torn by a crash, so never acted on; a recovery may have written after it
+        for line in self.lines():
+            with suppress(ValueError):
+                words = (str(line.get(name, "")) for name in ("summary", "detail"))
+                found.append(Entry(str(line["step"]), Status(line["status"]), *words))
         return found
 
     def outcome(self) -> Mapping[str, Any] | None:
@@ -85,26 +82,53 @@ class Run:
             return None
         return data if isinstance(data, dict) else None
 
-    def finish(self, outcome: Mapping[str, Any]) -> None:
-        _write(self.folder / "outcome.json", outcome)
+    def finish(self, outcome: Mapping[str, Any], operator: str = "") -> None:
+        """The journal knows how it ended before anybody else does."""
+        path = self.folder / "outcome.json"
+        _write(path.with_suffix(".new"), outcome)
+        journal = Journal(self, operator)
+        journal.note(outcome=audit.digest(path.with_suffix(".new")))
+        journal.close()
+        path.with_suffix(".new").replace(path)
+        _sync(self.folder)
+        audit.tell(self.site, self.folder, journal.head)
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.jsonl"
 
 
 class Journal:
-    """Appends to a run's journal. See engine.execute.Journal."""
+    """Appends to a run's journal, each line sealed; see store.audit, and engine.execute.Journal."""
 
-    def __init__(self, run: Run) -> None:
-        self._file = os.open(run.folder / "journal.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    def __init__(self, run: Run, operator: str = "") -> None:
+        self.head = audit.head(run.journal)
+        self._operator = operator
+        self._file = os.open(run.journal, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             self._append(b"\n")  # behind a torn line
         _sync(run.folder)
+        if not self.head:
+            before = (audit.head(each.journal) for each in runs(run.site) if each.id < run.id)
+            self.head = next(filter(None, before), audit.FIRST)
+            self.note(run=run.id, plan=audit.digest(run.folder / "plan.json"), previous=self.head)
 
     def write(self, entries: Sequence[Entry]) -> None:
-        now = time.time()
-        lines = [
-            json.dumps({"time": now, "step": entry.step, "status": entry.status, **_words(entry)}) for entry in entries
-        ]
-        self._append(("\n".join(lines) + "\n").encode())
+        self._seal([{"step": entry.step, "status": entry.status, **_words(entry)} for entry in entries])
+
+    def note(self, **words: str) -> None:
+        """What is no step."""
+        self._seal([words])
+
+    def _seal(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Durable when this returns."""
+        now, text = time.time(), ""
+        for line in lines:
+            sealed = audit.sealed(self.head, {"time": now, "operator": self._operator, **line})
+            self.head = sealed["hash"]
+            text += f"{json.dumps(sealed)}\n"
+        self._append(text.encode())
         os.fsync(self._file)
 
     def _append(self, data: bytes) -> None:
@@ -131,6 +155,11 @@ def runs(site: str | None = None) -> list[Run]:
     sites = [site] if site else sorted(path.name for path in base.glob("*") if path.is_dir())
     found = [Run(name, path.name, path) for name in sites for path in (base / name / "runs").glob("*")]
     return sorted(found, key=lambda run: run.id, reverse=True)
+
+
+def verify(site: str) -> audit.Verdict:
+    """Whether what is written of the runs of a site is what was written."""
+    return audit.verify(site, home() / site / "runs", [run.folder for run in reversed(runs(site))])
 
 
 def interrupted(site: str) -> Run | None:

@@ -1,0 +1,142 @@
+"""What shows that nobody has altered what was written of runs.
+
+Every line of a journal holds the hash of its words and of the line before it; the first line of a run stands on the
+last one of the run before, and holds the hash of its plan. The newest hash goes to the system's log: whoever rewrites
+all of it here can't take it back there.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import syslog
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FIRST = "0" * 64  # what the first line of all stands on
+TAG = "smbplan"  # in the system's log
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is not as it was written. `line` is 0 for what is no line of the journal."""
+
+    run: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`logged` is how many hashes the system's log knew; None where it could not be asked."""
+
+    site: str
+    runs: int
+    lines: int
+    head: str
+    logged: int | None
+    flaws: tuple[Flaw, ...]
+
+
+def sealed(previous: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A line that stands on the one whose hash is `previous`."""
+    return {**data, "hash": _digest(previous.encode() + json.dumps(data, sort_keys=True).encode())}
+
+
+def digest(path: Path) -> str:
+    """Of a file; "" of none."""
+    try:
+        return _digest(path.read_bytes())
+    except OSError:
+        return ""
+
+
+def head(journal: Path) -> str:
+    """The hash of the last line that has one; "" of none."""
+    found = [str(line["hash"]) for _, line in lines(journal) if "hash" in line]
+    return found[-1] if found else ""
+
+
+def tell(site: str, folder: Path, found: str) -> None:
+    """Have the system's log remember the newest hash of a run. syslog(3)"""
+    syslog.openlog(TAG, 0, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_NOTICE, f"audit {site} {folder.name} {found} {folder.parent}")
+
+
+def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
+    """Of the folders of all runs of a site, the oldest first; all of them are in `home`."""
+    flaws, hashes, previous, count = list[Flaw](), list[str](), "", 0
+    for folder in folders:
+        found = [line for line in lines(folder / "journal.jsonl") if "hash" in line[1]]
+        if not found and not hashes:
+            continue  # of a version that sealed nothing
+        count += 1
+        flaws += _chain(folder, found, previous)
+        hashes += [str(line["hash"]) for _, line in found]
+        previous = hashes[-1] if hashes else previous
+    told = _logged(site, home)
+    known = set(hashes)
+    flaws += [
+        Flaw(run, 0, "the system's log knows a line of it that is not here")
+        for run, one in told or ()
+        if one not in known
+    ]
+    return Verdict(site, count, len(hashes), previous, None if told is None else len(told), tuple(flaws))
+
+
+def _chain(folder: Path, found: list[tuple[int, Mapping[str, Any]]], previous: str) -> Iterator[Flaw]:
+    run = folder.name
+    if not found:
+        yield Flaw(run, 0, "its journal is gone")
+        return
+    number, first = found[0]
+    if first.get("previous") is None:
+        yield Flaw(run, number, "its beginning is gone")
+    elif previous and first["previous"] != previous:
+        yield Flaw(run, number, "the run before it is gone, or was altered")
+    if first.get("plan") and first["plan"] != digest(folder / "plan.json"):
+        yield Flaw(run, 0, "its plan was altered")
+    stands_on = str(first.get("previous") or previous or FIRST)
+    for number, line in found:
+        words = {name: value for name, value in line.items() if name != "hash"}
+        if sealed(stands_on, words)["hash"] != line["hash"]:
+            yield Flaw(run, number, "this line was altered, or one before it is gone")
+        stands_on = str(line["hash"])
+    ends = [line["outcome"] for _, line in found if "outcome" in line]
+    if ends and ends[-1] != digest(folder / "outcome.json"):
+        yield Flaw(run, 0, "its outcome was altered")
+
+
+def lines(journal: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """With their numbers; without what a crash has torn."""
+    try:
+        text = journal.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield number, found
+
+
+def _logged(site: str, home: Path) -> list[tuple[str, str]] | None:
+    """(run, hash) of those that the system's log remembers; others may keep runs of that site elsewhere."""
+    tool = shutil.which("journalctl")
+    if tool is None:
+        return None
+    done = subprocess.run(
+        [tool, "-q", "-t", TAG, "-o", "cat", "--no-pager"],
+        capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"},
+    )  # fmt: skip
+    rows = (line.split(" ", 4) for line in done.stdout.splitlines())
+    return [(row[2], row[3]) for row in rows if row[:2] == ["audit", site] and row[4:] == [str(home)]]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

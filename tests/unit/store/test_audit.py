@@ -1,0 +1,174 @@
+"""Whoever alters what is written of runs is found out."""
+
+import json
+import os
+import syslog
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smbplan.engine.execute import Entry
+from smbplan.engine.step import Status
+from smbplan.store import audit, runs
+
+RUNS = ("20260101-000000-aaaa", "20260102-000000-bbbb", "20260103-000000-cccc")
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's log, as one file, and a journalctl that tells of it."""
+    file, tool = tmp_path / "log", tmp_path / "bin" / "journalctl"
+    file.touch()
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\n[ \"$*\" = '-q -t smbplan -o cat --no-pager' ] && cat {file}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(syslog, "syslog", lambda level, text: file.open("a").write(f"{text}\n"))
+    return file
+
+
+@pytest.fixture
+def folders(log: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Three runs of a site, each with two steps."""
+    found = []
+    for name in RUNS:
+        monkeypatch.setattr(runs.time, "strftime", lambda *_, name=name: name[:15])
+        monkeypatch.setattr(runs.secrets, "token_hex", lambda _, name=name: name[16:])
+        run = runs.start("office", {"steps": [], "about": name})
+        journal = runs.Journal(run, "ann@desk")
+        journal.write([Entry("a", Status.DOING), Entry("a", Status.DONE)])
+        journal.write([Entry("b", Status.FAILED, "disk full", "no space left")])
+        journal.close()
+        run.finish({"outcome": "partial", "about": name}, "ann@desk")
+        found.append(run.folder)
+    return found
+
+
+def flaws() -> list[tuple[str, int, str]]:
+    return [(each.run[-4:], each.line, each.text) for each in runs.verify("office").flaws]
+
+
+def test_what_was_written_is_whole(folders: list[Path], log: Path) -> None:
+    told = runs.verify("office")
+    assert (told.runs, told.lines, told.logged, told.flaws) == (3, 15, 3, ())
+    assert log.read_text().splitlines()[-1] == f"audit office {RUNS[-1]} {told.head} {folders[0].parent}"
+    assert {line["operator"] for line in lines(folders[0])} == {"ann@desk"}
+    assert lines(folders[0])[0]["previous"] == audit.FIRST
+
+
+def lines(folder: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+
+
+def rewritten(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
+    path = folder / "journal.jsonl"
+    path.write_text("".join(change(path.read_text().splitlines(True))))
+
+
+ALTERED = "this line was altered, or one before it is gone"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda text: [line.replace("disk full", "disk fine") for line in text], [("bbbb", 4, ALTERED)]),
+        (
+            lambda text: [line.replace("ann@desk", "bob@desk", 1) for line in text[:1]] + text[1:],
+            [("bbbb", 1, ALTERED)],
+        ),
+        (lambda text: text[:2] + text[3:], [("bbbb", 3, ALTERED)]),
+        (lambda text: [text[1], text[0], *text[2:]], [("bbbb", 1, "its beginning is gone")]),
+        (lambda text: [*text[:2], "{torn\n", *text[2:]], []),
+    ],
+)
+def test_a_line_that_is_altered_moved_or_gone(
+    folders: list[Path], change: Callable[[list[str]], list[str]], found: list[tuple[str, int, str]]
+) -> None:
+    rewritten(folders[1], change)
+    assert flaws()[: len(found)] == found and bool(flaws()) is bool(found)
+
+
+def test_what_a_journal_speaks_of(folders: list[Path]) -> None:
+    for name, words in (("plan", "its plan was altered"), ("outcome", "its outcome was altered")):
+        path = folders[0] / f"{name}.json"
+        before = path.read_text()
+        path.write_text(before.replace("aaaa", "zzzz"))
+        assert flaws() == [("aaaa", 0, words)]
+        path.write_text(before)
+    assert flaws() == []
+
+
+def test_a_run_that_is_gone(folders: list[Path]) -> None:
+    for path in folders[1].iterdir():
+        path.unlink()
+    folders[1].rmdir()
+    gone = "the system's log knows a line of it that is not here"
+    assert flaws() == [("cccc", 1, "the run before it is gone, or was altered"), ("bbbb", 0, gone)]
+
+
+def test_an_end_that_is_cut_off_is_known_by_the_systems_log_alone(folders: list[Path], log: Path) -> None:
+    rewritten(folders[2], lambda text: text[:3])
+    (folders[2] / "outcome.json").unlink()
+    assert flaws() == [("cccc", 0, "the system's log knows a line of it that is not here")]
+    log.write_text("")
+    assert flaws() == []
+
+
+def test_a_forged_chain_does_not_match_the_systems_log(folders: list[Path]) -> None:
+    """All of it written anew, with hashes that are right."""
+    head = audit.FIRST
+    for folder in folders:
+        made = []
+        for line in lines(folder):
+            words = {name: value for name, value in line.items() if name != "hash"} | {"operator": "nobody"}
+            words |= {"previous": head} if "previous" in words else {}
+            made.append(audit.sealed(head, words))
+            head = made[-1]["hash"]
+        (folder / "journal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in made))
+    found = flaws()
+    assert [each[2] for each in found] == ["the system's log knows a line of it that is not here"] * 3
+
+
+def test_runs_of_a_version_that_sealed_nothing_count_for_nothing(folders: list[Path]) -> None:
+    plain = '{"time": 1.0, "step": "a", "status": "done"}\n'
+    old = folders[0].with_name("20250101-000000-aaaa")
+    old.mkdir()
+    (old / "journal.jsonl").write_text(plain)
+    assert runs.verify("office").flaws == ()
+    (folders[1] / "journal.jsonl").write_text(plain)
+    assert ("bbbb", 0, "its journal is gone") in flaws()
+
+
+def test_runs_of_that_site_that_are_kept_elsewhere_are_no_flaw(folders: list[Path], log: Path) -> None:
+    log.write_text(log.read_text() + f"audit office {RUNS[0]} {'1' * 64} /elsewhere/office/runs\naudit office\n")
+    told = runs.verify("office")
+    assert (told.logged, told.flaws) == (3, ())
+
+
+def test_without_a_log_to_ask_that_is_said(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert runs.verify("office").logged is None
+
+
+def test_a_recovery_goes_on_in_the_same_chain(log: Path) -> None:
+    run = runs.start("office", {"steps": []})
+    journal = runs.Journal(run, "ann@desk")
+    journal.write([Entry("a", Status.DOING)])
+    journal.close()
+    with (run.folder / "journal.jsonl").open("a") as file:
+        file.write('{"time": 1, "st')
+    run.finish({"outcome": "rolled_back"}, "bob@desk")
+    assert runs.verify("office").flaws == ()
+    assert [line.get("operator") for line in json_lines(run.folder)] == ["ann@desk", "ann@desk", "bob@desk"]
+
+
+def json_lines(folder: Path) -> list[dict[str, str]]:
+    found = []
+    for line in (folder / "journal.jsonl").read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
