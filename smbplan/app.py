@@ -146,9 +146,8 @@ def apply(
     return _run(made.site, made.steps, planned.endpoints, text, parallelism, watch, connect)
 
 
-def apply_saved(path: Path, parallelism: int, watch: Watch, connect: Connect = Channel) -> Applied:
-    """Exactly the plan in the file. Raises Refused for one that is stale, altered or unreadable."""
-    saved = load_saved(path)
+def apply_saved(saved: codec.Saved, parallelism: int, watch: Watch, connect: Connect = Channel) -> Applied:
+    """Exactly the plan that was saved. Raises Refused for one that is stale."""
     _must_be_recovered(saved.site)
     found = {name: Endpoint(**data) for name, data in saved.endpoints.items()}
     _refuse_stale(saved.site, saved.steps, found, connect)
@@ -156,7 +155,7 @@ def apply_saved(path: Path, parallelism: int, watch: Watch, connect: Connect = C
 
 
 def load_saved(path: Path) -> codec.Saved:
-    """Raises Refused."""
+    """Raises Refused for a plan that was altered, was made elsewhere, or is unreadable."""
     try:
         return codec.read(path)
     except codec.BadPlan as error:

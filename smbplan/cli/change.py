@@ -26,7 +26,7 @@ from smbplan.cli.options import (
     Yes,
     options,
 )
-from smbplan.cli.output import coloured, emit, merged, note, resealed
+from smbplan.cli.output import coloured, emit, merged, note
 
 if TYPE_CHECKING:
     from smbplan.app import Applied, Planned
@@ -220,9 +220,9 @@ def _apply_saved(path: Path, choices: Mapping[str, Any], parallelism: int, timin
         raise WrongUsage(f"a saved plan is applied as it is, without {', '.join(wrong)}", "make a new plan with it")
     from smbplan import app
 
-    steps = app.load_saved(path).steps
-    with _progress(steps, form) as progress:
-        applied = app.apply_saved(path, parallelism, progress.watch)
+    saved = app.load_saved(path)
+    with _progress(saved.steps, form) as progress:
+        applied = app.apply_saved(saved, parallelism, progress.watch)
     emit(_applied(applied, form, applied.counts if timings else None))
     raise typer.Exit(ENDED[applied.outcome.name])
 
@@ -279,10 +279,9 @@ def _plan_data(planned: "Planned", more: dict[str, Any], view: "View") -> dict[s
     data = document.plan(planned.plan, kinds(), planned.endpoints)
     if view == "drift":
         more = {**more, "drift": not planned.plan.empty}
-    if planned.plan.refused:  # no digest: this is no plan that could be applied
-        del data["digest"]
-        return {**data, **more, "errors": document.errors([trouble(item) for item in planned.plan.refused])["errors"]}
-    return resealed(data, **more) if more else data
+    if planned.plan.refused:
+        more["errors"] = document.errors([trouble(item) for item in planned.plan.refused])["errors"]
+    return {**data, **more}
 
 
 def _applied(applied: "Applied", form: Format, counts: "Mapping[str, Counts] | None") -> str | dict[str, Any]:
@@ -314,14 +313,20 @@ def _progress(steps: "tuple[Step, ...]", form: Format) -> "Plain | Live":
 
 
 def _save(planned: "Planned", path: Path) -> None:
-    """Readable by the owner only: a plan tells how the gateways are reached. Raises OSError."""
+    """Readable by the owner only: a plan tells how the gateways are reached. Raises OSError and Refused."""
     import json
     import os
 
+    from smbplan.errors import Refused, Trouble
     from smbplan.kinds import kinds
     from smbplan.report import document
+    from smbplan.store import seal
 
-    text = json.dumps(document.plan(planned.plan, kinds(), planned.endpoints), indent=1, default=list)
+    try:
+        sealed = seal.sealed(document.plan(planned.plan, kinds(), planned.endpoints))
+    except seal.BadKey as error:
+        raise Refused(Trouble(str(error))) from None
+    text = json.dumps(sealed, indent=1, default=list)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         if path.is_file():
             os.fchmod(file.fileno(), 0o600)

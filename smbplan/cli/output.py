@@ -56,10 +56,3 @@ def merged(*every: "Mapping[str, Counts]") -> "dict[str, Counts]":
             for name in Counts.__dataclass_fields__:
                 setattr(total, name, getattr(total, name) + getattr(one, name))
     return found
-
-
-def resealed(document: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """The document with more in it, and its digest made anew: it stays a plan that can be applied."""
-    from smbplan.store.codec import sealed
-
-    return sealed({name: part for name, part in {**document, **more}.items() if name != "digest"})

@@ -12,29 +12,27 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.step import Nature, Status, Step
 from smbplan.errors import Trouble
 from smbplan.report import manual
-from smbplan.store.codec import FORMAT, sealed, step_to_json
+from smbplan.store.codec import FORMAT, step_to_json
 
 
 def plan(made: Plan, kinds: Kinds, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
-    """A plan: what a person reviews, and what apply needs."""
-    return sealed(
-        {
-            "format_version": FORMAT,
-            "site": made.site,
-            "summary": summary(made),
-            "changes": [change(item, kinds, made.steps) for item in made.changes],
-            "steps": [step_to_json(step) for step in made.steps],
-            "warnings": list(made.warnings),
-            "refused": [
-                {name: getattr(item, name) for name in ("address", "summary", "detail", "hint", "guardrail")}
-                for item in made.refused
-            ],
-            "lifted": sorted({item.guardrail for item in made.lifted}),
-            "spec_digest": made.spec_digest,
-            "live_digest": made.live_digest,
-            "endpoints": {name: at.as_json() for name, at in sorted(endpoints.items())},
-        }
-    )
+    """A plan: what a person reviews, and, once it is sealed, what apply takes."""
+    return {
+        "format_version": FORMAT,
+        "site": made.site,
+        "summary": summary(made),
+        "changes": [change(item, kinds, made.steps) for item in made.changes],
+        "steps": [step_to_json(step) for step in made.steps],
+        "warnings": list(made.warnings),
+        "refused": [
+            {name: getattr(item, name) for name in ("address", "summary", "detail", "hint", "guardrail")}
+            for item in made.refused
+        ],
+        "lifted": sorted({item.guardrail for item in made.lifted}),
+        "spec_digest": made.spec_digest,
+        "live_digest": made.live_digest,
+        "endpoints": {name: at.as_json() for name, at in sorted(endpoints.items())},
+    }
 
 
 def summary(made: Plan) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Steps and plans as JSON, and back. A file that was altered or is of another major format is refused."""
+"""Steps and plans as JSON, and back. A file without our seal, or of another major format, is refused."""
 
 import json
 import re
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smbplan.engine.plan import digest
 from smbplan.engine.resource import Key, Record
 from smbplan.engine.step import Call, Move, Nature, Op, Step
+from smbplan.store import seal
 
 FORMAT = "1.0"
+AGAIN = "make a new one with smbplan plan --out"
+SITE = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")  # no path
 
 
 class BadPlan(Exception):
@@ -94,50 +96,51 @@ def op_from_json(data: Mapping[str, Any]) -> Op:
     return Move(_text(data["address"]), key, data["before"], data["after"], record, dict(data["options"]))
 
 
-def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with the digest that `read` checks."""
-    return {**document, "digest": digest(document)}
-
-
 def read(path: Path) -> Saved:
     """Raises BadPlan."""
-    again = "make a new one with smbplan plan --out"
+    document = _parsed(path)
+    stated, site = document.pop(seal.SEAL, None), document.get("site")
+    if not isinstance(site, str) or not SITE.fullmatch(site):
+        raise BadPlan(f"{path} is not a complete plan", AGAIN)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadPlan(f"{path}: {error.strerror}", again) from None
-    except (ValueError, RecursionError):
-        raise BadPlan(f"{path} is not a saved plan", again) from None
-    if not isinstance(document, dict) or "format_version" not in document:
-        raise BadPlan(f"{path} is not a saved plan", again)
-    if str(document["format_version"]).split(".", 1)[0] != FORMAT.split(".", 1)[0]:
-        raise BadPlan(f"{path} has format {document['format_version']}; this smbplan reads {FORMAT}", again)
-    stated = document.pop("digest", None)
-    try:
-        altered = stated != digest(document)
+        genuine = seal.is_genuine(document, stated)
     except RecursionError:
-        raise BadPlan(f"{path} is not a saved plan", again) from None
-    if altered:
-        raise BadPlan(f"{path} was altered after it was made", again)
+        raise BadPlan(f"{path} is not a saved plan", AGAIN) from None
+    except seal.BadKey as error:
+        raise BadPlan(str(error), AGAIN) from None
+    if not genuine:
+        reason = "was made elsewhere: there is no key here" if genuine is None else "was altered, or made elsewhere"
+        raise BadPlan(f"{path} {reason}", f"{AGAIN} here; or let both machines have the same ${seal.VARIABLE}")
     try:
         saved = Saved(
-            _text(document["site"]),
-            tuple(step_from_json(step) for step in document["steps"]),
-            dict(document["endpoints"]),
-            document,
+            site, tuple(step_from_json(step) for step in document["steps"]), dict(document["endpoints"]), document
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise BadPlan(f"{path} is not a complete plan", again) from None
+        raise BadPlan(f"{path} is not a complete plan", AGAIN) from None
     if not _is_sound(saved):
-        raise BadPlan(f"{path} is not a complete plan", again)
+        raise BadPlan(f"{path} is not a complete plan", AGAIN)
     return saved
 
 
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadPlan(f"{path}: {error.strerror}", AGAIN) from None
+    except (ValueError, RecursionError):
+        raise BadPlan(f"{path} is not a saved plan", AGAIN) from None
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise BadPlan(f"{path} is not a saved plan", AGAIN)
+    if str(document["format_version"]).split(".", 1)[0] != FORMAT.split(".", 1)[0]:
+        raise BadPlan(f"{path} has format {document['format_version']}; this smbplan reads {FORMAT}", AGAIN)
+    return document
+
+
 def _is_sound(saved: Saved) -> bool:
-    """Every step waits for earlier ones only and has a target; the site's name is no path."""
+    """Every step waits for earlier ones only and has a target."""
     known: set[str] = set()
     for step in saved.steps:
         if step.id in known or not known.issuperset({*step.after, *step.behind}) or step.target not in saved.endpoints:
             return False
         known.add(step.id)
-    return re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", saved.site) is not None
+    return True

@@ -19,7 +19,7 @@ from typing import Any
 
 from smbplan.engine.execute import Entry
 from smbplan.engine.step import Status, Step
-from smbplan.store import audit
+from smbplan.store import audit, files
 from smbplan.store.codec import BadPlan, step_from_json
 
 
@@ -29,13 +29,6 @@ class Busy(Exception):
     def __init__(self, holder: str) -> None:
         super().__init__(f"another run is going on: {holder}")
         self.holder = holder
-
-
-def home() -> Path:
-    """Where state is kept: $SMBPLAN_STATE, or the user's state folder."""
-    from platformdirs import user_state_path
-
-    return Path(os.environ.get("SMBPLAN_STATE") or user_state_path("smbplan"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ class Run:
         journal.note(outcome=audit.digest(path.with_suffix(".new")))
         journal.close()
         path.with_suffix(".new").replace(path)
-        _sync(self.folder)
+        files.sync(self.folder)
         audit.tell(self.site, self.folder, journal.head)
 
     @property
@@ -108,7 +101,7 @@ class Journal:
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             self._append(b"\n")  # behind a torn line
-        _sync(run.folder)
+        files.sync(run.folder)
         if not self.head:
             before = (audit.head(each.journal) for each in runs(run.site) if each.id < run.id)
             self.head = next(filter(None, before), audit.FIRST)
@@ -142,16 +135,16 @@ class Journal:
 def start(site: str, plan: Mapping[str, Any]) -> Run:
     """A new run; its plan is durable when this returns."""
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
-    folder = home() / site / "runs" / name
-    _make(folder)
+    folder = files.home() / site / "runs" / name
+    files.make(folder)
     _write(folder / "plan.json", plan)
-    _sync(folder.parent)
+    files.sync(folder.parent)
     return Run(site, name, folder)
 
 
 def runs(site: str | None = None) -> list[Run]:
     """The newest first."""
-    base = home()
+    base = files.home()
     sites = [site] if site else sorted(path.name for path in base.glob("*") if path.is_dir())
     found = [Run(name, path.name, path) for name in sites for path in (base / name / "runs").glob("*")]
     return sorted(found, key=lambda run: run.id, reverse=True)
@@ -159,7 +152,7 @@ def runs(site: str | None = None) -> list[Run]:
 
 def verify(site: str) -> audit.Verdict:
     """Whether what is written of the runs of a site is what was written."""
-    return audit.verify(site, home() / site / "runs", [run.folder for run in reversed(runs(site))])
+    return audit.verify(site, files.home() / site / "runs", [run.folder for run in reversed(runs(site))])
 
 
 def interrupted(site: str) -> Run | None:
@@ -170,8 +163,8 @@ def interrupted(site: str) -> Run | None:
 @contextmanager
 def lock(site: str) -> Iterator[None]:
     """One run of a site at a time on this machine. Raises Busy."""
-    folder = home() / site
-    _make(folder)
+    folder = files.home() / site
+    files.make(folder)
     with os.fdopen(
         os.open(folder / "lock", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "a+", encoding="utf-8"
     ) as file:
@@ -190,14 +183,14 @@ def lock(site: str) -> Iterator[None]:
 def peers(site: str) -> dict[str, Any]:
     """The gateways that the site had when it was applied from here last."""
     try:
-        data = json.loads((home() / site / "peers.json").read_text(encoding="utf-8"))
+        data = json.loads((files.home() / site / "peers.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
 
 
 def remember_peers(site: str, found: Mapping[str, Any]) -> None:
-    _write(home() / site / "peers.json", found)
+    _write(files.home() / site / "peers.json", found)
 
 
 def _words(entry: Entry) -> dict[str, str]:
@@ -205,26 +198,4 @@ def _words(entry: Entry) -> dict[str, str]:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    _make(path.parent)
-    part = path.with_suffix(".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1, default=list)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _make(folder: Path) -> None:
-    """The folder, and what is missing above it, for the user alone."""
-    for path in reversed([folder, *folder.parents]):
-        if not path.exists():
-            path.mkdir(mode=0o700, exist_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    file = os.open(folder, os.O_RDONLY)
-    os.fsync(file)
-    os.close(file)
+    files.write(path, json.dumps(data, indent=1, default=list) + "\n")

@@ -54,7 +54,7 @@ def site(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         saved = folder / "saved.plan"
         made = CliRunner().invoke(cli, ["plan", str(folder), "--out", str(saved)])
         assert made.exit_code == 0, made.output
-        done = app.apply_saved(saved, 10, lambda step, status: None)
+        done = app.apply_saved(app.load_saved(saved), 10, lambda step, status: None)
         assert done.outcome.name == "applied", done.outcome.problems
         assert site.differences() == []
         yield site

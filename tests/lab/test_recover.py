@@ -93,6 +93,8 @@ def test_a_saved_plan_is_applied_as_it_is_and_a_stale_or_altered_one_refused(sit
     altered = smbplan(site, "apply", str(saved))
     assert "was altered" in altered.communicate()[1] and altered.returncode == 1
     saved.write_text(text)
+    elsewhere = smbplan(site, "apply", str(saved), env={**os.environ, "SMBPLAN_STATE": str(tmp_path / "elsewhere")})
+    assert "was made elsewhere" in elsewhere.communicate()[1] and elsewhere.returncode == 1
     done = smbplan(site, "apply", str(saved), "--format", "json")
     assert json.loads(done.communicate()[0])["outcome"] == "applied" and done.returncode == 0
     assert site.differences() == []

@@ -14,7 +14,7 @@ import typer
 from smbplan.cli import main as entry
 from smbplan.cli.options import GUARDRAILS
 from smbplan.engine.plan import Plan
-from smbplan.store import runs
+from smbplan.store import runs, seal
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "examples/quickstart")
@@ -195,9 +195,12 @@ def test_graph_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_saved_plan_takes_no_options_and_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = tmp_path / "a.plan"
-    saved.write_text('{"format_version": "1.0", "site": "x", "steps": [], "endpoints": {}, "digest": "wrong"}')
+    saved.write_text('{"format_version": "1.0", "site": "x", "steps": [], "endpoints": {}, "seal": "wrong"}')
     assert entry.main(["apply", str(saved), "--adopt"]) == 64
     assert "--adopt" in capsys.readouterr().err
+    assert entry.main(["apply", str(saved)]) == 1
+    assert "made elsewhere: there is no key here" in capsys.readouterr().err
+    seal.sealed({"site": "x"})
     assert entry.main(["apply", str(saved)]) == 1
     assert "altered" in capsys.readouterr().err
     misnamed = saved.rename(tmp_path / "plan.yaml")

@@ -1,7 +1,7 @@
 """Saved plans: what goes in comes out, and what was not made by us is refused in words."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from smbplan.engine.step import Call, Move, Nature, Step
 from smbplan.kinds import expand, kinds
 from smbplan.report import document
 from smbplan.spec.load import load
-from smbplan.store import codec
+from smbplan.store import codec, seal
 from smbplan.store.codec import BadPlan, step_from_json, step_to_json
 
 SITE = load(templates.data("examples") / "quickstart").site
@@ -52,7 +52,26 @@ def documents() -> list[dict[str, Any]]:
     return [document.plan(each, kinds(), endpoints) for each in made]
 
 
-MADE = documents()
+@pytest.fixture(autouse=True, scope="module")
+def key() -> Iterator[str]:
+    """The one that all plans here are sealed with."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(seal.VARIABLE, KEY)
+        yield KEY
+
+
+ALTERED = "was altered, or made elsewhere"
+KEY = "a key that two machines have in common"
+with pytest.MonkeyPatch.context() as patched:
+    patched.setenv(seal.VARIABLE, KEY)
+    MADE = [seal.sealed(each) for each in documents()]
+
+
+def sealed(data: dict[str, Any]) -> dict[str, Any]:
+    """For what is made before the key is there."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(seal.VARIABLE, KEY)
+        return seal.sealed({"site": "", **data})
 
 
 def saved(folder: Path, data: object) -> Path:
@@ -84,7 +103,7 @@ def refusal(path: Path) -> str:
 
 
 def without(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name not in (key, "digest")}
+    return {name: value for name, value in data.items() if name not in (key, seal.SEAL)}
 
 
 @pytest.mark.parametrize(
@@ -99,16 +118,16 @@ def without(data: Mapping[str, Any], key: str) -> dict[str, Any]:
         (json.dumps(MADE[0])[:-100], "is not a saved plan"),
         ({**MADE[0], "format_version": "2.0"}, "has format 2.0; this smbplan reads 1.0"),
         ({**MADE[0], "format_version": None}, "has format None; this smbplan reads 1.0"),
-        ({**MADE[0], "site": "other"}, "was altered after it was made"),
-        ({**MADE[0], "steps": MADE[0]["steps"][1:]}, "was altered after it was made"),
-        (without(MADE[0], "none"), "was altered after it was made"),
-        (codec.sealed(without(MADE[0], "steps")), "is not a complete plan"),
-        (codec.sealed(without(MADE[0], "endpoints")), "is not a complete plan"),
-        (codec.sealed({**without(MADE[0], ""), "steps": "none"}), "is not a complete plan"),
-        (codec.sealed({**without(MADE[0], ""), "steps": [None]}), "is not a complete plan"),
-        (codec.sealed({**without(MADE[0], ""), "steps": MADE[0]["steps"][-1:]}), "is not a complete plan"),
-        (codec.sealed({**without(MADE[0], ""), "site": "../../etc"}), "is not a complete plan"),
-        (codec.sealed({**without(MADE[0], ""), "endpoints": []}), "is not a complete plan"),
+        ({**MADE[0], "site": "other"}, ALTERED),
+        ({**MADE[0], "steps": MADE[0]["steps"][1:]}, ALTERED),
+        (without(MADE[0], "none"), ALTERED),
+        (sealed(without(MADE[0], "steps")), "is not a complete plan"),
+        (sealed(without(MADE[0], "endpoints")), "is not a complete plan"),
+        (sealed({**without(MADE[0], ""), "steps": "none"}), "is not a complete plan"),
+        (sealed({**without(MADE[0], ""), "steps": [None]}), "is not a complete plan"),
+        (sealed({**without(MADE[0], ""), "steps": MADE[0]["steps"][-1:]}), "is not a complete plan"),
+        (sealed({**without(MADE[0], ""), "site": "../../etc"}), "is not a complete plan"),
+        (sealed({**without(MADE[0], ""), "endpoints": []}), "is not a complete plan"),
     ],
 )  # fmt: skip
 def test_what_is_no_plan_of_ours_is_refused(data: object, words: str, tmp_path: Path) -> None:
@@ -125,12 +144,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("depth", [100, 400, 900, 2000, 20_000])
 def test_a_plan_nested_without_end_is_refused_at_any_depth(depth: int, tmp_path: Path) -> None:
-    text = f'{{"format_version": "1.0", "digest": "x", "deep": {"[" * depth}{"]" * depth}}}'
-    assert refusal(saved(tmp_path, text)) in ("is not a saved plan", "was altered after it was made")
+    text = f'{{"format_version": "1.0", "site": "x", "seal": "x", "deep": {"[" * depth}{"]" * depth}}}'
+    assert refusal(saved(tmp_path, text)) in ("is not a saved plan", ALTERED)
 
 
 def test_a_newer_minor_format_and_unknown_keys_are_read(tmp_path: Path) -> None:
-    newer = codec.sealed({**without(MADE[0], ""), "format_version": "1.9", "news": [1]})
+    newer = sealed({**without(MADE[0], ""), "format_version": "1.9", "news": [1]})
     assert codec.read(saved(tmp_path, newer)).site == "quickstart"
 
 
@@ -145,7 +164,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
         key = draw(st.sampled_from(keys))
         if not isinstance(node[key], dict | list) or not node[key] or draw(st.integers(0, 4)) == 0:
             node[key] = draw(JSON)
-            return codec.sealed(data)
+            return sealed(data)
         node = node[key]
 
 

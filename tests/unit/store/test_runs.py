@@ -13,7 +13,7 @@ from unit.store.test_codec import MADE
 
 from smbplan.engine.execute import Entry
 from smbplan.engine.step import Status
-from smbplan.store import runs
+from smbplan.store import files, runs
 from smbplan.store.codec import BadPlan
 
 ENTRIES = [Entry("a", Status.DOING), Entry("a", Status.DONE, "words", "more – words"), Entry("b", Status.CANCELLED)]
@@ -140,7 +140,7 @@ def test_peers_are_remembered() -> None:
 
 HOLD = """
 import sys
-from smbplan.store import runs
+from smbplan.store import files, runs
 with runs.lock("office"):
     print("held", flush=True)
     sys.stdin.read()
@@ -175,7 +175,7 @@ def test_a_killed_holder_holds_nothing() -> None:
 def test_the_users_state_folder_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SMBPLAN_STATE")
     monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
-    assert runs.home() == Path("/somewhere/smbplan")
+    assert files.home() == Path("/somewhere/smbplan")
 
 
 def test_journal_lines_are_json_with_a_time() -> None:
