@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from smbplan.engine.step import Nature, Op, Status, Step
 
 BATCH = 500  # steps in one request; bounds what one lost answer leaves unknown
+REPEATS = 2  # of an undo or a probe whose answer was lost
 SETTLED = {Status.CANCELLED, Status.UNDONE, Status.KEPT}
 UNSTABLE = {Status.PENDING, Status.DOING, Status.UNDOING}
 Batch = list[tuple[Step, bool]]  # steps, and whether forwards
@@ -149,6 +150,7 @@ class Execution:
         self._doomed: set[str] = set()  # steps that must not start, or have to go again
         self._fenced: set[str] = set()  # steps that a stranded one stands on
         self._unsure: dict[str, Problem | None] = {}  # irreversible steps that may have had their effect
+        self._repeated: dict[str, int] = {}  # undos and probes whose answers were lost
         self._due: set[str] = set()  # brackets to run, since a step before them took effect, or may have
         self._outcome = Outcome(self._status, brackets=frozenset(step.id for step in steps if step.bracket))
         if start is not None:
@@ -301,10 +303,15 @@ class Execution:
             if status is None:
                 self._unsure[step.id] = None if result.lost else problem
                 continue
-            if earlier or not result.ok:
+            if status is Status.STRANDED and result.lost and self._is_asked_again(step):
+                if probed:
+                    self._unsure[step.id] = earlier
+                    continue
+                status = Status.FAILED
+            elif earlier or not result.ok:
                 self._outcome.problems.append(earlier or problem)
             self._status[step.id] = status  # before its units fail: a step without effect pins nothing any more
-            if status in (Status.FAILED, Status.CANCELLED):
+            if forward and status is not Status.DONE:
                 self._fail(step.units)
             if status is Status.STRANDED:
                 self._strand(step)
@@ -324,6 +331,11 @@ class Execution:
         if step.nature is Nature.IRREVERSIBLE and not probed:
             return None
         return Status.FAILED if forward and not probed else Status.STRANDED
+
+    def _is_asked_again(self, step: Step) -> bool:
+        """Undos and probes may be repeated: they look first. A target may be back a moment later."""
+        self._repeated[step.id] = self._repeated.get(step.id, 0) + 1
+        return self._repeated[step.id] <= REPEATS
 
     def _turn_back(self) -> None:
         self._fail(unit for step in self._steps.values() for unit in step.units)

@@ -13,6 +13,7 @@ from smbplan.engine.step import Move, Nature, Op, Status, Step
 FORWARD = ("refused", "before", "after", "lost")  # no effect (twice), effect, effect of all that started with it
 
 ENDLESS = 1000  # batches
+UNKNOWN = [Status.DOING, Status.STRANDED]  # the history of an irreversible step that can't be probed
 
 
 class Killed(BaseException):
@@ -146,7 +147,8 @@ class Walk:
 
     def failed(self, name: str) -> bool:
         history = [entry.status for entry in self.journal.entries if entry.step == name]
-        return Status.FAILED in history or history[-2:] == [Status.DOING, Status.CANCELLED]
+        forward = (Status.DOING, Status.FAILED) in zip(history, history[1:], strict=False)
+        return forward or history[-2:] in ([Status.DOING, Status.CANCELLED], UNKNOWN)
 
     def pinned(self) -> set[str]:
         """The irreversible steps that took effect, or may have, with what they stand on."""
@@ -180,8 +182,7 @@ class Walk:
 
     def failed_undo(self, step: Step) -> bool:
         last = [entry.status for entry in self.journal.entries if entry.step == step.id]
-        way = Status.DOING if step.nature is Nature.IRREVERSIBLE else Status.UNDOING
-        return last[-2:] == [way, Status.STRANDED]
+        return last[-2:] == (UNKNOWN if step.nature is Nature.IRREVERSIBLE else [Status.UNDOING, Status.STRANDED])
 
     def done_in_spite_of_an_error(self, step: Step) -> bool:
         began = any(entry.step == step.id for entry in self.journal.entries)

@@ -168,6 +168,13 @@ def test_an_irreversible_step_whose_target_is_lost_strands_and_keeps_the_rest() 
     assert run.outcome.statuses["thing.b"] is Status.DONE
 
 
+def test_what_waits_for_an_irreversible_step_of_unknown_effect_never_starts() -> None:
+    world = World()
+    there(world, [resource("lasting.a"), resource("lasting.b", 1, "lasting.a")])
+    run = walk(world, plan(world, []).steps, Faults(gone={"t": 0}))
+    assert run.outcome.statuses == {"lasting.b": Status.STRANDED, "lasting.a": Status.CANCELLED}
+
+
 @pytest.mark.parametrize(
     ("journal", "done"),
     [([], False), ([Status.DOING], False), ([Status.DOING, Status.DONE], True), ([Status.DONE, Status.UNDOING], False)],
