@@ -4,6 +4,7 @@ import getpass
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from smbplan.drivers import ha, ha_nodes
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
 from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
 from smbplan.engine.execute import Result
@@ -19,6 +20,7 @@ from smbplan.engine.resource import Key, Live, Record
 from smbplan.engine.step import Move, Op
 from smbplan.kinds.guest import CLUSTER
 
+AWAY = 90.0  # seconds that a target which was there before is waited for
 LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what it does
 EVERYWHERE = ("reload", "restart", "close")  # calls that every node of a cluster gets
 Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them
@@ -36,6 +38,7 @@ class Fleet:
         self._secrets = Secrets()
         self._connect = connect
         self._channels: dict[str, Channel | Cluster | ha.Ha] = {}
+        self._away: set[str] = set()  # targets that were waited for in vain
         self._guard = threading.Lock()
 
     def __enter__(self) -> "Fleet":
@@ -137,13 +140,27 @@ class Fleet:
         except MissingSecret as error:
             return [Result(False, error.summary, "", error.hint, untouched=True)] * len(ops)
         try:
-            channel = self.channel(target)
-            channel.counts.operations += len(ops)
-            channel.lock(self.owner, LOCK_WAIT)
-            answers = self._performed(target, channel, encoded)
+            answers = self._patiently(target, encoded)
         except ChannelError as error:
-            return [Result(False, error.summary, error.detail, error.hint, lost=True)] * len(ops)
+            untouched = isinstance(error, Unreachable)
+            return [Result(False, error.summary, error.detail, error.hint, untouched=untouched, lost=True)] * len(ops)
         return [_result(answer) for answer in answers]
+
+    def _patiently(self, target: str, ops: Sequence[Any]) -> Sequence[Any]:
+        """A target that is away, as one that reboots, is waited for; once in a run. Raises ChannelError."""
+        deadline = time.monotonic() + (0.0 if target in self._away else AWAY)
+        while True:
+            try:
+                channel = self.channel(target)
+                channel.lock(self.owner, LOCK_WAIT)
+                answers = self._performed(target, channel, ops)
+                channel.counts.operations += len(ops)
+                return answers
+            except Unreachable:
+                if time.monotonic() >= deadline:
+                    self._away.add(target)
+                    raise
+                time.sleep(1)
 
     def _performed(self, target: str, channel: "Channel | Cluster | ha.Ha", ops: Sequence[Any]) -> Sequence[Any]:
         """Of what a cluster serves, sessions are on any node: what is for sessions goes to all. Raises ChannelError."""

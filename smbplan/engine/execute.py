@@ -37,7 +37,7 @@ class Result:
     hint: str = ""
     output: Any = None
     untouched: bool = False  # not ok, but known to have had no effect
-    lost: bool = False  # not ok, because no answer came
+    lost: bool = False  # not ok, because no answer came, or nobody was there to ask
     warnings: Sequence[str] = ()  # what a person should know although it went well
 
 
@@ -326,7 +326,7 @@ class Execution:
         """What a result makes of its step. None: that has to be found out first."""
         if result.ok:
             return Status.DONE if forward else Status.UNDONE
-        if result.untouched and forward:
+        if result.untouched and forward and not (probed and result.lost):
             return Status.CANCELLED
         if step.nature is Nature.IRREVERSIBLE and not probed:
             return None

@@ -189,6 +189,8 @@ class Cluster:
             for number, op in enumerate(ops):
                 lanes.setdefault(_gateway(op, found), []).append(number)
             self.guests.must_know(filter(None, lanes), found)
+        except Unreachable:
+            raise  # it may be back soon
         except ChannelError as error:
             return [_failed(error)] * len(ops)
 

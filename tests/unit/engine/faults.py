@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hypothesis import strategies as st
 from unit.simulated import Notes, World
@@ -147,7 +148,7 @@ class Walk:
 
     def failed(self, name: str) -> bool:
         history = [entry.status for entry in self.journal.entries if entry.step == name]
-        forward = (Status.DOING, Status.FAILED) in zip(history, history[1:], strict=False)
+        forward = (Status.DOING, Status.FAILED) in pairwise(history)
         return forward or history[-2:] in ([Status.DOING, Status.CANCELLED], UNKNOWN)
 
     def pinned(self) -> set[str]:

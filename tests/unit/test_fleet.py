@@ -1,0 +1,78 @@
+"""A target that goes away in the middle of a run: it is waited for, once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from smbplan.drivers import fleet as fleets
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
+from smbplan.drivers.fleet import Fleet
+from smbplan.engine.step import Call
+
+OPS = [Call("reload"), Call("close")]
+
+
+@dataclass
+class Target:
+    """Answers when it has been asked in vain so many times."""
+
+    away: int = 0
+    asked: int = 0
+    breaks: bool = False
+
+    def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
+        return Line(endpoint, counts, target=self)
+
+
+@dataclass(slots=True)
+class Line(Channel):
+    target: Target | None = None
+
+    def request(self, verb: str, timeout: float = 900.0, **arguments: Any) -> Any:
+        assert self.target is not None
+        self.target.asked += 1
+        if self.target.asked <= self.target.away:
+            raise Unreachable("away")
+        if self.target.breaks and verb == "perform":
+            raise ChannelError("the line broke")
+        return [{"ok": None} for _ in arguments["ops"]] if verb == "perform" else {"held": None}
+
+    def open(self) -> None:
+        """Nothing is there."""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """Its seconds pass while somebody sleeps."""
+    now = [0.0]
+    monkeypatch.setattr(fleets.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(fleets.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return lambda: now[0]
+
+
+def made(target: Target) -> Fleet:
+    return Fleet("office", {"files": Endpoint("files")}, target.connect)
+
+
+def test_one_that_comes_back_in_time_does_what_it_is_asked(clock: Callable[[], float]) -> None:
+    with made(target := Target(away=5)) as fleet:
+        assert [result.ok for result in fleet.run("files", OPS)] == [True, True]
+        assert (clock(), fleet.counts["files"].operations) == (5, 2)
+    assert target.asked == 7
+
+
+def test_one_that_stays_away_is_waited_for_once_and_nothing_has_happened_there(clock: Callable[[], float]) -> None:
+    with made(Target(away=10_000)) as fleet:
+        for waited in (fleets.AWAY, fleets.AWAY):
+            results = fleet.run("files", OPS)
+            assert [(each.ok, each.untouched, each.lost) for each in results] == [(False, True, True)] * 2
+            assert clock() == waited
+
+
+def test_nobody_knows_what_happened_where_the_line_broke(clock: Callable[[], float]) -> None:
+    with made(Target(breaks=True)) as fleet:
+        results = fleet.run("files", OPS)
+    assert [(each.ok, each.untouched, each.lost) for each in results] == [(False, False, True)] * 2
+    assert clock() == 0
