@@ -28,6 +28,26 @@ def answer(body: bytes = GOOD, *, status: str = "200 OK", length: int | None = N
     return f"{head}\r\n".encode() + body
 
 
+class Listening:
+    """A port whose thread ends before it is closed: that took the next socket of the same number for its own."""
+
+    def __init__(self, serve: Callable[[], None]) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        self._thread = threading.Thread(target=serve, daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def accept(self) -> socket.socket:
+        return self._socket.accept()[0]
+
+    def end(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._socket.close()
+
+
 class Server:
     """Speaks TLS, and answers each request with the next of its answers.
 
@@ -40,9 +60,9 @@ class Server:
         self.ca = str(certificate[0].parents[2] / "pve-root-ca.pem")
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.load_cert_chain(*certificate)
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listening.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.listening = Listening(self._serve)
+        self.port = self.listening.port
+        self.listening.begin()
 
     def client(self, **trust: object) -> Client:
         return Client(Access(f"https://127.0.0.1:{self.port}", TOKEN, "secret", **(trust or {"ca_file": self.ca})))  # type: ignore[arg-type]
@@ -50,7 +70,7 @@ class Server:
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
-                plain = self.listening.accept()[0]
+                plain = self.listening.accept()
                 if self.answers[:1] == ["greet"]:
                     self.answers.pop(0)
                     plain.close()
@@ -86,14 +106,14 @@ class Proxy:
 
     def __init__(self) -> None:
         self.asked = list[str]()
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listening.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.listening = Listening(self._serve)
+        self.port = self.listening.port
+        self.listening.begin()
 
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
-                here = self.listening.accept()[0]
+                here = self.listening.accept()
                 place = here.recv(65536).split()[1].decode()
                 self.asked.append(place)
                 host, _, port = place.rpartition(":")
@@ -125,7 +145,7 @@ def serve(certificate: Files, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start
 
     yield begin
     for each in begun:
-        each.listening.close()
+        each.listening.end()
 
 
 @pytest.fixture
@@ -133,7 +153,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch, serve: Start) -> Iterator[Proxy]:
     found = Proxy()
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{found.port}")
     yield found
-    found.listening.close()
+    found.listening.end()
 
 
 def test_a_proxy_sees_no_more_than_who_is_trusted(serve: Start, proxy: Proxy, certificate: Files) -> None:
