@@ -275,8 +275,11 @@ def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
 
 
 def recover(site: str, watch: Watch, connect: Connect = Channel) -> Applied | None:
-    """Undo what a run that was cut short has done, unless it was all. None: there is no such run. Raises Refused."""
-    run = runs.interrupted(site)
+    """Undo what a run that was cut short has done, unless it was all; or what one that stranded has left.
+
+    None: there is no such run. Raises Refused.
+    """
+    run = runs.interrupted(site) or runs.stranded(site)
     if run is None:
         return None
     try:
@@ -296,9 +299,8 @@ def _recover(run: runs.Run, watch: Watch, connect: Connect) -> Applied:
         if completed(entries := run.entries(), steps):
             outcome = Outcome(resumed(entries, steps))
         else:
-            execution = Execution(
-                steps, fleet, runs.Journal(run, fleet.owner), watch=watch, start=resumed(entries, steps)
-            )
+            journal, start = runs.Journal(run, fleet.owner), resumed(entries, steps)
+            execution = Execution(steps, fleet, journal, watch=watch, start=start, ended=run.outcome() is not None)
             with _stopped_by_signals(execution):
                 outcome = execution.run()
         return _finish(fleet, run, steps, outcome, sorted({step.target for step in steps}), found)

@@ -169,7 +169,7 @@ def recover(
     timings: Timings = False,
     format: Output = Format.text,
 ) -> None:
-    """Undo what a run that was cut short has done, unless it had done all."""
+    """Undo what a run that was cut short has done, unless it had done all; or what a stranded one has left."""
     from smbplan import app
 
     name = name or app.validate(site).site.site
@@ -184,7 +184,8 @@ def recover(
             "errors": [],
             "manual": [],
         }
-        emit(nothing if format is Format.json else f"Nothing to recover: no run of site {name} was cut short.")
+        words = f"Nothing to recover: no run of site {name} was cut short, and its last one is not stranded."
+        emit(nothing if format is Format.json else words)
         return
     emit(_applied(applied, format, applied.counts if timings else None))
     raise typer.Exit(ENDED["stranded"] if applied.outcome.name == "stranded" else 0)

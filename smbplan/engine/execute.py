@@ -133,7 +133,9 @@ class Execution:
         parallelism: int = 10,
         watch: Callable[[Step, Status], None] = lambda step, status: None,
         start: Mapping[str, Status] | None = None,
+        ended: bool = False,
     ) -> None:
+        """`start` is where an earlier walk stopped. It is taken back; of one that had `ended`, what failed then."""
         self._steps = {step.id: step for step in steps}
         self._users: dict[str, list[Step]] = {name: [] for name in self._steps}
         for step in steps:
@@ -156,7 +158,8 @@ class Execution:
         if start is not None:
             self._outcome.interrupted = True
             self._unsure = {name: None for name, status in start.items() if status is Status.DOING}
-            self._turn_back()
+            good = {Status.DONE, Status.KEPT} if ended else set()
+            self._fail(unit for step in steps if not step.bracket and start[step.id] not in good for unit in step.units)
             self._due = {step.id for step in steps if step.bracket and self._was_begun(step)}
 
     def stop(self) -> None:

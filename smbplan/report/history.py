@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from smbplan.report import manual
 from smbplan.report.terminal import columns, indented, plural, safe
 from smbplan.store.audit import Verdict
 from smbplan.store.runs import Busy, Run, lock
@@ -73,7 +74,7 @@ def text_details(one: Mapping[str, Any]) -> str:
         lines += [f"  Hint: {safe(error['hint'])}"] if error.get("hint") else []
         lines += [indented(error["detail"], "    ")] if error.get("detail") else []
     if one["manual"]:
-        lines += ["", "To be typed by hand, in this order:", *(indented(line, "    ") for line in one["manual"])]
+        lines += ["", f"{manual.TITLE}:", *(indented(line, "    ") for line in one["manual"])]
     return "\n".join(lines)
 
 

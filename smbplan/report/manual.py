@@ -7,6 +7,8 @@ from typing import Any
 from smbplan.engine.step import Call, Move, Nature, Step
 from smbplan.report import clusters, guests
 
+TITLE = "When its cause is gone, `smbplan recover` finishes it; or else these commands do, in this order"
+
 
 def commands(steps: Sequence[Step]) -> list[str]:
     """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on."""

@@ -43,7 +43,7 @@ def applied(run: str, steps: Sequence[Step], outcome: Outcome) -> str:
     parts += [_item(f"❌ {code(item.address)}", item.summary, item.hint) for item in outcome.problems]
     commands = manual.commands(outcome.stranded)
     if commands:
-        parts += ["To be typed by hand, in this order:", fenced("\n".join(map(_lines, commands)))]
+        parts += [f"{manual.TITLE}:", fenced("\n".join(map(_lines, commands)))]
     return "\n\n".join(parts)
 
 

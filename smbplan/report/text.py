@@ -167,7 +167,7 @@ def _by_hand(outcome: Outcome, colour: bool) -> str:
     commands = manual.commands(outcome.stranded)
     if not commands:
         return ""
-    title = paint("To be typed by hand, in this order (gateway# command):", "bold", colour)
+    title = paint(f"{manual.TITLE} (gateway# command):", "bold", colour)
     return "\n".join([title, "", *(indented(command, "    ") for command in commands)])
 
 

@@ -160,6 +160,13 @@ def interrupted(site: str) -> Run | None:
     return next((run for run in runs(site) if run.outcome() is None), None)
 
 
+def stranded(site: str) -> Run | None:
+    """The newest run, if a person was told to finish it."""
+    newest = next(iter(runs(site)), None)
+    ended = newest.outcome() if newest else None
+    return newest if ended and ended.get("outcome") == "stranded" else None
+
+
 @contextmanager
 def lock(site: str) -> Iterator[None]:
     """One run of a site at a time on this machine. Raises Busy."""

@@ -122,6 +122,19 @@ def test_a_stranded_run_can_be_recovered_later() -> None:
     assert world.snapshot() == {}
 
 
+def test_a_stranded_run_that_is_recovered_leaves_what_went_well() -> None:
+    world = World()
+    steps = plan(world, [resource("thing.a", unit="a"), resource("thing.b", unit="b", proof=True)]).steps
+    journal = Notes()
+    told = Faults({"thing.b#proof": "refused"}, frozenset({"thing.b"}))
+    outcome = Execution(steps, Runner(world, steps, journal, told), journal).run()
+    assert [each.id for each in outcome.stranded] == ["thing.b"]
+    start = resumed(journal.entries, steps)
+    again = Execution(steps, Runner(world, steps, journal), journal, start=start, ended=True).run()
+    assert (again.name, again.statuses["thing.a"]) == ("partial", Status.DONE)
+    assert list(world.target("t").records) == ["thing.a"]
+
+
 def test_there_is_no_way_back_behind_an_irreversible_step() -> None:
     world = World()
     there(world, [resource("lasting.a"), resource("thing.b", 1, "lasting.a")])
