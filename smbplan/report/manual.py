@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from smbplan.engine.step import Call, Move, Nature, Step
@@ -107,7 +108,9 @@ def _password(name: str, before: Any, after: Any) -> list[str]:
 def _file(name: str, before: Any, after: Any) -> list[str]:
     path = shlex.quote(name)
     if after is None:
-        return [f"rm {path}"]
+        folder = PurePosixPath(name).parent
+        ours = [f"rmdir --ignore-fail-on-non-empty {shlex.quote(str(folder))}"] if folder.name == "smbplan" else []
+        return [f"rm -f {path}", *ours]
     if after.get("foreign"):
         return [f"editor {path}  # the line `include = {after['include'] or before.get('include')}`"]
     return [f"printf %s {shlex.quote(after['content'])} > {path}", f"chmod {after.get('mode', '0644')} {path}"]

@@ -1,0 +1,157 @@
+"""Cases from an emitted plan, and what becomes of each: nothing may be lost."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+from lab import snapshot
+from lab.site import Site
+from torture.troubles import BACKWARDS, DEATHS, KINDS, Killed, Shell, Trouble, watched
+
+from smbplan import app
+from smbplan.app import Planned
+from smbplan.drivers import fleet
+from smbplan.engine.execute import Outcome
+from smbplan.engine.step import Nature, Status, Step
+from smbplan.report import manual
+
+RESTORED, APPLIED, BY_HAND, AGAIN, LOST = "restored", "applied", "restored by hand", "restored by recover", "lost"
+NOTES = "file /var/lib/smbplan"  # what smbplan itself has noted: it goes when smbplan is back
+
+
+@dataclass(frozen=True)
+class Case:
+    """One trouble at one step."""
+
+    kind: str
+    step: Step
+
+    @property
+    def name(self) -> str:
+        return f"{self.step.id}: {self.kind}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    case: Case
+    word: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where cases are tried: a site's plan, what is there before, and the ways past smbplan.
+
+    `before` and `now` are of every machine that the plan may change, by machine; `shells` by target.
+    """
+
+    site: Site
+    planned: Planned
+    before: dict[str, dict[str, object]]
+    shells: dict[str, Shell]
+
+    def differences(self) -> list[str]:
+        return [
+            f"{machine} {line}"
+            for machine, was in self.before.items()
+            for line in snapshot.differences(was, snapshot.take(self.site.lab, machine))
+        ]
+
+
+def cases(steps: Sequence[Step], kinds: Iterable[str] = KINDS) -> Iterator[Case]:
+    """Every step × every trouble that it can meet."""
+    for step in steps:
+        for kind in kinds:
+            undone = kind in BACKWARDS or Status.UNDOING in {death.status for death in DEATHS.get(kind, ())}
+            if not (undone and (step.undo is None or step.bracket)):
+                yield Case(kind, step)
+
+
+def representative(steps: Sequence[Step]) -> list[Case]:
+    """Every kind of step × every trouble: of each kind and action the step that most others stand on."""
+    users = {step.id: sum(step.id in each.after for each in steps) for step in steps}
+    chosen: dict[str, Step] = {}
+    for step in sorted(steps, key=lambda step: -users[step.id]):
+        chosen.setdefault(kind_of(step), step)
+    return list(cases(list(chosen.values())))
+
+
+def kind_of(step: Step) -> str:
+    """Such as `create samba.share`, `reload` or `prove samba.share`."""
+    action, _, _ = step.title.partition(" ")
+    kind = step.address.rpartition(".")[0] if not step.bracket else ""
+    return f"{action} {kind}".strip()
+
+
+def tried(ground: Ground, case: Case, by_hand: bool) -> Verdict:
+    """`by_hand`: a stranded run is finished by the commands that were printed, and not by `recover`."""
+    began = time.monotonic()
+    last = next(step for step in reversed(ground.planned.plan.steps) if step.id != case.step.id)
+    trouble = Trouble(case.kind, case.step, ground.shells[case.step.target], last if case.kind in BACKWARDS else None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fleet, "AWAY", 15.0 if case.kind == "the target restarts" else 0.0)
+        connect = watched(trouble, patched)
+        outcome = _ended(lambda: app.apply(ground.planned, connect=connect), trouble, ground)
+        while outcome is None:
+            outcome = _ended(lambda: app.recover(ground.planned.plan.site, _unseen, connect), trouble, ground)
+        trouble.repair()
+        if not trouble.struck:
+            return Verdict(case, LOST, time.monotonic() - began, f"it was never met; {outcome.problems}")
+        word, detail = _judged(ground, outcome, by_hand, connect)
+        trouble.close()
+    return Verdict(case, word, time.monotonic() - began, detail)
+
+
+def _unseen(step: Step, status: Status) -> None:
+    """Nobody looks."""
+
+
+def _ended(run: Callable[[], app.Applied | None], trouble: Trouble, ground: Ground) -> Outcome | None:
+    """None: the controller died."""
+    try:
+        done = run()
+    except Killed:
+        trouble.torn(ground.planned.plan.site)
+        return None
+    return done.outcome if done else Outcome({})
+
+
+def _judged(ground: Ground, outcome: Outcome, by_hand: bool, connect: object) -> tuple[str, str]:
+    if outcome.name == "applied":
+        left = ground.site.differences(targets=())
+        _taken_back(ground)
+        return (APPLIED, "") if not left else (LOST, f"it is said to be applied: {left}")
+    word = RESTORED
+    if outcome.stranded:
+        word = BY_HAND if by_hand else AGAIN
+        if by_hand:
+            found = [line for line in _typed(ground, outcome) if NOTES not in line]
+            if found:
+                return LOST, "; ".join(found[:5])
+        again = app.recover(ground.planned.plan.site, _unseen)
+        if again is None or again.outcome.stranded:
+            return LOST, f"recover: {again.outcome.problems if again else None}; {outcome.problems}"
+    found = ground.differences()
+    if outcome.name == "partial" and not any(step.nature is Nature.IRREVERSIBLE for step in ground.planned.plan.steps):
+        return LOST, f"only a part of it was taken back: {outcome.problems}"
+    return (LOST, f"{outcome.name}: {'; '.join(found[:5])}; {outcome.problems[:1]}") if found else (word, "")
+
+
+def _typed(ground: Ground, outcome: Outcome) -> list[str]:
+    """What differs when every printed command was typed; and what commands said that failed."""
+    wrong = []
+    for line in manual.commands(outcome.stranded):
+        target, _, command = line.partition("# ")
+        try:
+            ground.shells[target](command)
+        except AssertionError as error:
+            wrong.append(f"{shlex.quote(line)}: {error}")
+    return [*ground.differences(), *(f"{NOTES}: {each}" for each in wrong)]
+
+
+def _taken_back(ground: Ground) -> None:
+    """What was applied all the same goes again, so that the next case finds what this one has found."""
+    ground.site.applied(destroy=True, purge=True, delete_data=True, allow=frozenset({"many-deletes"}))

@@ -1,0 +1,235 @@
+"""What goes wrong at one step of a run, on its target or on the controller. Each is as real as it can be made.
+
+A trouble strikes the first time that the step's operation is sent, or that the journal tells of it.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+from lab.faults import ERROR, Fault, Pool
+
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
+from smbplan.drivers.fleet import Connect
+from smbplan.engine.execute import Entry
+from smbplan.engine.step import Status, Step
+from smbplan.store import runs
+
+AGENTS = "pgrep -f 'exec[(]zlib'"  # smbplan's, on a machine
+PATIENCE = 1.0  # seconds for one answer, where the target hangs
+SOON = 2.5  # seconds until it goes on
+Shell = Callable[[str], str]  # a script's output, as root on the step's target
+
+
+class Killed(BaseException):
+    """The end of the controller: nothing more is written, nothing more is sent."""
+
+
+@dataclass
+class Trouble:
+    """`shell` reaches the target past smbplan. `last` is a step that fails where the way back is what is tried."""
+
+    kind: str
+    step: Step
+    shell: Shell
+    last: Step | None = None
+    struck: bool = False
+    away: bool = False  # the target, for good
+    deaths: int = 0  # of the controller
+    _pool: Pool = field(default_factory=Pool)
+
+    # The target's side
+
+    def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
+        line = self._pool.found(endpoint.name + endpoint.home, self, lambda: Line(endpoint, counts))
+        assert isinstance(line, Line)
+        return line
+
+    def perform(self, line: "Line", request: Callable[..., list[Any]], given: Mapping[str, Any]) -> list[Any]:
+        """The answers to a batch of operations."""
+        if self.last and (hit := self._place(self.last, line, given)) is not None:
+            self.last = None
+            return _fails(self, line, request, given, hit)
+        hit, strike = self._place(self.step, line, given), STRIKES.get(self.kind)
+        if hit is None or strike is None or self.struck:
+            return request(**given)
+        self.struck = True
+        return strike(self, line, request, given, hit)
+
+    @staticmethod
+    def _place(step: Step, line: "Line", given: Mapping[str, Any]) -> int | None:
+        if line.endpoint.name != step.target:
+            return None
+        wanted = Fault(step, "").wanted
+        return next((number for number, op in enumerate(given["ops"]) if Fault.name(op) == wanted), None)
+
+    # The controller's side
+
+    def write(self, entries: Sequence[Entry], real: Callable[[Sequence[Entry]], None]) -> None:
+        """What the journal is told; raises Killed where the controller dies before or after that is durable."""
+        told = {(entry.step, entry.status) for entry in entries}
+        death = next(iter(DEATHS.get(self.kind, ())[self.deaths : self.deaths + 1]), None)
+        if death is None or (self.step.id, death.status) not in told:
+            real(entries)
+            return
+        self.deaths += 1
+        self.struck = True
+        if death.durable:
+            real(entries)
+        raise Killed
+
+    def torn(self, site: str) -> None:
+        """What a power failure leaves of the journal's last line."""
+        cut = runs.interrupted(site)
+        if self.kind == "power fails" and cut:
+            text = cut.journal.read_bytes()
+            cut.journal.write_bytes(text[: -len(text.splitlines()[-1]) // 2])
+
+    def repair(self) -> None:
+        """What a person does before anything else."""
+        self.away = False
+        self._pool.close()
+        self._pool.clear()
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class Line(Channel):
+    """A connection that meets the trouble."""
+
+    fault: Trouble
+
+    def open(self) -> None:
+        if self.fault.away and self.endpoint.name == self.fault.step.target:
+            raise Unreachable(f"{self.endpoint.name}: seeded: it is away")
+        super().open()
+
+    def close(self) -> None:
+        """A run has ended; the next one need not log in."""
+
+    def hang_up(self) -> None:
+        super().close()
+
+    def request(self, verb: str, timeout: float = 900.0, **arguments: Any) -> Any:
+        real = partial(super().request, verb, timeout)
+        if verb != "perform":
+            return real(**arguments)
+        try:
+            return self.fault.perform(self, real, arguments)
+        except ChannelError:
+            self.hang_up()
+            raise
+
+    def impatient(self, **given: Any) -> Any:
+        return super().request("perform", PATIENCE, **given)
+
+
+Strike = Callable[[Trouble, Line, Callable[..., list[Any]], Mapping[str, Any], int], list[Any]]
+
+
+def _fails(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+    ops = given["ops"]
+    answers = request(**{**given, "ops": ops[:hit] + ops[hit + 1 :]})
+    return [*answers[:hit], ERROR, *answers[hit:]]
+
+
+def _half(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+    answers = request(**given)
+    return [*answers[:hit], ERROR, *answers[hit + 1 :]]
+
+
+def _lost(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+    request(**given)
+    raise ChannelError("seeded: the answer was lost")
+
+
+def _drops(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+    """The connection breaks while the target is at work."""
+    process = line._process
+    assert process is not None
+    threading.Timer(0.02, process.kill).start()
+    return request(**given)
+
+
+def _gone(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+    """With what it had done by then."""
+    request(**given)
+    trouble.away = True
+    raise ChannelError("seeded: the line is dead")
+
+
+def _hangs(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+    """Longer than anybody waits; and goes on with what it was asked while that is undone."""
+    trouble.shell(f"kill -STOP $({AGENTS})")
+    threading.Timer(SOON, partial(trouble.shell, f"kill -CONT $({AGENTS})")).start()
+    answers: list[Any] = line.impatient(**given)
+    return answers
+
+
+def _full(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+    """No file can grow any more, until somebody logs in anew."""
+    trouble.shell(f"for each in $({AGENTS}); do prlimit --pid $each --fsize=0; done")
+    return request(**given)
+
+
+def _restarts(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+    """All its processes end, and its services start anew; what it had done is not told any more."""
+    request(**given)
+    trouble.shell(RESTART)
+    raise ChannelError("seeded: the target has restarted")
+
+
+# Of a machine of the lab, whose file systems would go with it: whatever runs is killed, and what has died starts again.
+RESTART = """
+kill -9 -1 2>/dev/null; sleep 0.5
+dead=$(systemctl list-units --plain --no-legend --state=failed,auto-restart --type=service | awk '{print $1}')
+systemctl reset-failed; systemctl start $dead
+timeout 30 systemctl is-system-running --wait || true
+"""
+
+STRIKES: dict[str, Strike] = {
+    "it fails": _fails,
+    "it says that it failed": _half,
+    "its answer is lost": _lost,
+    "the target hangs": _hangs,
+    "the connection drops": _drops,
+    "the target is gone": _gone,
+    "nothing can be written": _full,
+    "the target restarts": _restarts,
+}
+
+
+@dataclass(frozen=True)
+class Death:
+    """Of the controller, when its journal comes to this; `durable` is whether that is still written."""
+
+    status: Status
+    durable: bool
+
+
+DEATHS: dict[str, tuple[Death, ...]] = {
+    "killed before it": (Death(Status.DOING, True),),
+    "killed after it": (Death(Status.DONE, False),),
+    "power fails": (Death(Status.DONE, True),),
+    "killed in its undo": (Death(Status.UNDOING, True),),
+    "killed after its undo": (Death(Status.UNDONE, False),),
+    "killed twice": (Death(Status.DONE, False), Death(Status.UNDOING, True)),
+    "killed in three": (Death(Status.DOING, True), Death(Status.UNDOING, True), Death(Status.UNDONE, False)),
+}
+BACKWARDS = {"killed in its undo", "killed after its undo"}  # another step's failure begins the undo
+KINDS = (*STRIKES, *DEATHS)
+
+
+def watched(trouble: Trouble, patched: pytest.MonkeyPatch) -> Connect:
+    """The journal and the connections of a run meet the trouble."""
+    real = runs.Journal.write
+
+    def write(self: runs.Journal, entries: Sequence[Entry]) -> None:
+        trouble.write(entries, partial(real, self))
+
+    patched.setattr(runs.Journal, "write", write)
+    return trouble.connect
