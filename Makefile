@@ -1,10 +1,11 @@
 # make test       everything, on Debian as root: it builds the lab and uses it
 # make test-unit  what needs neither root nor Debian
 # make bench-ha   how long clients of a cluster are without service (an hour; goes on where it was stopped)
+# make torture    every trouble at every kind of step (half an hour; goes on where it was stopped)
 SHELL := /bin/bash
 BIN = $(shell scripts/setup --print-venv)/bin
 
-.PHONY: setup setup-user demo test test-unit bench-ha check check-tools schemas docs clean
+.PHONY: setup setup-user demo test test-unit bench-ha torture check check-tools schemas docs clean
 
 setup:
 	@scripts/setup
@@ -25,6 +26,9 @@ test-unit: setup-user
 
 bench-ha: setup
 	$(BIN)/python -m bench.ha
+
+torture: setup
+	PYTHONPATH=tests $(BIN)/python -m torture
 
 check: setup-user
 	@$(MAKE) --no-print-directory check-tools

@@ -232,14 +232,14 @@ class Ha:
         if wrong:
             return {"error": wrong, "untouched": True}
         torn = bool(now) and DIFFERENT in now["health"].values()
-        if op.get("record"):
-            self._note(looks, op["address"], op["record"])
         # A line that was added stays, so that an undo that was cut short finds another number than it began with.
         before, after = (state and {**state, "next": None} for state in (before, after))
         expected = before and {**before, "health": None}
         if not torn and not _same(now, expected) and not _same(now, after):
             words = "the cluster was changed by somebody else since the plan was made"
             return {"error": {"summary": words, "detail": str(now)[:400], "hint": "make a new plan"}, "untouched": True}
+        if op.get("record"):
+            self._note(looks, op["address"], op["record"])
         if after is None:
             self._dissolve(now, looks)
         elif torn or not _same(now, after):

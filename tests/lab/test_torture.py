@@ -1,24 +1,22 @@
 """Kinds of steps of examples/quickstart × troubles: nothing is lost. `make torture` tries all of them."""
 
+from pathlib import Path
+
 import pytest
-from lab import snapshot
-from lab.site import Site
-from torture.cases import LOST, Ground, representative, tried
+from torture.cases import LOST, representative, tried
+from torture.grounds import GROUNDS, ground
+
+from smbplan.lab import Lab
 
 pytestmark = pytest.mark.lab
-PARTS, SHARE = 8, 4  # of all cases every fourth, so that kinds of steps meet different troubles
-NODES = {"files": "pve1", "vault": "pve2"}
+PARTS, SHARE = 4, 8  # of all cases every eighth, so that kinds of steps meet different troubles
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_nothing_is_lost(site: Site, part: int) -> None:
-    ground = Ground(
-        site,
-        site.plan(atomic=True),
-        {node: snapshot.take(site.lab, node) for node in NODES.values()},
-        {name: lambda script, node=node: site.shell(node, script) for name, node in NODES.items()},
-    )
-    chosen = representative(ground.planned.plan.steps)[::SHARE][part::PARTS]
-    verdicts = [tried(ground, case, by_hand=bool(number % 2)) for number, case in enumerate(chosen)]
-    assert len(chosen) > 9
+@pytest.mark.parametrize("name", GROUNDS)
+def test_nothing_is_lost(machines: Lab, tmp_path: Path, name: str, part: int) -> None:
+    with ground(name, machines, tmp_path) as here:
+        chosen = representative(here.planned.plan.steps)[::SHARE][part::PARTS]
+        verdicts = [tried(here, case, by_hand=bool(number % 2)) for number, case in enumerate(chosen)]
+    assert len(verdicts) > 4
     assert [(each.case.name, each.detail) for each in verdicts if each.word == LOST] == []

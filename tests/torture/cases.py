@@ -43,15 +43,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Ground:
-    """Where cases are tried: a site's plan, what is there before, and the ways past smbplan.
+    """Where cases are tried: a site's plan, and what every machine is that it may change, by machine.
 
-    `before` and `now` are of every machine that the plan may change, by machine; `shells` by target.
+    `shells` are the ways past smbplan, by target; `back` takes back what was applied after all.
     """
 
     site: Site
     planned: Planned
     before: dict[str, dict[str, object]]
     shells: dict[str, Shell]
+    back: Callable[[], object]
+    wish: dict[str, object]  # the options of the plan
 
     def differences(self) -> list[str]:
         return [
@@ -100,7 +102,7 @@ def tried(ground: Ground, case: Case, by_hand: bool) -> Verdict:
         trouble.repair()
         if not trouble.struck:
             return Verdict(case, LOST, time.monotonic() - began, f"it was never met; {outcome.problems}")
-        word, detail = _judged(ground, outcome, by_hand, connect)
+        word, detail = _judged(ground, outcome, by_hand)
         trouble.close()
     return Verdict(case, word, time.monotonic() - began, detail)
 
@@ -119,10 +121,10 @@ def _ended(run: Callable[[], app.Applied | None], trouble: Trouble, ground: Grou
     return done.outcome if done else Outcome({})
 
 
-def _judged(ground: Ground, outcome: Outcome, by_hand: bool, connect: object) -> tuple[str, str]:
+def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
     if outcome.name == "applied":
-        left = ground.site.differences(targets=())
-        _taken_back(ground)
+        left = ground.site.plan(**ground.wish).plan.changes
+        ground.back()
         return (APPLIED, "") if not left else (LOST, f"it is said to be applied: {left}")
     word = RESTORED
     if outcome.stranded:
@@ -150,8 +152,3 @@ def _typed(ground: Ground, outcome: Outcome) -> list[str]:
         except AssertionError as error:
             wrong.append(f"{shlex.quote(line)}: {error}")
     return [*ground.differences(), *(f"{NOTES}: {each}" for each in wrong)]
-
-
-def _taken_back(ground: Ground) -> None:
-    """What was applied all the same goes again, so that the next case finds what this one has found."""
-    ground.site.applied(destroy=True, purge=True, delete_data=True, allow=frozenset({"many-deletes"}))

@@ -101,7 +101,7 @@ def perform(request: dict[str, Any]) -> list[Any]:
     ops, site = request["ops"], request["site"]
     IMAGES.of(site, request["run"])
     inventory = Inventory()
-    known = set(inventory.site(site)["records"])
+    known = dict(inventory.site(site)["records"])
     for op in ops:
         if op.get("record") and op["before"] is None and op["address"] in known:
             op["options"] = {**op["options"], "known": True}  # it was there before
@@ -120,7 +120,8 @@ def perform(request: dict[str, Any]) -> list[Any]:
     for number in others:
         answers[number] = _answer(ops[number], site, inventory)
     gone = {op["address"]: None for op, answer in zip(ops, answers) if _drops(op) and "ok" in answer}
-    inventory.update(site, gone)
+    same = [op["address"] for op, answer in zip(ops, answers) if "type" in op and "untouched" in answer]
+    inventory.update(site, {**gone, **{address: known.get(address) for address in same}})
     return answers
 
 
