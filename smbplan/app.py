@@ -19,6 +19,7 @@ from smbplan.engine.graph import CycleError
 from smbplan.engine.kind import Hazard, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
+from smbplan.engine.solve import UnknownTarget
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import cluster, expand, fallback, kinds, member
@@ -93,7 +94,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     wanted = [item for item in wanted if item.target not in asleep]
     try:
         made = planning.build(site.site, wanted, live, kinds(), replace(options, joins=member.joins(site)))
-    except KeyError as error:
+    except UnknownTarget as error:
         raise Refused(Trouble(f"--target {error.args[0]} names nothing", "smbplan graph shows all addresses")) from None
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None

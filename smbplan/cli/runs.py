@@ -52,12 +52,12 @@ def show(
 
     try:
         one = history.details(_named(run))
+        told = history.text_details(one)
     except BadPlan as error:
         raise Refused(Trouble(error.summary, error.hint)) from None
     if format is Format.json:
         emit({"format_version": FORMAT, **one})
         return
-    told = history.text_details(one)
     emit(markdown.fenced(told) if format is Format.markdown else told)
 
 
@@ -101,5 +101,5 @@ def _safely(run: "Run") -> dict[str, object]:
 
     try:
         return history.entry(run)
-    except (BadPlan, KeyError, TypeError):
+    except BadPlan:
         return {"id": run.id, "site": run.site, "time": "", "outcome": "damaged", "counts": {}}

@@ -59,6 +59,14 @@ class Unreachable(ChannelError):
     """No connection was made, so nothing was changed."""
 
 
+def strange(who: str, error: Exception) -> ChannelError:
+    """For an answer that can't be understood."""
+    words = f"what {who} answers can't be understood"
+    return ChannelError(
+        words, f"{type(error).__name__}: {error}"[:400], "is it what it should be, and of a known version?"
+    )
+
+
 @dataclass(slots=True)
 class Counts:
     """What a run cost. Bytes are those of requests and answers, without the transport's own."""

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 from smbplan.drivers import ha, ha_nodes
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable, strange
 from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
 from smbplan.engine.execute import Result
-from smbplan.engine.resource import Key, Live, Record
+from smbplan.engine.resource import STRANGE, Key, Live, Record
 from smbplan.engine.step import Move, Op
 from smbplan.kinds.guest import CLUSTER
 
@@ -116,18 +116,10 @@ class Fleet:
         """
         keys = [[*key, self._secrets.resolve(options)] for key, options in wanted.items()]
         answer = self.ask(target, "read", site=self.site, keys=keys)
-        if _names_a_secret([answer["states"], answer["records"]]):
-            words = f"{target} tells of secrets of this machine, which smbplan never puts there"
-            raise ChannelError(words, "", "somebody has written that there: look at its notes and /var/lib/smbplan")
-        states: dict[Key, Any] = {}
-        errors: dict[Key, dict[str, str]] = {}
-        for type_, name, found in answer["states"]:
-            if "error" in found:
-                errors[Key(type_, name)] = found["error"]
-            else:
-                states[Key(type_, name)] = found["state"]
-        records = {address: Record.from_json(data) for address, data in answer["records"].items()}
-        return Live(answer["facts"], states, records, answer["peers"]), errors
+        try:
+            return _live(target, answer)
+        except STRANGE as error:
+            raise strange(target, error) from None
 
     def finish(self, target: str, everything: bool) -> None:
         """Drop the run's before-images; with `everything` those of earlier, stranded runs too. Raises ChannelError."""
@@ -172,6 +164,21 @@ class Fleet:
             self.ask(at.of, "everywhere", op=op, **request) if everywhere else next(answers)
             for op, everywhere in zip(ops, spread, strict=True)
         ]
+
+
+def _live(target: str, answer: Mapping[str, Any]) -> tuple[Live, dict[Key, dict[str, str]]]:
+    if _names_a_secret([answer["states"], answer["records"]]):
+        words = f"{target} tells of secrets of this machine, which smbplan never puts there"
+        raise ChannelError(words, "", "somebody has written that there: look at its notes and /var/lib/smbplan")
+    states: dict[Key, Any] = {}
+    errors: dict[Key, dict[str, str]] = {}
+    for type_, name, found in answer["states"]:
+        if "error" in found:
+            errors[Key(type_, name)] = {word: str(found["error"][word]) for word in ("summary", "detail", "hint")}
+        else:
+            states[Key(type_, name)] = found["state"]
+    records = {address: Record.from_json(data) for address, data in answer["records"].items()}
+    return Live(dict(answer["facts"]), states, records, dict(answer["peers"])), errors
 
 
 def _names_a_secret(told: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from smbplan.engine import diff, graph, policy, solve
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Kinds, Options
-from smbplan.engine.resource import Live, Record, Resource, State
+from smbplan.engine.resource import STRANGE, Live, Record, Resource, State
 from smbplan.engine.step import Step
 
 
@@ -51,7 +51,14 @@ def build(
     kinds: Kinds,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> Plan:
-    """The plan for `site`. Pure: the same input gives the same plan. Raises graph.CycleError."""
+    """The plan for `site`. Pure: the same input, the same plan. Raises graph.CycleError and solve.UnknownTarget."""
+    try:
+        return _build(site, wanted, live, kinds, options)
+    except STRANGE as error:  # a state looked right by itself, and does not fit what else is there
+        return Plan(site, (), (), 0, (_strange("", "one of the targets", error),), (), (), "", live_digest(live))
+
+
+def _build(site: str, wanted: Sequence[Resource], live: Mapping[str, Live], kinds: Kinds, options: Options) -> Plan:
     wanted = [] if options.destroy else list(wanted)
     names = {item.address for item in wanted}
     graph.build({item.address: item.after for item in wanted})
@@ -59,7 +66,11 @@ def build(
     hazards: list[Hazard] = []
     warnings: list[str] = []
     for item in wanted:
-        change, found = _compare(site, item, live.get(item.target, Live()), kinds, options, names)
+        try:
+            change, found = _compare(site, item, live.get(item.target, Live()), kinds, options, names)
+        except STRANGE as error:
+            hazards.append(_strange(item.address, item.target, error))
+            continue
         changes.append(change)
         hazards += found
         warnings += kinds[item.kind].warnings(item, change.before)
@@ -71,7 +82,10 @@ def build(
                 renamed = (target, record.key) in taken
                 # What a unit leaves behind that goes on elsewhere may be its data all the same.
                 kept = replace(options, delete_data=False) if record.unit in units else options
-                changes += _removal(site, target, record, live[target], kinds, kept, renamed)
+                try:
+                    changes += _removal(site, target, record, live[target], kinds, kept, renamed)
+                except STRANGE as error:
+                    hazards.append(_strange(record.address, target, error))
     changes = solve.selected(changes, options.targets)
     changed = _explained([change for change in changes if change.action is not Action.NOOP], live, kinds)
     for change in changed:
@@ -90,6 +104,15 @@ def build(
         spec_digest=digest([[item.address, item.target, item.key, item.desired, item.after] for item in wanted]),
         live_digest=live_digest(live),
     )
+
+
+def _strange(address: str, target: str, error: Exception) -> Hazard:
+    """The live state is nothing that the agent would tell."""
+    words, hint = (
+        f"what {target} tells of it can't be understood",
+        "look at it there; if nothing is strange about it, this is a bug",
+    )
+    return Hazard(address, words, hint, detail=f"{type(error).__name__}: {error}"[:400])
 
 
 def _explained(changed: Sequence[Change], live: Mapping[str, Live], kinds: Kinds) -> list[Change]:

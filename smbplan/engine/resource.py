@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 State = Any  # JSON data, or None: absent
+# What code meets in an answer that is not what it should be: whoever gives it may have been taken over.
+STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Key(NamedTuple):

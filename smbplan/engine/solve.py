@@ -13,6 +13,10 @@ from smbplan.engine.step import Call, Move, Nature, Step
 ATOMIC = "run"  # the unit of everything under --atomic
 
 
+class UnknownTarget(Exception):
+    """`--target` names no resource and no unit."""
+
+
 def selected(changes: Sequence[Change], targets: Sequence[str]) -> list[Change]:
     """The changes that `--target` names, with all that has to come before them; the others become no-ops."""
     if not targets:
@@ -21,7 +25,7 @@ def selected(changes: Sequence[Change], targets: Sequence[str]) -> list[Change]:
     units = {change.address: _unit(change) for change in changes}
     missing = [target for target in targets if target not in by_address and target not in units.values()]
     if missing:
-        raise KeyError(missing[0])
+        raise UnknownTarget(missing[0])
     users: dict[str, list[str]] = {}
     for change in changes:
         for name in _before(change) if change.action is not Action.NOOP else ():

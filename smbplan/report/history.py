@@ -3,35 +3,50 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from smbplan.engine.resource import STRANGE
 from smbplan.report import manual
 from smbplan.report.terminal import columns, indented, plural, safe
 from smbplan.store.audit import Verdict
+from smbplan.store.codec import BadPlan
 from smbplan.store.runs import Busy, Run, lock
 
 WIDTH = 60  # of a value
 HEAD = ("run", "site", "time (UTC)", "outcome", "steps")
 
 
+@contextmanager
+def readable(run: str) -> Iterator[None]:
+    """Somebody may have written anything into its files. Raises BadPlan."""
+    try:
+        yield
+    except STRANGE as error:
+        words = f"what is written of run {run} is damaged: {type(error).__name__}: {error}"
+        raise BadPlan(words[:400], "smbplan runs verify tells whether it was altered") from None
+
+
 def entry(run: Run) -> dict[str, Any]:
     """One run; where no outcome was written, it is "running" or "cut_short". Raises BadPlan."""
-    outcome = run.outcome()
-    counts = Counter(step["status"] for step in (outcome or _journalled(run))["steps"])
-    return {
-        "id": run.id,
-        "site": run.site,
-        "time": _time(run.id),
-        "outcome": outcome["outcome"] if outcome else _unfinished(run.site),
-        "counts": dict(sorted(counts.items())),
-    }
+    with readable(run.id):
+        outcome = run.outcome()
+        counts = Counter(str(step["status"]) for step in (outcome or _journalled(run))["steps"])
+        return {
+            "id": run.id,
+            "site": run.site,
+            "time": _time(run.id),
+            "outcome": str(outcome["outcome"]) if outcome else _unfinished(run.site),
+            "counts": dict(sorted(counts.items())),
+        }
 
 
 def details(run: Run) -> dict[str, Any]:
     """One run with its steps, what went wrong, and what was planned. Raises BadPlan."""
-    ended, plan = run.outcome() or _journalled(run), run.plan()
+    with readable(run.id):
+        ended, plan = run.outcome() or _journalled(run), run.plan()
     journal = [
         {"time": moment(line.get("time")), **{key: str(line.get(key, "")) for key in ("operator", "step", "status")}}
         for line in run.lines()
@@ -58,6 +73,12 @@ def text(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def text_details(one: Mapping[str, Any]) -> str:
+    """Raises BadPlan."""
+    with readable(one["id"]):
+        return _text_details(one)
+
+
+def _text_details(one: Mapping[str, Any]) -> str:
     lines = [f"Run {one['id']} of site {one['site']}, {one['time']}: {_words(one['outcome'])} ({_counts(one)})"]
     lines += [f"By {safe(operator)}" for operator in one["operators"]]
     last = {line["step"]: line["time"][11:23] for line in one["journal"]}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, strange
 from smbplan.drivers.pve import begun, preflight, qga
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import ApiError, Unreachable
@@ -19,6 +19,7 @@ from smbplan.drivers.pve.nodes import Nodes
 from smbplan.drivers.pve.related import drops
 from smbplan.drivers.pve.setter import Setter
 from smbplan.drivers.pve.states import agrees, state
+from smbplan.engine.resource import STRANGE
 
 MACHINES = ("machine", "disk", "virtiofs", "mapping")  # types of objects that only VMs have
 MADE = ("machine", "container")
@@ -112,7 +113,10 @@ class Cluster:
             "perform": self._perform,
             "preflight": lambda request: list(preflight.check(self.guests.client, request["wishes"])),
         }
-        return verbs[verb](arguments) if verb in verbs else None
+        try:
+            return verbs[verb](arguments) if verb in verbs else None
+        except STRANGE as error:
+            raise strange("the cluster", error) from None
 
     def _places(self, request: Mapping[str, Any]) -> dict[str, str]:
         """{gateway: the node on which its guest is}"""

@@ -14,6 +14,7 @@ from smbplan.engine import plan as planning
 from smbplan.engine.kind import Action, Kinds, Options, Removal
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Record, Resource, State
+from smbplan.engine.solve import UnknownTarget
 from smbplan.engine.step import Call, Move, Nature
 
 KEY = Key("thing", "marked.a")
@@ -216,7 +217,7 @@ def test_a_target_that_goes_takes_along_what_stands_on_it(targets: tuple[str, ..
 
 
 def test_an_unknown_target_is_an_error() -> None:
-    with pytest.raises(KeyError, match="nowhere"):
+    with pytest.raises(UnknownTarget, match="nowhere"):
         plan(World(), chain(), targets=("share.x", "nowhere"))
 
 
