@@ -60,7 +60,7 @@ def test_ten_thousand_graphs(part: int) -> None:
 
     @seed(part)
     @settings(max_examples=GRAPHS // PARTS, derandomize=False, phases=[Phase.generate, Phase.shrink])
-    @given(cases(size=9), DATA, st.booleans())
+    @given(cases(size=8), DATA, st.booleans())
     def hold(case: Case, data: st.DataObject, undo: bool) -> None:
         nonlocal count
         count += 1
