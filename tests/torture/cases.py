@@ -68,8 +68,20 @@ def cases(steps: Sequence[Step], kinds: Iterable[str] = KINDS) -> Iterator[Case]
     for step in steps:
         for kind in kinds:
             undone = kind in BACKWARDS or Status.UNDOING in {death.status for death in DEATHS.get(kind, ())}
-            if not (undone and (step.undo is None or step.bracket)):
+            if undone and (step.undo is None or step.bracket):
+                continue
+            if kind not in BACKWARDS or last_user(steps, step):
                 yield Case(kind, step)
+
+
+def last_user(steps: Sequence[Step], step: Step) -> Step | None:
+    """The last one of those that stand on it: when that fails, it has been done."""
+    names, found = {step.id}, None
+    for each in steps:  # in topological order
+        if names & {*each.after}:
+            names.add(each.id)
+            found = each
+    return found
 
 
 def representative(steps: Sequence[Step]) -> list[Case]:
@@ -78,7 +90,8 @@ def representative(steps: Sequence[Step]) -> list[Case]:
     chosen: dict[str, Step] = {}
     for step in sorted(steps, key=lambda step: -users[step.id]):
         chosen.setdefault(kind_of(step), step)
-    return list(cases(list(chosen.values())))
+    mine = {step.id for step in chosen.values()}
+    return [case for case in cases(steps) if case.step.id in mine]
 
 
 def kind_of(step: Step) -> str:
@@ -91,8 +104,8 @@ def kind_of(step: Step) -> str:
 def tried(ground: Ground, case: Case, by_hand: bool) -> Verdict:
     """`by_hand`: a stranded run is finished by the commands that were printed, and not by `recover`."""
     began = time.monotonic()
-    last = next(step for step in reversed(ground.planned.plan.steps) if step.id != case.step.id)
-    trouble = Trouble(case.kind, case.step, ground.shells[case.step.target], last if case.kind in BACKWARDS else None)
+    last = last_user(ground.planned.plan.steps, case.step) if case.kind in BACKWARDS else None
+    trouble = Trouble(case.kind, case.step, ground.shells[case.step.target], last)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(fleet, "AWAY", 15.0 if case.kind == "the target restarts" else 0.0)
         connect = watched(trouble, patched)

@@ -187,7 +187,7 @@ def _restarts(trouble: Trouble, line: Line, request: Callable[..., list[Any]], g
 RESTART = """
 kill -9 -1 2>/dev/null; sleep 0.5
 dead=$(systemctl list-units --plain --no-legend --state=failed,auto-restart --type=service | awk '{print $1}')
-systemctl reset-failed; systemctl start $dead
+systemctl reset-failed; [ -z "$dead" ] || systemctl start $dead
 timeout 30 systemctl is-system-running --wait || true
 """
 
