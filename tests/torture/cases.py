@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
-from lab import snapshot
+from lab.faults import differences, nodes
 from lab.site import Site
 from torture.troubles import BACKWARDS, DEATHS, KINDS, Killed, Shell, Trouble, watched
 
@@ -56,11 +56,7 @@ class Ground:
     wish: dict[str, object]  # the options of the plan
 
     def differences(self) -> list[str]:
-        return [
-            f"{machine} {line}"
-            for machine, was in self.before.items()
-            for line in snapshot.differences(was, snapshot.take(self.site.lab, machine))
-        ]
+        return differences(self.before, nodes(self.site, self.before))
 
 
 def cases(steps: Sequence[Step], kinds: Iterable[str] = KINDS) -> Iterator[Case]:

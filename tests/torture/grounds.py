@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from lab import snapshot
 from lab.conftest import prepared
+from lab.faults import nodes
 from lab.site import Site
 from torture.cases import Ground
 
@@ -75,7 +75,7 @@ def _ground(site: Site, back: Callable[[], object], **wish: object) -> Ground:
     return Ground(
         site,
         site.plan(atomic=True, **wish),
-        {node: snapshot.take(site.lab, node) for node in NODES.values()},
+        nodes(site, NODES.values()),
         {name: partial(site.shell, node) for name, node in NODES.items()},
         back,
         wish,
