@@ -6,13 +6,14 @@ from typing import Any
 from smbplan.drivers.channel import Counts, Endpoint
 from smbplan.engine import diff
 from smbplan.engine import plan as planning
+from smbplan.engine.encoding import step_to_json
 from smbplan.engine.execute import Outcome
 from smbplan.engine.kind import Action, Change, Kinds
 from smbplan.engine.plan import Plan
 from smbplan.engine.step import Nature, Status, Step
 from smbplan.errors import Trouble
 from smbplan.report import manual
-from smbplan.store.codec import FORMAT, step_to_json
+from smbplan.store.codec import FORMAT
 
 
 def plan(made: Plan, kinds: Kinds, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:

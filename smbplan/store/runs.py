@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smbplan.engine.encoding import step_from_json
 from smbplan.engine.execute import Entry
 from smbplan.engine.step import Status, Step
 from smbplan.store import audit, files
-from smbplan.store.codec import BadPlan, step_from_json
+from smbplan.store.codec import BadPlan
 
 
 class Busy(Exception):

@@ -13,6 +13,7 @@ from unit.simulated import Notes, World
 
 from smbplan import templates
 from smbplan.drivers.channel import Endpoint
+from smbplan.engine.encoding import step_from_json, step_to_json
 from smbplan.engine.execute import Execution
 from smbplan.engine.resource import Key, Record
 from smbplan.engine.step import Call, Move, Nature, Step
@@ -20,7 +21,7 @@ from smbplan.kinds import expand, kinds
 from smbplan.report import document
 from smbplan.spec.load import load
 from smbplan.store import codec, seal
-from smbplan.store.codec import BadPlan, step_from_json, step_to_json
+from smbplan.store.codec import BadPlan
 
 SITE = load(templates.data("examples") / "quickstart").site
 WORDS = st.text(max_size=6)
