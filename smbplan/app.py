@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from smbplan import preflight
+from smbplan import preflight, recovery
 from smbplan.drivers.agent.core import is_open, matches
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
-from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import ChannelError, Held
+from smbplan.drivers.fleet import LOCK_WAIT, Connect, Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep
+from smbplan.drivers.turn import owner
 from smbplan.engine import plan as planning
+from smbplan.engine.encoding import step_to_json
 from smbplan.engine.execute import Execution, Outcome, completed, resumed
 from smbplan.engine.graph import CycleError
 from smbplan.engine.kind import Hazard, Options
@@ -21,12 +24,13 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.solve import UnknownTarget
 from smbplan.engine.step import Move, Status, Step
-from smbplan.errors import Refused, Trouble
+from smbplan.errors import Refused, TakenOver, Trouble
 from smbplan.kinds import cluster, expand, fallback, kinds, member
 from smbplan.kinds.guest import CLUSTER
 from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending, read
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
+from smbplan.spec.model import Site
 from smbplan.spec.problems import SpecError
 from smbplan.store import codec, runs
 
@@ -83,6 +87,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     wanted = [_placed(item, loaded) for item in expand(site)]
     _must_be_recovered(site.site)
     live, hazards = observe(fleet, wanted, options, site.proxmox)
+    recovery.must_be_over(site.site, live)
     waiting = [] if options.destroy else abandoned(fleet, site, live)
     if waiting:
         notes = list(fallback.waiting(site, waiting))
@@ -128,12 +133,18 @@ def _must_be_recovered(site: str) -> None:
     cut = runs.interrupted(site)
     if cut is None:
         return
+    with _alone(site):
+        raise Refused(Trouble(f"run {cut.id} of site {site} was cut short", "smbplan recover puts things back first"))
+
+
+@contextmanager
+def _alone(site: str) -> Iterator[None]:
+    """Nobody else changes the site from this machine. Raises Refused."""
     try:
-        with runs.lock(site):
-            pass
+        with runs.lock(site, owner()):
+            yield
     except runs.Busy as busy:
         raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
-    raise Refused(Trouble(f"run {cut.id} of site {site} was cut short", "smbplan recover puts things back first"))
 
 
 def apply(
@@ -203,22 +214,22 @@ def _run(
     watch: Watch,
     connect: Connect,
 ) -> Applied:
-    try:
-        with runs.lock(site), Fleet(site, found, connect) as fleet:
-            targets = sorted({step.target for step in steps})
-            _lock_targets(fleet, targets)
-            if not steps:
-                _remember(fleet, site, found)
-                return Applied("", site, steps, Outcome({}), fleet.counts)
-            run = runs.start(site, text)
-            fleet.run_id = run.id
-            journal = runs.Journal(run, fleet.owner)
-            execution = Execution(steps, fleet, journal, parallelism, watch)
-            with _stopped_by_signals(execution):
-                outcome = execution.run()
-            return _finish(fleet, run, steps, outcome, targets, found)
-    except runs.Busy as busy:
-        raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
+    with _alone(site), Fleet(site, found, connect) as fleet:
+        if not steps:
+            _remember(fleet, site, found)
+            return Applied("", site, steps, Outcome({}), fleet.counts)
+        name = runs.named()
+        fleet.begin(name, sorted({step.target for step in steps}))
+        _lock_targets(fleet)
+        run = runs.start(site, text, name)
+        journal = runs.Journal(run, fleet.owner, fleet.token)
+        return _walked(fleet, run, Execution(steps, fleet, journal, parallelism, watch), steps)
+
+
+def _walked(fleet: Fleet, run: runs.Run, execution: Execution, steps: tuple[Step, ...]) -> Applied:
+    with _stopped_by_signals(execution):
+        outcome = execution.run()
+    return _finish(fleet, run, steps, outcome)
 
 
 @contextmanager
@@ -236,27 +247,33 @@ def _stopped_by_signals(execution: Execution) -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def _lock_targets(fleet: Fleet, targets: Sequence[str]) -> None:
-    answers = fleet.each(targets, lambda target: fleet.channel(target).lock(fleet.owner, 0))
-    absent = Absent | Asleep  # a container that the run makes, or starts, is locked then
-    bad = [error for error in answers.values() if isinstance(error, ChannelError) and not isinstance(error, absent)]
-    if bad:
-        raise Refused(*(Trouble(error.summary, error.hint, error.detail) for error in bad))
+def _lock_targets(fleet: Fleet) -> None:
+    """Raises Refused when somebody else changes one, or has left a run that has to be recovered."""
+    try:
+        answers = fleet.lock()
+        absent = Absent | Asleep  # a container that the run makes, or starts, is locked then
+        bad = [each for each in answers.values() if isinstance(each, ChannelError) and not isinstance(each, absent)]
+        if bad:
+            raise Refused(*dict.fromkeys(Trouble(error.summary, error.hint, error.detail) for error in bad))
+        recovery.refuse_cut(fleet.site, answers)
+    except BaseException:
+        fleet.release()
+        raise
 
 
-def _finish(
-    fleet: Fleet,
-    run: runs.Run,
-    steps: tuple[Step, ...],
-    outcome: Outcome,
-    targets: Sequence[str],
-    found: Mapping[str, Endpoint],
-) -> Applied:
+def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outcome) -> Applied:
+    if fleet.taken_over:
+        trouble = Trouble(fleet.taken_over.summary, fleet.taken_over.hint)
+        run.finish({"outcome": "taken_over", "steps": [], "errors": document.errors([trouble])["errors"]}, fleet.owner)
+        raise TakenOver(trouble)
     applied = Applied(run.id, run.site, steps, outcome, fleet.counts)
-    if outcome.name != "stranded":
-        fleet.each(targets, lambda target: fleet.finish(target, everything=outcome.name == "applied"))
+    fleet.ended(outcome.name)
+    if outcome.name == "stranded":
+        fleet.release()
+    else:
         if outcome.name != "rolled_back":
-            _remember(fleet, run.site, found)
+            _remember(fleet, run.site, fleet.endpoints)
+        fleet.finish(everything=outcome.name == "applied")
     run.finish(document.applied(applied.run, applied.steps, outcome), fleet.owner)
     return applied
 
@@ -275,36 +292,66 @@ def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
             fleet.each([target], lambda target, wanted=wanted: fleet.ask(target, "peers", site=site, peers=wanted))  # type: ignore[misc]
 
 
-def recover(site: str, watch: Watch, connect: Connect = Channel) -> Applied | None:
+def recover(
+    name: str, watch: Watch, connect: Connect = Channel, definitions: Site | None = None, forget: Sequence[str] = ()
+) -> Applied | None:
     """Undo what a run that was cut short has done, unless it was all; or what one that stranded has left.
 
+    One of another machine is found on the targets of the definitions; what `forget` names is left out of it.
     None: there is no such run. Raises Refused.
     """
-    run = runs.interrupted(site) or runs.stranded(site)
-    if run is None:
-        return None
+    run = runs.interrupted(name) or runs.stranded(name)
     try:
-        with runs.lock(site):
-            return _recover(run, watch, connect)
-    except runs.Busy as busy:
-        raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
+        with _alone(name):
+            if run is not None:
+                return _recover(run, watch, connect)
+            return _recover_other(definitions, watch, connect, forget) if definitions else None
     except codec.BadPlan as error:
         raise Refused(Trouble(error.summary, error.hint)) from None
 
 
 def _recover(run: runs.Run, watch: Watch, connect: Connect) -> Applied:
+    """One that was begun here."""
     steps = run.steps()
     found = {name: Endpoint(**data) for name, data in run.plan()["endpoints"].items()}
     with Fleet(run.site, found, connect) as fleet:
-        fleet.run_id = run.id
-        if completed(entries := run.entries(), steps):
-            outcome = Outcome(resumed(entries, steps))
-        else:
-            journal, start = runs.Journal(run, fleet.owner), resumed(entries, steps)
-            execution = Execution(steps, fleet, journal, watch=watch, start=start, ended=run.outcome() is not None)
-            with _stopped_by_signals(execution):
-                outcome = execution.run()
-        return _finish(fleet, run, steps, outcome, sorted({step.target for step in steps}), found)
+        _take_over(fleet, run.id, steps, run.tokens())
+        return _taken_back(fleet, run, steps, watch)
+
+
+def _recover_other(site: Site, watch: Watch, connect: Connect, forget: Sequence[str]) -> Applied | None:
+    """One of which the targets tell."""
+    with Fleet(site.site, endpoints(site), connect) as fleet:
+        site = located(fleet, site)
+        left = recovery.left(fleet, site, forget)
+        if left is None:
+            return None
+        steps = left.steps()
+        _take_over(fleet, left.run, steps, ())
+        text = {"steps": [step_to_json(step) for step in steps], "endpoints": left.endpoints, "site": site.site}
+        run = runs.start(site.site, text, left.run)
+        journal = runs.Journal(run, fleet.owner, fleet.token)
+        journal.write(left.entries())
+        journal.close()
+        return _taken_back(fleet, run, steps, watch)
+
+
+def _take_over(fleet: Fleet, run: str, steps: Sequence[Step], former: Sequence[str]) -> None:
+    """Raises Refused where a target is being changed by somebody else; those that are away do not matter yet."""
+    fleet.begin(run, sorted({step.target for step in steps}), former)
+    held = [answer for answer in fleet.lock(LOCK_WAIT if former else 0.0).values() if isinstance(answer, Held)]
+    if held:
+        fleet.release()
+        raise Refused(*(Trouble(error.summary, error.hint) for error in held))
+
+
+def _taken_back(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], watch: Watch) -> Applied:
+    if completed(run.entries(), steps):
+        return _finish(fleet, run, steps, Outcome(resumed(run.entries(), steps)))
+    start = resumed(recovery.corrected(run, steps, fleet), steps)
+    journal = runs.Journal(run, fleet.owner, fleet.token)
+    execution = Execution(steps, fleet, journal, watch=watch, start=start, ended=run.outcome() is not None)
+    return _walked(fleet, run, execution, steps)
 
 
 def trouble(hazard: Hazard) -> Trouble:

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from shutil import which
 from typing import Any
 
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable, timed
+from smbplan.drivers.channel import Channel, Counts, Endpoint, timed
+from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.drivers.pve import machine_templates
 from smbplan.drivers.pve.client import Client

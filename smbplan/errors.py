@@ -20,6 +20,14 @@ class Trouble:
 class Refused(Exception):
     """The command can't go on; nothing was changed."""
 
+    code = 1  # of the process
+
     def __init__(self, *troubles: Trouble) -> None:
         super().__init__("; ".join(trouble.summary for trouble in troubles))
         self.troubles = troubles
+
+
+class TakenOver(Refused):
+    """Somebody else has the run, with what it has changed."""
+
+    code = 4

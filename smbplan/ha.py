@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smbplan import observe
-from smbplan.drivers.channel import Channel, ChannelError
+from smbplan.drivers.channel import Channel
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.drivers.ha import Ha
 from smbplan.drivers.ha_client import Client, Seen

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from smbplan import bootable, observe
 from smbplan.drivers import image
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve import machine_image, machine_templates, templates
 from smbplan.drivers.pve.client import Client

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from smbplan.drivers.channel import ChannelError, Endpoint
+from smbplan.drivers.channel import Endpoint
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.secrets import REFERENCE, MissingSecret
@@ -111,7 +112,7 @@ def observe(
     hazards: list[Hazard] = []
     read(fleet, keys, live, hazards)
     _fill_in(live, wanted)
-    known = _told(fleet, live, proxmox)
+    known = peers(fleet, live, proxmox)
     known |= {name: Endpoint(**data) for name, data in runs.peers(fleet.site).items()}
     unknown = [name for name in options.forget if name not in known]
     if unknown:
@@ -199,7 +200,7 @@ def _silent(rows: list[dict[str, Any]]) -> bool:
     return any(row["code"] in SILENT for row in rows)
 
 
-def _told(fleet: Fleet, live: Mapping[str, Live], proxmox: Proxmox | Literal["lab"] | None) -> dict[str, Endpoint]:
+def peers(fleet: Fleet, live: Mapping[str, Live], proxmox: Proxmox | Literal["lab"] | None) -> dict[str, Endpoint]:
     """The peers of which hosts tell; guests are not asked. Guests and nodes are reached by the site's own cluster."""
     found = {}
     for target, at in list(fleet.endpoints.items()):

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from smbplan.drivers.channel import ChannelError, timed
+from smbplan.drivers.channel import timed
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.preflight import Wish
 from smbplan.engine.kind import Action, Change, Hazard

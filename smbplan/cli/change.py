@@ -166,15 +166,20 @@ def recover(
     name: Annotated[
         str | None, typer.Option("--site", metavar="NAME", help="The site's name, where its definitions are gone.")
     ] = None,
+    forget: Forget = None,
     timings: Timings = False,
     format: Output = Format.text,
 ) -> None:
-    """Undo what a run that was cut short has done, unless it had done all; or what a stranded one has left."""
+    """Undo what a run that was cut short has done, unless it had done all; or what a stranded one has left.
+
+    A run of another machine is found by the site's definitions.
+    """
     from smbplan import app
 
-    name = name or app.validate(site).site.site
+    definitions = None if name else app.validate(site).site
+    name = definitions.site if definitions else name or ""
     with _progress((), format) as progress:
-        applied = app.recover(name, progress.watch)
+        applied = app.recover(name, progress.watch, definitions=definitions, forget=forget or ())
     if applied is None:
         nothing: dict[str, Any] = {
             "format_version": "1.0",

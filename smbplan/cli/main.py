@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         return code if isinstance(code, int) else 0
     except Refused as refused:
         fail(refused.troubles, form)
-        return 1
+        return refused.code
     except (typer.Abort, KeyboardInterrupt):
         note("Interrupted.")
         return INTERRUPTED

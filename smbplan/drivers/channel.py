@@ -1,8 +1,4 @@
-"""A persistent connection to the agent on one target: over SSH, or to a child process on this machine.
-
-ChannelError          the connection can't be made, or was lost
-└── Unreachable       it can't be made: nothing has happened on the target
-"""
+"""A persistent connection to the agent on one target: over SSH, or to a child process on this machine."""
 
 import base64
 import json
@@ -11,6 +7,7 @@ import re
 import selectors
 import shlex
 import subprocess
+import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +15,9 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, TypeVar
+
+from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable
+from smbplan.drivers.turn import Claim
 
 T = TypeVar("T")
 CONNECT_TIMEOUT = 15.0  # seconds, authentication included
@@ -41,30 +41,6 @@ sys.meta_path.insert(0, Loader())
 from smbplan_agent.main import main
 main()
 """
-
-
-class ChannelError(Exception):
-    """Where, what, and how to go on."""
-
-    def __init__(self, summary: str, detail: str = "", hint: str = "") -> None:
-        super().__init__(summary)
-        self.summary, self.detail, self.hint = summary, detail, hint
-
-
-class Answered(ChannelError):
-    """The host itself says why not."""
-
-
-class Unreachable(ChannelError):
-    """No connection was made, so nothing was changed."""
-
-
-def strange(who: str, error: Exception) -> ChannelError:
-    """For an answer that can't be understood."""
-    words = f"what {who} answers can't be understood"
-    return ChannelError(
-        words, f"{type(error).__name__}: {error}"[:400], "is it what it should be, and of a known version?"
-    )
 
 
 @dataclass(slots=True)
@@ -166,13 +142,14 @@ class Endpoint:
 
 @dataclass(slots=True)
 class Channel:
-    """One conversation: a request line, an answer line. Not for several threads at once."""
+    """One conversation: a request line, an answer line; of several threads, one after the other."""
 
     endpoint: Endpoint
     counts: Counts = field(default_factory=Counts)
-    locked: bool = False
+    locked: str = ""  # the token of the run that has locked it
     _process: "subprocess.Popen[bytes] | None" = None
     _buffer: bytes = b""
+    _turn: threading.RLock = field(default_factory=threading.RLock)
 
     def open(self) -> None:
         """Raises Unreachable. A connection that has ended since, as a restarted guest's has, is made anew."""
@@ -205,6 +182,10 @@ class Channel:
 
     def request(self, verb: str, timeout: float = REQUEST_TIMEOUT, **arguments: Any) -> Any:
         """The target's answer. Raises ChannelError when the connection is lost, or the target refuses."""
+        with self._turn:
+            return self._requested(verb, timeout, arguments)
+
+    def _requested(self, verb: str, timeout: float, arguments: Mapping[str, Any]) -> Any:
         self.open()
         start = time.monotonic()
         try:
@@ -217,24 +198,41 @@ class Channel:
             raise
         self.counts.round_trips += 1
         self.counts.seconds += time.monotonic() - start
+        if "lost" in answer:
+            raise TakenOver(self.endpoint.name, answer["lost"])
         if "error" in answer:
             words = answer["error"]
             raise Answered(f"{self.endpoint.name}: {words['summary']}", words["detail"], words["hint"])
         return answer["ok"]
 
-    def lock(self, owner: str, wait: float, site: str = "") -> None:
-        """Nobody else changes this target until the connection ends; or the site's guests, as seen from there.
+    def lock(self, claim: Claim, wait: float = 0.0, again: bool = False, **where: Any) -> list[Any]:
+        """It is this run's turn until it ends; what other runs of the site have begun here.
 
-        Raises ChannelError when somebody does.
+        `again`: it was so before, over another connection. `where` names another lease, and another journal, than the
+        host's own. Raises ChannelError, Held and TakenOver.
         """
         self.open()
-        if not self.locked:
-            own = f"ha-{Path(self.endpoint.home).name}" if self.endpoint.home else ""
-            held = self.request("lock", owner=owner, wait=wait, name=site or own)["held"]
-            if held is not None:
-                what = f"site {site}" if site else self.endpoint.name
-                raise ChannelError(f"{what} is being changed by {held}", "", "wait until that run ends")
-            self.locked = True
+        if self.locked == claim.token:
+            return []
+        given = {
+            "site": claim.site,
+            "about": claim.about(alone=bool(self.endpoint.guest)),
+            "token": claim.token,
+            **where,
+        }
+        answer = self.request("lock", wait=wait, again=again, former=list(claim.former), **given)
+        if answer["held"] is not None:
+            raise Held(f"site {claim.site}" if where.get("wide") else self.endpoint.name, answer["held"])
+        self.locked = claim.token
+        return list(answer["unfinished"])
+
+    def beat(self, **where: Any) -> None:
+        """A sign of life of whoever has locked it. One at work gives them itself. Raises ChannelError and TakenOver."""
+        if self.locked and self._turn.acquire(blocking=False):
+            try:
+                self.request("beat", token=self.locked, **where)
+            finally:
+                self._turn.release()
 
     @property
     def ended(self) -> bool:
@@ -250,7 +248,6 @@ class Channel:
 
     def close(self) -> None:
         process, self._process, self._buffer = self._process, None, b""
-        self.locked = False
         if process is None:
             return
         for stream in (process.stdin, process.stdout, process.stderr):

@@ -1,21 +1,24 @@
 """All targets of a site: read them at once, and perform operations on them. The only I/O on managed hosts."""
 
-import getpass
-import os
-import socket
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 
 from smbplan.drivers import ha, ha_nodes
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable, strange
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import TALKS, ChannelError, Held, TakenOver, Unreachable, strange
 from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
-from smbplan.engine.execute import Result
+from smbplan.drivers.turn import BEAT, Claim, owner
+from smbplan.engine.encoding import step_to_json
+from smbplan.engine.execute import Result, Way, Work
 from smbplan.engine.resource import STRANGE, Key, Live, Record
 from smbplan.engine.step import Move, Op
 from smbplan.kinds.guest import CLUSTER
@@ -31,20 +34,25 @@ class Fleet:
     """Channels by target, opened when first used. A context manager."""
 
     def __init__(self, site: str, endpoints: Mapping[str, Endpoint], connect: Connect = Channel) -> None:
-        self.site, self.run_id = site, ""
-        self.owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+        self.site = site
+        self.claim: Claim | None = None  # of the run for which targets are changed
+        self.taken_over: TakenOver | None = None  # somebody else has the run
+        self.owner = owner()
         self.endpoints = dict(endpoints)
         self.counts: dict[str, Counts] = {}
         self._secrets = Secrets()
         self._connect = connect
         self._channels: dict[str, Channel | Cluster | ha.Ha] = {}
         self._away: set[str] = set()  # targets that were waited for in vain
+        self._locked: dict[str, float] = {}  # targets whose turn it is, and when they said so last
+        self._ended = threading.Event()
         self._guard = threading.Lock()
 
     def __enter__(self) -> "Fleet":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         for channel in self._channels.values():
             channel.close()
 
@@ -121,20 +129,93 @@ class Fleet:
         except STRANGE as error:
             raise strange(target, error) from None
 
-    def finish(self, target: str, everything: bool) -> None:
-        """Drop the run's before-images; with `everything` those of earlier, stranded runs too. Raises ChannelError."""
-        self.ask(target, "finish", site=self.site, run=self.run_id, everything=everything)
+    def begin(self, run: str, targets: Sequence[str], former: Sequence[str] = ()) -> None:
+        """From now on targets are changed for this run."""
+        token = secrets.token_hex(8)
+        self.claim = Claim(self.site, run, self.owner, time.time(), token, tuple(targets), tuple(former))
+        threading.Thread(target=self._keep_talking, daemon=True).start()
 
-    def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
+    @property
+    def token(self) -> str:
+        return self.claim.token if self.claim else ""
+
+    def lock(self, wait: float = 0.0) -> dict[str, Any]:
+        """What each target says of other runs, or the ChannelError that it raised.
+
+        All at once; where two want the same ones, the one that gets the first by name gets the others, too.
+        """
+        targets = self.claim.targets if self.claim else ()
+        found = self.each(targets, lambda target: self._lock(target, wait))
+        if any(isinstance(answer, Held) for answer in found.values()):
+            self.release()
+            for target in sorted(targets, key=lambda target: (target != CLUSTER, target)):
+                found[target] = self.each([target], lambda target: self._lock(target, wait))[target]
+                if isinstance(found[target], Held):
+                    self.release()
+                    break
+        return found
+
+    def _lock(self, target: str, wait: float) -> list[Any]:
+        """Raises ChannelError."""
+        assert self.claim is not None
+        again = target in self._locked
+        if not again and time.clock_gettime(time.CLOCK_BOOTTIME) - min(self._locked.values(), default=inf) > TALKS:
+            self._talk()  # this machine may have slept: nobody may have the run by now
+        found = self.channel(target).lock(self.claim, wait, again)
+        self._heard(target)
+        return found
+
+    def _heard(self, target: str) -> None:
+        self._locked[target] = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def _keep_talking(self) -> None:
+        while not self._ended.wait(BEAT):
+            with suppress(TakenOver):  # who works next is told
+                self._talk()
+
+    def _talk(self) -> None:
+        """A sign of life to all locked targets. Raises TakenOver."""
+
+        def beat(target: str) -> None:
+            self._channels[target].beat()
+            self._heard(target)
+
+        known = [target for target in list(self._locked) if target in self._channels]
+        for answer in self.each(known, beat).values():
+            if isinstance(answer, TakenOver):
+                self.taken_over = self.taken_over or answer
+        if self.taken_over:
+            raise self.taken_over
+
+    def ended(self, outcome: str) -> None:
+        """Have all targets of the run know how it ended, before any of them forgets it."""
+        self.each(list(self._locked), lambda target: self._tell(target, "ended", outcome=outcome))
+
+    def finish(self, everything: bool) -> None:
+        """Drop the run's before-images and journals; with `everything` those of earlier, stranded runs too."""
+        self.each(list(self._locked), lambda target: self._tell(target, "finish", everything=everything))
+
+    def release(self) -> None:
+        """It is not the run's turn any more, until it locks targets anew."""
+        targets, self._locked = list(self._locked), {}
+        self.each(targets, lambda target: self._tell(target, "release"))
+        self.claim = self.claim and replace(self.claim, token=secrets.token_hex(8))
+
+    def _tell(self, target: str, verb: str, **words: Any) -> None:
+        """Raises ChannelError."""
+        assert self.claim is not None
+        self.ask(target, verb, site=self.site, run=self.claim.run, token=self.token, **words)
+
+    def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
         """See engine.execute.Runner."""
         try:
-            encoded = [self._secrets.resolve(encode(op)) for op in ops]
+            ops = [{**self._secrets.resolve(encode(work.op)), "note": note(work)} for work in works]
         except MissingSecret as error:
-            return [Result(False, error.summary, "", error.hint, untouched=True)] * len(ops)
+            return [Result(False, error.summary, "", error.hint, untouched=True)] * len(works)
         try:
-            answers = self._patiently(target, encoded)
+            answers = self._patiently(target, ops)
         except ChannelError as error:
-            untouched = isinstance(error, Unreachable)
+            untouched = isinstance(error, Unreachable | TakenOver | Held)
             return [Result(False, error.summary, error.detail, error.hint, untouched=untouched, lost=True)] * len(ops)
         return [_result(answer) for answer in answers]
 
@@ -143,11 +224,17 @@ class Fleet:
         deadline = time.monotonic() + (0.0 if target in self._away else AWAY)
         while True:
             try:
+                if self.taken_over:
+                    raise self.taken_over
                 channel = self.channel(target)
-                channel.lock(self.owner, LOCK_WAIT)
+                self._lock(target, LOCK_WAIT)
                 answers = self._performed(target, channel, ops)
+                self._heard(target)
                 channel.counts.operations += len(ops)
                 return answers
+            except TakenOver as error:
+                self.taken_over = self.taken_over or error
+                raise
             except Unreachable:
                 if time.monotonic() >= deadline:
                     self._away.add(target)
@@ -156,14 +243,27 @@ class Fleet:
 
     def _performed(self, target: str, channel: "Channel | Cluster | ha.Ha", ops: Sequence[Any]) -> Sequence[Any]:
         """Of what a cluster serves, sessions are on any node: what is for sessions goes to all. Raises ChannelError."""
-        at, request = self.endpoints[target], dict[str, Any](site=self.site, run=self.run_id)
+        assert self.claim is not None
+        at, request = self.endpoints[target], dict[str, Any](site=self.site, run=self.claim.run)
         spread = [bool(at.of) and op.get("call") in EVERYWHERE for op in ops]
         here = [op for op, everywhere in zip(ops, spread, strict=True) if not everywhere]
-        answers = iter(channel.request("perform", ops=here, **request) if here else ())
+        answers = iter(channel.request("perform", ops=here, token=self.token, **request) if here else ())
         return [
-            self.ask(at.of, "everywhere", op=op, **request) if everywhere else next(answers)
+            self._everywhere(target, op, request) if everywhere else next(answers)
             for op, everywhere in zip(ops, spread, strict=True)
         ]
+
+    def _everywhere(self, target: str, op: Any, request: Mapping[str, Any]) -> Any:
+        """Written down where the steps before it are. Raises ChannelError."""
+        assert self.claim is not None
+
+        def note(**more: Any) -> None:
+            self._tell(target, "note", about=self.claim.about(alone=True), notes=[op["note"]], **more)  # type: ignore[union-attr]
+
+        note()
+        answer = self.ask(self.endpoints[target].of, "everywhere", op=op, **request)
+        note(answers=[answer])
+        return answer
 
 
 def _live(target: str, answer: Mapping[str, Any]) -> tuple[Live, dict[Key, dict[str, str]]]:
@@ -186,6 +286,12 @@ def _names_a_secret(told: Any) -> bool:
     if isinstance(told, Mapping):
         return REFERENCE in told or any(map(_names_a_secret, told.values()))
     return isinstance(told, list) and any(map(_names_a_secret, told))
+
+
+def note(work: Work) -> dict[str, Any]:
+    """What the journal on a target is told of it; secrets are references there."""
+    found = {"step": work.step.id, "way": work.way.value}
+    return {**found, "words": step_to_json(work.step)} if work.way is Way.DO else found
 
 
 def encode(op: Op) -> dict[str, Any]:

@@ -6,16 +6,19 @@ Every node is asked by an agent of its own, whose notes are kept on what the nod
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 from smbplan.drivers import ha_looks
 from smbplan.drivers.agent.core import matches
-from smbplan.drivers.channel import Answered, Channel, ChannelError, Counts, Endpoint, timed
+from smbplan.drivers.channel import Channel, Counts, Endpoint, timed
+from smbplan.drivers.errors import Answered, ChannelError
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
 from smbplan.drivers.ha_nodes import Enter, as_error, at_once, good
 from smbplan.drivers.pve.cluster import Absent
+from smbplan.drivers.turn import Claim
 from smbplan.kinds import together
 from smbplan.kinds.cluster import OK
 
@@ -33,7 +36,7 @@ class Ha:
         self._enter = enter
         self._channels: dict[str, Channel] = {}
         self._turn = threading.RLock()  # what sessions need may come while the cluster itself changes
-        self._owner = ""
+        self._claim: Claim | None = None
         self._warnings: list[str] = []
         self._part: dict[str, str] = {}  # the site and the run that is being performed
 
@@ -50,12 +53,27 @@ class Ha:
             channel.close()
         self._channels.clear()
 
-    def lock(self, owner: str, wait: float, site: str = "") -> None:
-        """Nobody else changes the cluster until the connections end. Raises ChannelError."""
-        self._owner = owner
+    def lock(self, claim: Claim, wait: float = 0.0, again: bool = False) -> list[Any]:
+        """Nobody else changes the cluster until the run ends. Raises ChannelError, Held and TakenOver."""
+        self._claim = claim
         with self._turn:
             for name in sorted(self._members()):
-                self._channel(name).lock(owner, wait, self._lock)
+                self._channel(name).lock(claim, wait, again, **self._lease)
+        return []
+
+    def beat(self) -> None:
+        """Raises ChannelError and TakenOver."""
+        if self._turn.acquire(blocking=False):
+            try:
+                for channel in self._channels.values():
+                    channel.beat(**self._lease)
+            finally:
+                self._turn.release()
+
+    @property
+    def _lease(self) -> dict[str, Any]:
+        """Each node has its own; what is written down is on what they share, by one of them."""
+        return {"lease": self._lock, "site": ""}
 
     @property
     def _lock(self) -> str:
@@ -75,8 +93,8 @@ class Ha:
             if found is None:
                 raise ChannelError(f"nobody knows how node {name} is reached")
             self._channels[name] = self._enter(found.at_home(self.endpoint.home), self.counts)
-            if self._owner:
-                self._channels[name].lock(self._owner, 0, self._lock)
+            if self._claim:
+                self._channels[name].lock(self._claim, **self._lease)
         return self._channels[name]
 
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
@@ -87,7 +105,10 @@ class Ha:
             "look": lambda request: self._look(request.get("unreachable", False)),
             "each": lambda request: self._each(request["names"], request["do"], **request["words"]),
             "everywhere": self._everywhere,
+            "runs": lambda request: self._note_down("runs"),
+            "ended": lambda request: self._note_down("ended", outcome=request["outcome"]),
             "finish": self._finish,
+            "release": self._release,
             "preflight": lambda request: list(self._preflight(request["wanted"])),
         }
         with self._turn:
@@ -95,8 +116,24 @@ class Ha:
 
     def _finish(self, request: Mapping[str, Any]) -> None:
         """Nothing of what an undo would have needed stays on a node that was asked. Raises ChannelError."""
+        if self._claim:
+            self._note_down("finish", everything=request["everything"])
         asked = list(self._channels)
-        good(at_once(asked, lambda name: self._channel(name).request("finish", **request)))
+        good(at_once(asked, lambda name: self._channel(name).request("finish", **{**request, **self._lease})))
+
+    def _release(self, request: Mapping[str, Any]) -> None:
+        asked = list(self._channels)
+        good(at_once(asked, lambda name: self._channel(name).request("release", **{**request, **self._lease})))
+
+    def _note_down(self, verb: str, **words: Any) -> Any:
+        """Of runs, on what the nodes share. Raises ChannelError and TakenOver."""
+        looks = self._look(unreachable=True)
+        there = {name: look for name, look in looks.items() if not isinstance(look, ChannelError)}
+        claim, name = self._claim, ha_looks.somebody(there or good(dict(looks)))
+        given = {"site": self._site, "lease": self._lock, **words}
+        if claim:
+            given |= {"token": claim.token, "run": claim.run, "about": claim.about(alone=True)}
+        return self._channel(name).request(verb, **given)
 
     def _ask(self, name: str, do: str, **words: Any) -> Any:
         return self._channel(name).request("ctdb", do=do, **words)
@@ -208,7 +245,17 @@ class Ha:
 
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
         self._part = {"site": request["site"], "run": request["run"]}
-        return [self._one(op) for op in request["ops"]]
+        if "token" not in request:
+            return [self._one(op) for op in request["ops"]]
+        notes = [op["note"] for op in request["ops"]]
+        try:
+            self._note_down("note", notes=notes)
+        except Answered as error:
+            return [{"error": as_error(error), "untouched": True}] * len(notes)
+        answers = [self._one(op) for op in request["ops"]]
+        with suppress(ChannelError):  # what is not written down is unknown to a recovery, which looks
+            self._note_down("note", notes=notes, answers=answers)
+        return answers
 
     def _one(self, op: Mapping[str, Any]) -> Any:
         try:

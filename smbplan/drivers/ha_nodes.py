@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.pve.cluster import Asleep
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.kinds.cluster import OK

@@ -16,6 +16,7 @@ import queue
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from smbplan.engine.step import Nature, Op, Status, Step
@@ -70,10 +71,27 @@ class Warned:
     text: str
 
 
+class Way(StrEnum):
+    """What is done with a step."""
+
+    DO = "do"
+    UNDO = "undo"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An operation, and whose it is."""
+
+    step: Step
+    way: Way
+    op: Op
+
+
 class Runner(Protocol):
     """Performs operations on targets."""
 
-    def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
+    def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
         """One result for each operation, in order. Never raises: a lost connection is a failed result."""
 
 
@@ -191,15 +209,17 @@ class Execution:
         self._due.difference_update(step.id for step, _ in batch)
         fresh = [(step, forward) for step, forward in batch if step.id not in self._unsure]
         self._note([(step, Status.DOING if forward else Status.UNDOING, "", "") for step, forward in fresh])
-        ops = [self._op(step, forward) for step, forward in batch]
-        future = pool.submit(self._runner.run, target, [op for op in ops if op is not None])
+        future = pool.submit(self._runner.run, target, [self._work(step, forward) for step, forward in batch])
         future.add_done_callback(lambda _: self._answers.put(target))
         return future
 
-    def _op(self, step: Step, forward: bool) -> Op | None:
+    def _work(self, step: Step, forward: bool) -> Work:
         if step.id in self._unsure:
-            return step.probe
-        return step.do if forward else step.undo
+            return Work(step, Way.PROBE, step.probe)
+        if forward:
+            return Work(step, Way.DO, step.do)
+        assert step.undo is not None
+        return Work(step, Way.UNDO, step.undo)
 
     def _batches(self, busy: set[str]) -> dict[str, Batch]:
         """What may start now, by target; settles on the way what never will."""

@@ -65,7 +65,7 @@ def _key(data: dict[str, Any], path: Path) -> None:
         return
     _drop(found, path[2:])
     if section == "gateways":
-        data[section][name] = {**found, **OPEN}
+        data[section][name] = {**found, **copy.deepcopy(OPEN)}
 
 
 def _definition(data: dict[str, Any], path: Path) -> None:
@@ -73,7 +73,7 @@ def _definition(data: dict[str, Any], path: Path) -> None:
     data[section].pop(name, None)
     stand_in, rule = STAND_INS[str(section)], NAME if section == "gateways" else ACCOUNT
     if stand_in is not None and re.match(rule, str(name)):
-        data[section][name] = stand_in
+        data[section][name] = copy.deepcopy(stand_in)
 
 
 def _drop(data: Any, path: Path) -> None:

@@ -68,6 +68,10 @@ class Run:
                 found.append(Entry(str(line["step"]), Status(line["status"]), *words))
         return found
 
+    def tokens(self) -> tuple[str, ...]:
+        """Those of the leases that its owners here have had."""
+        return tuple(str(line["token"]) for _, line in audit.lines(self.journal) if line.get("token"))
+
     def outcome(self) -> Mapping[str, Any] | None:
         """None: it was cut short."""
         try:
@@ -95,7 +99,8 @@ class Run:
 class Journal:
     """Appends to a run's journal, each line sealed; see store.audit, and engine.execute.Journal."""
 
-    def __init__(self, run: Run, operator: str = "") -> None:
+    def __init__(self, run: Run, operator: str = "", token: str = "") -> None:
+        """`token` is that of the leases on the targets."""
         self.head = audit.head(run.journal)
         self._operator = operator
         self._file = os.open(run.journal, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -106,7 +111,9 @@ class Journal:
         if not self.head:
             before = (audit.head(each.journal) for each in runs(run.site) if each.id < run.id)
             self.head = next(filter(None, before), audit.FIRST)
-            self.note(run=run.id, plan=audit.digest(run.folder / "plan.json"), previous=self.head)
+            self.note(run=run.id, plan=audit.digest(run.folder / "plan.json"), previous=self.head, token=token)
+        elif token:
+            self.note(token=token)
 
     def write(self, entries: Sequence[Entry]) -> None:
         self._seal([{"step": entry.step, "status": entry.status, **_words(entry)} for entry in entries])
@@ -133,14 +140,24 @@ class Journal:
         os.close(self._file)
 
 
-def start(site: str, plan: Mapping[str, Any]) -> Run:
-    """A new run; its plan is durable when this returns."""
-    name = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
+def named() -> str:
+    """A name for a new run."""
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
+
+
+def start(site: str, plan: Mapping[str, Any], name: str = "") -> Run:
+    """A new run, or one that has a name already; its plan is durable when this returns."""
+    name = name or named()
     folder = files.home() / site / "runs" / name
     files.make(folder)
     _write(folder / "plan.json", plan)
     files.sync(folder.parent)
     return Run(site, name, folder)
+
+
+def outcome(site: str, name: str) -> Mapping[str, Any] | None:
+    """How a run ended, if it is known here."""
+    return Run(site, name, files.home() / site / "runs" / name).outcome()
 
 
 def runs(site: str | None = None) -> list[Run]:
@@ -169,8 +186,8 @@ def stranded(site: str) -> Run | None:
 
 
 @contextmanager
-def lock(site: str) -> Iterator[None]:
-    """One run of a site at a time on this machine. Raises Busy."""
+def lock(site: str, owner: str = "") -> Iterator[None]:
+    """One run of a site at a time on this machine. Raises Busy, with who and since when."""
     folder = files.home() / site
     files.make(folder)
     with os.fdopen(
@@ -183,7 +200,7 @@ def lock(site: str) -> Iterator[None]:
             raise Busy(file.read().strip()) from None
         file.seek(0)
         file.truncate()
-        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.write(f"{owner or f'process {os.getpid()}'} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         file.flush()
         yield
 

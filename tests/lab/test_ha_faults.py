@@ -10,7 +10,7 @@ from lab.faults import FAULTS, Fault, Pool
 from lab.site import Site
 
 from smbplan import app
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.ha import Ha
 from smbplan.errors import Refused
 from smbplan.lab import Lab

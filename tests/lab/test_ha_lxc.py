@@ -11,7 +11,7 @@ from lab.site import Site
 
 from smbplan import app, domains
 from smbplan import ha as clusters
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.ha import Ha
 from smbplan.lab import Lab
 

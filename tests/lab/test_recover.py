@@ -12,6 +12,7 @@ import pytest
 from lab import snapshot
 from lab.site import Site
 
+from smbplan.drivers.turn import owner
 from smbplan.store import runs
 
 pytestmark = pytest.mark.lab
@@ -79,7 +80,8 @@ def test_a_second_apply_is_told_who_is_at_work(site: Site) -> None:
     first = started(site, 2)
     first.send_signal(signal.SIGSTOP)
     second = smbplan(site, "apply", str(site.folder), "--yes")
-    assert "is being changed by process" in second.communicate()[1] and second.returncode == 1
+    who = f"is being changed by {owner().partition(' ')[0]} (process {first.pid}) since "
+    assert who in second.communicate()[1] and second.returncode == 1
     first.send_signal(signal.SIGCONT)
     assert first.wait() == 0
 

@@ -12,7 +12,7 @@ from lab.site import Site
 from lab.vm import inside, smb, vmid
 
 from smbplan import app, image, observe
-from smbplan.drivers.fleet import Fleet
+from smbplan.drivers.fleet import Fleet, encode
 from smbplan.engine.resource import Key
 from smbplan.engine.step import Move
 from smbplan.lab import Lab
@@ -67,8 +67,8 @@ def carries_much(site: Site) -> None:
     key, state = Key("file", "/root/much"), {"mark": None, "content": text, "mode": "0600"}
     with Fleet("vm", observe.endpoints(app.validate(site.folder).site)) as fleet:
         for before, after in ((None, state), (state, None)):
-            (result,) = fleet.run("ledger", [Move("file.much", key, before, after)])
-            assert result.ok, result
+            ops = [encode(Move("file.much", key, before, after))]
+            assert "ok" in fleet.ask("ledger", "perform", site="vm", run="much", ops=ops)[0]
             live, errors = fleet.read("ledger", {key: {}})
             assert (live.states[key], errors) == (after, {})
         assert fleet.counts["ledger"].sent > 2 * 2**20 and fleet.counts["ledger"].received > 2**20

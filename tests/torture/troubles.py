@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from lab.faults import ERROR, Fault, Pool
 
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.fleet import Connect
 from smbplan.engine.execute import Entry
 from smbplan.engine.step import Status, Step

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smbplan.drivers.agent.core import Object, Refused, Untouched, move
-from smbplan.engine.execute import Entry, Result
+from smbplan.engine.execute import Entry, Result, Work
 from smbplan.engine.resource import Key, Live, Record, State
 from smbplan.engine.step import Call, Move, Op
 
@@ -90,8 +90,8 @@ class World:
             for name, target in self.targets.items()
         }
 
-    def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
-        return [self.perform(target, op) for op in ops]
+    def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
+        return [self.perform(target, work.op) for work in works]
 
     def perform(self, target: str, op: Op) -> Result:
         """One operation, as the agent does it: the inventory knows a thing before it exists and until it is gone."""

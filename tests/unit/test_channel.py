@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from smbplan.drivers.channel import Channel, Endpoint, Unreachable
+from smbplan.drivers.channel import Channel, Endpoint
+from smbplan.drivers.errors import Unreachable
 
 SSH = """#!/bin/sh
 while [ "$1" != -- ]; do shift; done

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from smbplan.drivers import fleet as fleets
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, Unreachable
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.fleet import Fleet
-from smbplan.engine.step import Call
+from smbplan.engine.execute import Way, Work
+from smbplan.engine.step import Call, Step
 
-OPS = [Call("reload"), Call("close")]
+CALLS = [Call("reload"), Call("close")]
+WORKS = [Work(Step(call.name, call.name, "files", "", call, None), Way.DO, call) for call in CALLS]
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Line(Channel):
             raise Unreachable("away")
         if self.target.breaks and verb == "perform":
             raise ChannelError("the line broke")
-        return [{"ok": None} for _ in arguments["ops"]] if verb == "perform" else {"held": None}
+        return [{"ok": None} for _ in arguments["ops"]] if verb == "perform" else {"held": None, "unfinished": []}
 
     def open(self) -> None:
         """Nothing is there."""
@@ -53,12 +56,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
 
 
 def made(target: Target) -> Fleet:
-    return Fleet("office", {"files": Endpoint("files")}, target.connect)
+    fleet = Fleet("office", {"files": Endpoint("files")}, target.connect)
+    fleet.begin("run", ["files"])
+    return fleet
 
 
 def test_one_that_comes_back_in_time_does_what_it_is_asked(clock: Callable[[], float]) -> None:
     with made(target := Target(away=5)) as fleet:
-        assert [result.ok for result in fleet.run("files", OPS)] == [True, True]
+        assert [result.ok for result in fleet.run("files", WORKS)] == [True, True]
         assert (clock(), fleet.counts["files"].operations) == (5, 2)
     assert target.asked == 7
 
@@ -66,13 +71,13 @@ def test_one_that_comes_back_in_time_does_what_it_is_asked(clock: Callable[[], f
 def test_one_that_stays_away_is_waited_for_once_and_nothing_has_happened_there(clock: Callable[[], float]) -> None:
     with made(Target(away=10_000)) as fleet:
         for waited in (fleets.AWAY, fleets.AWAY):
-            results = fleet.run("files", OPS)
+            results = fleet.run("files", WORKS)
             assert [(each.ok, each.untouched, each.lost) for each in results] == [(False, True, True)] * 2
             assert clock() == waited
 
 
 def test_nobody_knows_what_happened_where_the_line_broke(clock: Callable[[], float]) -> None:
     with made(Target(breaks=True)) as fleet:
-        results = fleet.run("files", OPS)
+        results = fleet.run("files", WORKS)
     assert [(each.ok, each.untouched, each.lost) for each in results] == [(False, False, True)] * 2
     assert clock() == 0

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from smbplan.drivers import ha, ha_nodes
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.pve.cluster import Absent, Asleep
 
 HOME = "/mnt/ceph/.smbplan/files"

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from smbplan import importer
 from smbplan.drivers.agent import files, sections
-from smbplan.drivers.channel import ChannelError, Endpoint
+from smbplan.drivers.channel import Endpoint
+from smbplan.drivers.errors import ChannelError
 from smbplan.errors import Refused
 from smbplan.kinds.options import canonical, same
 from smbplan.kinds.share import params

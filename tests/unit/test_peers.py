@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import pytest
 
 from smbplan import observe
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
 from smbplan.engine.kind import Options
 from smbplan.engine.resource import Live
@@ -69,11 +70,11 @@ def test_a_dropped_guest_is_reached_by_the_sites_cluster_and_not_by_who_tells_of
     proxmox = Proxmox.model_validate({**access, "ssh": {"identity": "/of/the/cluster"}})
     with Fleet("office", {"files": TELLER}, lambda at, counts: Liar(at)) as fleet:
         live = {"files": Live(peers={"old": {"name": "old", "guest": "box"}, "bad": ["x"], "odd": {"name": "other"}})}
-        found = observe._told(fleet, live, proxmox)
+        found = observe.peers(fleet, live, proxmox)
         assert found == {"old": Endpoint("old", guest="box", identity="/of/the/cluster")}
         assert fleet.endpoints[CLUSTER].api
         with pytest.raises(Refused) as refused:
-            observe._told(fleet, live, None)
+            observe.peers(fleet, live, None)
         assert "--forget old" in refused.value.troubles[0].hint
 
 

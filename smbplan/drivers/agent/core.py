@@ -29,6 +29,12 @@ def tidy() -> None:
             folder.rmdir()
 
 
+def private(folder: Path) -> None:
+    """Make a folder, and what is missing above it, for root alone: it may be on what SMB users see."""
+    for each in reversed([folder, *folder.parents]):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
 class Refused(Exception):
     """Why an operation was not done, in words for a person."""
 

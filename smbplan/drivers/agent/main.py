@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
 import shutil
 import sys
-import time
 from contextlib import contextmanager
-from typing import IO, Any, Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
-from . import ctdb, member, samba
+from . import ctdb, journal, member, samba
 from .accounts import Group, Password, User
 from .clock import Clock
 from .console import console
 from .controllers import Controllers
-from .core import IMAGES, Object, Refused, Untouched, is_node, machine, move, wait_for_boot
+from .core import IMAGES, LOCAL, STATE, Object, Refused, Untouched, is_node, machine, move, wait_for_boot
 from .facts import facts
 from .files import File, SmbConf
 from .filesystem import FileSystem
 from .inventory import Inventory
+from .journal import Journal
+from .lease import Lease, Lost
 from .member import Member
 from .naming import Hosts, NameService, Resolver
 from .principals import Principals
@@ -33,8 +33,6 @@ from .system import Packages, Service
 from .together import together
 
 SHARES = Share()
-LOCK = "/run/lock/smbplan{}.lock"
-LOCKS: list[IO[str]] = []  # held as long as this process lives
 OBJECTS: dict[str, Object] = {
     "directory": Directory(SHARES.paths),
     "subvolume": Subvolume(SHARES.paths),
@@ -75,7 +73,14 @@ def read(request: dict[str, Any]) -> Any:
                 states.append([type_, name, {"error": _words(refused)}])
             except OSError as error:
                 states.append([type_, name, {"error": _words(Refused(f"{name}: {error.strerror}"))}])
-    return {"facts": facts(), "states": states, "records": entry["records"], "peers": entry["peers"]}
+    known = {**facts(), **_under_way(request["site"])}
+    return {"facts": known, "states": states, "records": entry["records"], "peers": entry["peers"]}
+
+
+def _under_way(site: str) -> dict[str, Any]:
+    """Runs of the site that nobody has ended, and who holds the lease."""
+    found = journal.unfinished(site)
+    return {"unfinished": found, "lease": Lease(_own()).told()} if found else {}
 
 
 @contextmanager
@@ -94,7 +99,22 @@ def _prepared(keys: Iterable[tuple[str, str]]) -> Iterator[None]:
 
 
 def perform(request: dict[str, Any]) -> list[Any]:
-    """One answer for each operation; they are independent of each other, so one that fails stops no other.
+    """One answer for each operation. Of a run that holds the lease, each is written down before and after."""
+    if "token" not in request:
+        return _performed(request)
+    written, notes = Journal(request["site"], request["run"]), [op["note"] for op in request["ops"]]
+    with Lease(_own()).held(request["token"]):
+        try:
+            written.doing(notes)
+        except Untouched as refused:
+            return [{"error": _words(refused), "untouched": True}] * len(notes)
+        answers = _performed(request)
+        written.done(notes, answers)
+        return answers
+
+
+def _performed(request: dict[str, Any]) -> list[Any]:
+    """They are independent of each other, so one that fails stops no other.
 
     The inventory knows a thing before it exists and until it is gone: it only has to find it.
     """
@@ -151,31 +171,54 @@ def _words(refused: Refused) -> dict[str, str]:
     return {"summary": refused.summary, "detail": refused.detail, "hint": refused.hint}
 
 
+def _own() -> str:
+    """The lease of the host, or of the cluster for whose sessions this agent is."""
+    return f"ha-{STATE.name}" if STATE != LOCAL else ""
+
+
+def _lease(request: dict[str, Any]) -> Lease:
+    return Lease(request.get("lease") or _own(), request.get("wide", False))
+
+
 def lock(request: dict[str, Any]) -> Any:
-    """Held until the connection ends. Waits for it as many seconds as asked; answers who holds it if in vain.
+    """Take the lease for a run; {held: who has it, or None; unfinished: what other runs of the site have begun}."""
+    about, site = request["about"], request["site"]
+    claim = {**about, "token": request["token"]}
+    held = _lease(request).take(claim, request["former"], request["again"], request["wait"])
+    if held is None:
+        Journal(site, about["run"]).begin(about)
+    others = [run for run in journal.unfinished(site) if run.get("run") != about["run"]]
+    return {"held": held, "unfinished": others}
 
-    With a `name` it is another lock than the host's: that of a site whose guests are changed from here.
 
-    An agent whose connection was lost holds it until its last operation has ended, so that no undo overtakes it.
-    """
-    path = LOCK.format(f"-{request['name']}" if request.get("name") else "")
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - stays open on purpose
-    deadline = time.monotonic() + request["wait"]
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                file.seek(0)
-                return {"held": file.read()}
-            time.sleep(0.05)
-    file.seek(0)
-    file.truncate()
-    file.write(request["owner"])
-    file.flush()
-    LOCKS.append(file)
-    return {"held": None}
+def beat(request: dict[str, Any]) -> Any:
+    _lease(request).check(request["token"])
+
+
+def note(request: dict[str, Any]) -> Any:
+    """What a run does elsewhere is written down here: before it, and with its `answers`."""
+    written = Journal(request["site"], request["about"]["run"])
+    with _lease(request).held(request["token"]):
+        written.begin(request["about"])
+        if "answers" in request:
+            written.done(request["notes"], request["answers"])
+        else:
+            written.doing(request["notes"])
+
+
+def ended(request: dict[str, Any]) -> Any:
+    with _lease(request).held(request["token"]):
+        Journal(request["site"], request["run"]).end(request["outcome"])
+
+
+def known_runs(request: dict[str, Any]) -> Any:
+    return {"runs": journal.runs(request["site"]), "lease": _lease(request).told()}
+
+
+def release(request: dict[str, Any]) -> Any:
+    """It is nobody's turn any more; of a run that has begun nothing, nothing stays."""
+    Journal(request["site"], request["run"]).give_up()
+    _lease(request).give_up(request["token"])
 
 
 def config(request: dict[str, Any]) -> Any:
@@ -188,8 +231,12 @@ def peers(request: dict[str, Any]) -> Any:
 
 
 def finish(request: dict[str, Any]) -> Any:
+    """What a run has kept for going back goes, and with `everything` what stranded ones have."""
     IMAGES.of(request["site"], request["run"])
     IMAGES.forget(request["everything"])
+    Journal(request["site"], request["run"]).drop(request["everything"])
+    if "token" in request:
+        _lease(request).give_up(request["token"])
 
 
 def check(request: dict[str, Any]) -> Any:
@@ -205,6 +252,11 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "perform": perform,
     "check": check,
     "lock": lock,
+    "beat": beat,
+    "note": note,
+    "ended": ended,
+    "runs": known_runs,
+    "release": release,
     "config": config,
     "peers": peers,
     "finish": finish,
@@ -240,6 +292,8 @@ def _lines(idle: float) -> Iterator[str]:
 def _answered(request: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"ok": VERBS[request["verb"]](request)}
+    except Lost as lost:
+        return {"lost": lost.lease or {}}
     except Refused as refused:
         return {"error": _words(refused)}
     except Exception as error:  # the controller shows it; the connection stays usable

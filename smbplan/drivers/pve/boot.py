@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.pve import qga
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.guests import Guest

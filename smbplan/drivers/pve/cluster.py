@@ -3,11 +3,14 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
-from smbplan.drivers.channel import Channel, ChannelError, Counts, Endpoint, strange
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import Answered, ChannelError, strange
 from smbplan.drivers.pve import begun, preflight, qga
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import ApiError, Unreachable
@@ -19,6 +22,7 @@ from smbplan.drivers.pve.nodes import Nodes
 from smbplan.drivers.pve.related import drops
 from smbplan.drivers.pve.setter import Setter
 from smbplan.drivers.pve.states import agrees, state
+from smbplan.drivers.turn import Claim
 from smbplan.engine.resource import STRANGE
 
 MACHINES = ("machine", "disk", "virtiofs", "mapping")  # types of objects that only VMs have
@@ -54,12 +58,13 @@ class Cluster:
         """Raises ApiError."""
         self.version = str(self.guests.client.get("version")["version"])
 
-    def lock(self, owner: str, wait: float) -> None:
-        """Nobody else changes this site's guests until the connection ends; held on the cluster's first node.
+    def lock(self, claim: Claim, wait: float = 0.0, again: bool = False) -> list[Any]:
+        """See drivers.pve.nodes. Raises ChannelError, Held and TakenOver."""
+        return self._nodes.lock(claim, wait, again)
 
-        Where that can't be reached by SSH, Proxmox's own locks of each guest must do. Raises ChannelError.
-        """
-        self._nodes.lock(self.guests.site, owner, wait)
+    def beat(self) -> None:
+        """Raises ChannelError and TakenOver."""
+        self._nodes.keep("beat")
 
     def close(self) -> None:
         """Sessions with the API end by themselves."""
@@ -111,6 +116,8 @@ class Cluster:
             "places": self._places,
             "read": self._read,
             "perform": self._perform,
+            "runs": lambda request: self._nodes.runs(request["site"]),
+            **{verb: partial(self._kept, verb) for verb in ("ended", "finish", "release")},
             "preflight": lambda request: list(preflight.check(self.guests.client, request["wishes"])),
         }
         try:
@@ -182,7 +189,24 @@ class Cluster:
         rows = self.guests.client.get(f"{guest.path}/pending")
         return sorted({*guest.late, *(row["key"] for row in rows if "pending" in row or row.get("delete"))})
 
+    def _kept(self, verb: str, request: Mapping[str, Any]) -> None:
+        self._nodes.keep(verb, **{name: request[name] for name in ("outcome", "everything") if name in request})
+
     def _perform(self, request: Mapping[str, Any]) -> list[Any]:
+        """Of a run that holds the lease, each operation is written down on a node before and after."""
+        if "token" not in request:
+            return self._performed(request)
+        notes = [op["note"] for op in request["ops"]]
+        try:
+            self._nodes.keep("note", notes=notes)
+        except Answered as error:
+            return [{**_failed(error), "untouched": True}] * len(notes)
+        answers = self._performed(request)
+        with suppress(ChannelError):  # what is not written down is unknown to a recovery, which looks
+            self._nodes.keep("note", notes=notes, answers=answers)
+        return answers
+
+    def _performed(self, request: Mapping[str, Any]) -> list[Any]:
         """Containers change at the same time, what is in one of them in order."""
         ops: Sequence[Mapping[str, Any]] = request["ops"]
         answers: list[Any] = [None] * len(ops)

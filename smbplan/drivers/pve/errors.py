@@ -12,8 +12,8 @@ The texts are those of a PVE 9.1, in reason phrases and bodies; missing objects 
 import re
 from collections.abc import Mapping
 
-from smbplan.drivers import channel
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers import errors
+from smbplan.drivers.errors import ChannelError
 
 NO_NODE = re.compile(r"hostname lookup '(?P<name>[^']*)' failed")  # what a node says of one that it doesn't know
 POOL = re.compile(r"pool '(?P<name>[^']*)' does not exist")
@@ -46,7 +46,7 @@ class ApiError(ChannelError):
         return "does not exist" in self.detail or "no such" in self.detail
 
 
-class Unreachable(ApiError, channel.Unreachable):
+class Unreachable(ApiError, errors.Unreachable):
     """No connection was made, so nothing was changed."""
 
 

@@ -8,12 +8,13 @@ import shlex
 import time
 from dataclasses import dataclass
 
-from smbplan.drivers.channel import BOOT, Channel, ChannelError, Unreachable, bundle
+from smbplan.drivers.channel import BOOT, Channel, bundle
+from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.pve import qga
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import ApiError
 
-IDLE = 180  # seconds without a request after which the agent in the machine ends, and its lock with it
+IDLE = 180  # seconds without a request after which the agent in the machine ends
 PART = 2**20  # characters of an answer in one piece
 GONE = 75  # exit code of a request to an agent that has ended, EX_TEMPFAIL of sysexits(3)
 START = f"""
@@ -39,7 +40,6 @@ class Inside(Channel):
     client: Client | None = None
     path: str = ""  # of the machine in the API
     _folder: str = ""
-    _owner: str = ""  # who holds the lock
 
     def open(self) -> None:
         """Raises Unreachable."""
@@ -70,10 +70,8 @@ class Inside(Channel):
         folder = self._folder
         done = self._delivered(folder, line, timeout)
         if done.code == GONE:  # it was not asked: the machine was restarted, or nobody had asked it for long
-            owner, self._folder, self.locked = self._owner if self.locked else "", "", False
+            self._folder = ""
             self.open()
-            if owner:
-                self.lock(owner, 0)
             folder = self._folder
             done = self._delivered(folder, line, timeout)
         answer = done.out
@@ -94,11 +92,6 @@ class Inside(Channel):
                 return lives
         return self._run(folder, ASK, line, timeout, folder)
 
-    def lock(self, owner: str, wait: float, site: str = "") -> None:
-        """See drivers.channel.Channel. An agent that is started anew takes it again."""
-        self._owner = owner
-        Channel.lock(self, owner, wait, site)
-
     def _run(self, parts_in: str, script: str, given: str, timeout: float, *words: str) -> qga.Done:
         """A script with standard input of any length: what is too long is written into files first.
 
@@ -117,7 +110,7 @@ class Inside(Channel):
         return self.client
 
     def close(self) -> None:
-        folder, self._folder, self.locked = self._folder, "", False
+        folder, self._folder = self._folder, ""
         if folder:
             try:
                 qga.execute(self._client, self.path, ["/bin/sh", "-c", END, "sh", folder], timeout=10.0)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.pve import machine_templates, tasks, templates
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import ApiError

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from smbplan.drivers.channel import Channel, Unreachable
+from smbplan.drivers.channel import Channel
+from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.pve.client import Client
+from smbplan.drivers.turn import Claim
+from smbplan.kinds.guest import CLUSTER
 
 
 class Nodes:
@@ -17,6 +20,8 @@ class Nodes:
         self._addresses: dict[str, str] = {}
         self._channels: dict[str, tuple[Channel, threading.Lock]] = {}
         self._guard = threading.Lock()
+        self._claim: Claim | None = None
+        self._keeper = ""  # the node by which the cluster's lease is held
 
     def address(self, node: str) -> str:
         """As the cluster knows it; the name, where it tells none. Raises ApiError."""
@@ -55,12 +60,45 @@ class Nodes:
         """Take `lxc.*` lines out of a container's configuration, and add others. Raises ChannelError."""
         self._ask(node, "raw", vmid=vmid, remove=remove, add=add)
 
-    def lock(self, name: str, owner: str, wait: float) -> None:
-        """Hold a lock of this name on the first node by name. Raises ChannelError when somebody else does."""
-        nodes = sorted(self._known())
-        if nodes:
-            with suppress(Unreachable), self._held(nodes[0]) as channel:
-                channel.lock(owner, wait, name)
+    def lock(self, claim: Claim, wait: float, again: bool) -> list[Any]:
+        """The lease of the cluster, and a journal, by the first node that can be reached: see drivers.channel.Channel.
+
+        Where none can be, Proxmox's own locks of each guest must do. Raises ChannelError, Held and TakenOver.
+        """
+        self._claim = claim
+        where = {"site": _journal(claim.site), "lease": claim.site, "wide": True}
+        for node in sorted(self._known()):
+            with suppress(Unreachable), self._held(node) as channel:
+                found = channel.lock(claim, wait, again, **where)
+                self._keeper = node
+                return found
+        return []
+
+    def keep(self, verb: str, **words: Any) -> Any:
+        """Of the node whose lease it is; of another one when that has gone. Raises ChannelError and TakenOver."""
+        if self._claim is None or not self._keeper:
+            return None
+        claim = self._claim
+        given = {"site": _journal(claim.site), "lease": claim.site, "wide": True, "token": claim.token, **words}
+        given |= {"about": claim.about(), "run": claim.run}
+        try:
+            return self._ask(self._keeper, verb, **given)
+        except Unreachable:
+            self.lock(claim, 0.0, True)
+            return self._ask(self._keeper, verb, **given)
+
+    def runs(self, site: str) -> dict[str, Any]:
+        """What all nodes know of runs; `unsure` if one could not be asked. Raises ApiError."""
+        found: dict[str, Any] = {"runs": [], "lease": None, "unsure": False}
+        for node in sorted(self._known()):
+            try:
+                told = self._ask(node, "runs", site=_journal(site), lease=site, wide=True)
+            except ChannelError:
+                found["unsure"] = True
+                continue
+            found["runs"] += told["runs"]
+            found["lease"] = found["lease"] or told["lease"]
+        return found
 
     def close(self) -> None:
         for channel, _ in self._channels.values():
@@ -79,3 +117,8 @@ class Nodes:
             channel, lock = self._channels[node]
         with lock:
             yield channel
+
+
+def _journal(site: str) -> str:
+    """The name of what is noted on a node of changes to the cluster, beside those to the node itself."""
+    return f"{site}{CLUSTER}"

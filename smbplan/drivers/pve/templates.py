@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.pve import tasks
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import DOCTOR, ApiError, Denied

@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import strategies as st
 from unit.simulated import Notes, World
 
-from smbplan.engine.execute import Entry, Execution, Outcome, Result
-from smbplan.engine.step import Move, Nature, Op, Status, Step
+from smbplan.engine.execute import Entry, Execution, Outcome, Result, Way, Work
+from smbplan.engine.step import Call, Move, Nature, Status, Step
 
 FORWARD = ("refused", "before", "after", "lost")  # no effect (twice), effect, effect of all that started with it
 
@@ -50,22 +50,13 @@ class Runner:
 
     def __init__(self, world: World, steps: Sequence[Step], journal: Notes, faults: Faults = Faults()) -> None:
         self.world, self.journal, self.faults = world, journal, faults
-        self._owner = {id(op): step for step in steps for op in (step.do, step.undo) if op is not None}
-        self._by_address = {step.address: step for step in steps if isinstance(step.do, Move)}
         self.left = dict(faults.gone)
         self.busy: set[str] = set()
         self.batches = 0
         self.wrong: list[str] = []
         self.guard = threading.Lock()
 
-    def owner(self, op: Op) -> Step:
-        """A probe is made when it is needed, and is nobody's part."""
-        return self._by_address[op.address] if self._probes(op) else self._owner[id(op)]  # type: ignore[union-attr]
-
-    def _probes(self, op: Op) -> bool:
-        return id(op) not in self._owner
-
-    def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
+    def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
         with self.guard:
             if target in self.busy:
                 self.wrong.append(f"two batches at once on {target}")
@@ -74,9 +65,9 @@ class Runner:
             self.batches += 1
             assert self.batches < ENDLESS, "the run has no end"
             last = {entry.step: entry.status for entry in list(self.journal.entries)}
-            results = [self._one(target, op, last) for op in ops]
+            results = [self._one(target, work, last) for work in works]
             if any(result.summary == "lost" for result in results):
-                forward = [last.get(self.owner(op).id) is Status.DOING for op in ops]
+                forward = [last.get(work.step.id) is Status.DOING for work in works]
                 results = [
                     Result(False, "lost", lost=True) if ahead else each
                     for ahead, each in zip(forward, results, strict=True)
@@ -85,14 +76,14 @@ class Runner:
             self.busy.discard(target)
         return results
 
-    def _one(self, target: str, op: Op, last: Mapping[str, Status]) -> Result:
-        step = self.owner(op)
+    def _one(self, target: str, work: Work, last: Mapping[str, Status]) -> Result:
+        step, op = work.step, work.op
         status = last.get(step.id)
         if step.target != target or status not in (Status.DOING, Status.UNDOING):
             self.wrong.append(f"{step.id} performed on {target}, journalled as {status}")
         if self.left[target] < 0:
             return Result(False, "gone", lost=True)
-        if self._probes(op):
+        if work.way is Way.PROBE:
             return self.world.perform(target, op)
         if status is Status.UNDOING:
             return Result(False, "undo failed") if step.id in self.faults.undo else self.world.perform(target, op)
@@ -104,7 +95,7 @@ class Runner:
         result = self.world.perform(target, op)
         return Result(False, fault, lost=fault == "lost") if fault else result
 
-    def _remember(self, target: str, op: Op) -> None:
+    def _remember(self, target: str, op: Move | Call) -> None:
         """The inventory learned of it, and then nothing was done."""
         record = getattr(op, "record", None)
         if record:

@@ -9,9 +9,9 @@ from unit.engine.faults import Faults, Runner, walk
 from unit.engine.things import plan, resource, there
 from unit.simulated import Notes, World
 
-from smbplan.engine.execute import BATCH, Entry, Execution, Outcome, Result
+from smbplan.engine.execute import BATCH, Entry, Execution, Outcome, Result, Work
 from smbplan.engine.resource import Key
-from smbplan.engine.step import Call, Move, Nature, Op, Status, Step
+from smbplan.engine.step import Call, Move, Nature, Status, Step
 
 BASE = [resource("thing.base", unit=""), resource("thing.x", 1, "thing.base", unit="x", proof=True)]
 TWO = [*BASE, resource("thing.y", 1, "thing.base", unit="y", proof=True)]
@@ -163,12 +163,12 @@ def test_what_waits_for_a_stranded_bracket_is_not_proved_and_goes() -> None:
     runner = Runner(world, steps, journal, told)
 
     class Far:
-        def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
+        def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
             for _ in range(1000 if target == "u" else 0):
                 if Entry("t:reload", Status.STRANDED, "undo failed") in journal.entries:
                     break
                 threading.Event().wait(0.01)
-            return runner.run(target, ops)
+            return runner.run(target, works)
 
     outcome = Execution(steps, Far(), journal).run()
     assert [step.id for step in outcome.stranded] == ["t:reload"]
@@ -206,9 +206,9 @@ class Slow:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
-        self.batches.append(len(ops))
-        return [Result(True)] * len(ops)
+    def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
+        self.batches.append(len(works))
+        return [Result(True)] * len(works)
 
 
 def plain(name: str, target: str = "t", *after: str) -> Step:
@@ -227,7 +227,7 @@ def test_no_more_targets_at_once_than_allowed() -> None:
     now, most, guard = 0, 0, threading.Lock()
 
     class Counting:
-        def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
+        def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
             nonlocal now, most
             with guard:
                 now += 1
@@ -235,7 +235,7 @@ def test_no_more_targets_at_once_than_allowed() -> None:
             threading.Event().wait(0.01)
             with guard:
                 now -= 1
-            return [Result(True)] * len(ops)
+            return [Result(True)] * len(works)
 
     steps = [plain(f"s{number}", f"t{number}") for number in range(8)]
     assert Execution(steps, Counting(), Notes(), parallelism=3).run().name == "applied"

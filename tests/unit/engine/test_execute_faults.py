@@ -10,8 +10,8 @@ from unit.engine.faults import Faults, Runner, walk
 from unit.engine.things import Case, cases, plan, resource, there
 from unit.simulated import Notes, World
 
-from smbplan.engine.execute import Execution, Result
-from smbplan.engine.step import Op, Status
+from smbplan.engine.execute import Execution, Result, Way, Work
+from smbplan.engine.step import Status
 
 DATA = st.data()
 GRAPHS, PARTS = 10_000, 8
@@ -76,10 +76,9 @@ class Deaf(Runner):
 
     lost = 0
 
-    def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
-        last = {entry.step: entry.status for entry in list(self.journal.entries)}
-        results = super().run(target, ops)
-        again = any(self._probes(op) or last[self.owner(op).id] is Status.UNDOING for op in ops)
+    def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
+        results = super().run(target, works)
+        again = any(work.way is not Way.DO for work in works)
         if not again or not self.lost:
             return results
         self.lost -= 1

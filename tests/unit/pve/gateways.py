@@ -10,16 +10,17 @@ from unit.kinds.sites import CONTAINER, site
 from unit.pve.emulated import TEMPLATE, Lab
 from unit.simulated import Notes
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint, Unreachable
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import Unreachable
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.engine import plan as planning
-from smbplan.engine.execute import Execution, Outcome, Result
+from smbplan.engine.execute import Execution, Outcome, Result, Work
 from smbplan.engine.kind import Change, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Resource
-from smbplan.engine.step import Move, Op, Step
+from smbplan.engine.step import Move, Step
 from smbplan.kinds import expand, kinds
 from smbplan.kinds.guest import CLUSTER
 
@@ -48,10 +49,10 @@ class Failing:
     def __init__(self, fleet: Fleet, address: str) -> None:
         self.fleet, self.address = fleet, address
 
-    def run(self, target: str, ops: Sequence[Op]) -> Sequence[Result]:
-        results = list(self.fleet.run(target, ops))
-        for number, op in enumerate(ops):
-            if isinstance(op, Move) and op.address == self.address:
+    def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
+        results = list(self.fleet.run(target, works))
+        for number, work in enumerate(works):
+            if isinstance(work.op, Move) and work.op.address == self.address:
                 assert results[number].ok, results[number]
                 results[number], self.address = Result(False, "seeded"), ""
         return results
@@ -92,6 +93,7 @@ class Gateways:
 
     def run(self, steps: tuple[Step, ...], fail: str = "") -> Outcome:
         """`fail`: the step that fails after it took effect."""
+        self.fleet.begin("run", [CLUSTER])
         return Execution(steps, Failing(self.fleet, fail), Notes()).run()
 
     def apply(self, data: Mapping[str, Any], **options: Any) -> Outcome:

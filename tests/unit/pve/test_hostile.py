@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.hostile import JUNK, altered
 from unit.pve.gateways import Gateways, defined
 
-from smbplan.drivers.channel import ChannelError
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.pve.client import Client
 
 MANY = settings(max_examples=300, suppress_health_check=list(HealthCheck))

@@ -27,6 +27,7 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Live
 from smbplan.engine.step import Move, Status
 from smbplan.kinds import expand, kinds, privileges
+from smbplan.kinds.guest import CLUSTER
 from smbplan.lab.pve.dry_machines import DryMachines
 
 BOX, POWER, FS, VOL, SPARE = "vm.machine.box", "guest.power.box", "vm.virtiofs.plain", "vm.disk.vol", "vm.disk.spare"
@@ -153,6 +154,7 @@ def test_a_clone_that_was_cut_short_is_taken_away_by_recovery(gateways: Gateways
     upid = gateways.lab.ask("POST", "/nodes/pve1/qemu/9000/clone", newid=100, description=described({}, told))
     assert gateways.lab.done(upid) == "OK"
     start = resumed([Entry(BOX, Status.DOING)], [step])
+    gateways.fleet.begin("run", [CLUSTER])
     done = Execution([step], gateways.fleet, Notes(), start=start).run()
     assert done.statuses[BOX] is Status.UNDONE, done.problems
     assert (guests(gateways), images(gateways)) == ([9000], [])
@@ -180,6 +182,7 @@ def test_a_clone_that_is_still_being_made_is_waited_for_and_taken_away(
     assert ("description" in config(gateways), config(gateways)["lock"]) == (marked, "clone")
     threading.Timer(0.5, go_on.touch).start()
     start = resumed([Entry(BOX, Status.DOING)], [step])
+    gateways.fleet.begin("run", [CLUSTER])
     done = Execution([step], gateways.fleet, Notes(), start=start).run()
     assert done.statuses[BOX] is Status.UNDONE, done.problems
     assert gateways.lab.done(asked) == "OK"
@@ -189,6 +192,7 @@ def test_a_clone_that_is_still_being_made_is_waited_for_and_taken_away(
 def test_a_guest_that_its_node_left_half_made_is_told_with_the_commands(gateways: Gateways, folder: Path) -> None:
     (step,) = [each for each in gateways.plan(defined(folder)).steps if each.id == BOX]
     (gateways.lab.site.root / "nodes/pve1/qemu-server/100.conf").write_text("lock: clone\n")
+    gateways.fleet.begin("run", [CLUSTER])
     done = Execution([step], gateways.fleet, Notes(), start=resumed([Entry(BOX, Status.DOING)], [step])).run()
     (warned,) = done.warnings
     assert "`qm unlock 100` and `qm destroy 100 --purge` there remove it" in warned.text

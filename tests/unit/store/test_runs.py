@@ -184,7 +184,7 @@ def test_journal_lines_are_json_with_a_time() -> None:
     lines = [json.loads(line) for line in (run.folder / "journal.jsonl").read_text().splitlines()]
     sealed = {"time", "operator", "hash"}
     assert [set(line) - sealed for line in lines] == [
-        {"run", "plan", "previous"},
+        {"run", "plan", "previous", "token"},
         {"step", "status"},
         {"step", "status", "summary", "detail"},
         {"step", "status"},

@@ -1,0 +1,225 @@
+"""What a run has left behind, as its targets know it: their journals count, the one here is a copy."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from smbplan.drivers.errors import ChannelError, Held, is_silent, who
+from smbplan.drivers.fleet import Fleet
+from smbplan.drivers.pve.cluster import Absent
+from smbplan.engine.encoding import step_from_json
+from smbplan.engine.execute import Entry
+from smbplan.engine.resource import STRANGE, Live
+from smbplan.engine.step import Status, Step
+from smbplan.errors import Refused, Trouble
+from smbplan.kinds.guest import CLUSTER
+from smbplan.observe import peers
+from smbplan.spec.model import Site
+from smbplan.store import runs
+
+STRANDED = "stranded"
+Lines = Sequence[Mapping[str, Any]]
+Headers = Mapping[str, Sequence[Mapping[str, Any]]]  # the first lines of open runs, by target
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A run that somebody has to take back, by what the targets have written down."""
+
+    run: str
+    about: Mapping[str, Any]
+    lines: Mapping[str, Lines]
+    endpoints: Mapping[str, Any]
+
+    def steps(self) -> tuple[Step, ...]:
+        """Those that were begun, each after what it stands on. Raises Refused."""
+        found: dict[str, Step] = {}
+        try:
+            for target, lines in self.lines.items():
+                made = [step_from_json(line["words"]) for line in lines if "words" in line]
+                found |= {step.id: step for step in made if step.target == target}
+            known = {
+                name: replace(step, after=_of(step.after, found), behind=_of(step.behind, found))
+                for name, step in sorted(found.items())
+            }
+            order = TopologicalSorter({name: [*step.after, *step.behind] for name, step in known.items()})
+            return tuple(known[name] for name in order.static_order())
+        except (*STRANGE, CycleError):
+            raise Refused(Trouble(f"what the targets say of run {self.run} is damaged", LOOK)) from None
+
+    def entries(self) -> list[Entry]:
+        return [Entry(step, status) for target in self.lines for step, status in statuses(self.lines[target]).items()]
+
+
+LOOK = "look below /var/lib/smbplan/journal on the gateways"
+
+
+def _of(names: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in known)
+
+
+def statuses(lines: Lines) -> dict[str, Status]:
+    """The last word on each step, in the order in which they were begun."""
+    found: dict[str, Status] = {}
+    for line in sorted((line for line in lines if "step" in line), key=_time):
+        try:
+            found[str(line["step"])] = Status(line["status"])
+        except (KeyError, ValueError):
+            continue
+    return found
+
+
+def _time(line: Mapping[str, Any]) -> float:
+    told = line.get("time")
+    return float(told) if isinstance(told, int | float) else 0.0
+
+
+def going(site: str, headers: Headers, answered: Collection[str]) -> Mapping[str, Any] | None:
+    """The run of the site that has begun something and has not ended, if there is one.
+
+    It has ended where a target that took part from its beginning has forgotten it: all are told before any forgets.
+    """
+    for run, about in _runs(headers).items():
+        knows = {target for target, rows in headers.items() if any(row.get("run") == run for row in rows)}
+        if not any(row.get("begun") for target in knows for row in headers[target] if row.get("run") == run):
+            continue
+        if _took_part(about) & set(answered) <= knows and runs.outcome(site, run) is None:
+            return about
+    return None
+
+
+def _runs(headers: Headers) -> dict[str, Mapping[str, Any]]:
+    """The newest first, each with who tells most of it: a guest tells of no other target."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in (row for rows in headers.values() for row in rows if isinstance(row.get("run"), str)):
+        known = found.get(row["run"])
+        if known is None or len(_took_part(row)) > len(_took_part(known)):
+            found[row["run"]] = row
+    return dict(sorted(found.items(), reverse=True))
+
+
+def _took_part(about: Mapping[str, Any]) -> set[str]:
+    told = about.get("targets")
+    return {name for name in told if isinstance(name, str)} if isinstance(told, list) else set()
+
+
+def must_be_over(site: str, live: Mapping[str, Live]) -> None:
+    """Raises Refused while a run of somebody else goes on, or has to be recovered."""
+    seen = {target: at.facts for target, at in live.items() if target != CLUSTER}
+    headers = {target: facts["unfinished"] for target, facts in seen.items() if facts.get("unfinished")}
+    answered = [target for target, facts in seen.items() if not (facts.get("absent") or facts.get("asleep"))]
+    about = going(site, headers, answered)
+    if about is not None:
+        leases = (seen[target].get("lease") for target in headers)
+        raise Refused(_trouble(site, about, [lease for lease in leases if lease]))
+
+
+def _trouble(site: str, about: Mapping[str, Any], leases: Iterable[Mapping[str, Any]]) -> Trouble:
+    for lease in leases:
+        if lease.get("run") == about["run"] and not is_silent(lease):
+            held = Held(f"site {site}", lease)
+            return Trouble(held.summary, held.hint)
+    hint = "smbplan recover puts things back first, from any machine with the site's definitions"
+    return Trouble(f"a run of site {site} was cut short: {who(about)}", hint)
+
+
+def refuse_cut(site: str, answers: Mapping[str, Any]) -> None:
+    """The same by what targets say when they are locked. Raises Refused."""
+    headers = {target: answer for target, answer in answers.items() if isinstance(answer, list) and answer}
+    answered = [target for target, answer in answers.items() if isinstance(answer, list) and target != CLUSTER]
+    about = going(site, headers, answered)
+    if about is not None:
+        raise Refused(_trouble(site, about, []))
+
+
+def corrected(run: runs.Run, steps: Sequence[Step], fleet: Fleet) -> list[Entry]:
+    """The journal here, with what the targets know better. What one has not written down, it has not begun."""
+    found = run.entries()
+    for target, answer in _journals(fleet, sorted({step.target for step in steps})).items():
+        if isinstance(answer, ChannelError) or answer["unsure"]:
+            continue
+        known = statuses([line for row in answer["runs"] if row["run"] == run.id for line in row["lines"]])
+        mine = (step for step in steps if step.target == target)
+        found += [Entry(step.id, known.get(step.id, Status.CANCELLED)) for step in mine]
+    return found
+
+
+def _journals(fleet: Fleet, targets: Sequence[str]) -> dict[str, Any]:
+    """{runs, lease, unsure} of each target, or the ChannelError."""
+    answers = fleet.each(targets, lambda target: fleet.ask(target, "runs", site=fleet.site))
+    found: dict[str, Any] = {}
+    for target, answer in answers.items():
+        try:
+            rows = answer if isinstance(answer, ChannelError) else {"unsure": False, **answer}
+            if not isinstance(rows, ChannelError):
+                rows["runs"] = [{"run": str(row["run"]), "lines": _objects(row["lines"])} for row in rows["runs"]]
+        except STRANGE:
+            rows = ChannelError(f"what {target} has written down is damaged", "", LOOK)
+        found[target] = rows
+    return found
+
+
+def _objects(lines: Any) -> list[Mapping[str, Any]]:
+    return [line for line in lines if isinstance(line, Mapping)]
+
+
+def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
+    """The run of the site that was cut short, or the newest one if it is stranded. Raises Refused."""
+    answers = fleet.each(list(fleet.endpoints), lambda target: fleet.ask(target, "read", site=site.site, keys=[]))
+    there = {name: Live({}, {}, {}, _peers(answer)) for name, answer in answers.items() if isinstance(answer, Mapping)}
+    known = peers(fleet, there, site.proxmox)
+    fleet.endpoints.update({name: at for name, at in known.items() if name not in fleet.endpoints})
+    found = _journals(fleet, [target for target in fleet.endpoints if target not in forget])
+    heard = {target: answer for target, answer in found.items() if not isinstance(answer, ChannelError)}
+    lines = {(row["run"], target): row["lines"] for target, answer in heard.items() for row in answer["runs"]}
+    run = _chosen(site.site, lines, [target for target, answer in heard.items() if not answer["unsure"]])
+    if run is None:
+        _must_answer(found, set())
+        return None
+    mine = {target: rows for (name, target), rows in lines.items() if name == run}
+    about: Mapping[str, Any] = max(
+        (rows[0] for rows in mine.values() if rows), key=lambda row: len(_took_part(row)), default={}
+    )
+    _must_answer(found, _took_part(about) - set(forget))
+    return Left(run, about, mine, {name: fleet.endpoints[name].as_json() for name in fleet.endpoints})
+
+
+def _peers(answer: Mapping[str, Any]) -> dict[str, Any]:
+    peers = answer.get("peers")
+    return dict(peers) if isinstance(peers, Mapping) else {}
+
+
+def _chosen(site: str, lines: Mapping[tuple[str, str], Lines], answered: Collection[str]) -> str | None:
+    ends = {run: {str(row["ended"]) for row in rows if "ended" in row} for (run, _), rows in lines.items()}
+    for (run, _), rows in lines.items():
+        ends[run] |= {str(row["ended"]) for row in rows if "ended" in row}
+    headers: dict[str, list[Mapping[str, Any]]] = {}
+    for (run, target), rows in lines.items():
+        if rows and not ends[run]:
+            headers.setdefault(target, []).append({**rows[0], "run": run, "begun": True})
+    about = going(site, headers, answered)
+    if about is not None:
+        return str(about["run"])
+    newest = max(ends, default="")
+    return newest if STRANDED in ends.get(newest, ()) else None
+
+
+def _must_answer(found: Mapping[str, Any], wanted: Collection[str]) -> None:
+    """Raises Refused where one that took part can't be asked; with nobody wanted, where nobody can."""
+    wrong = {target: answer for target, answer in found.items() if isinstance(answer, ChannelError)}
+    if not wanted and len(wrong) < len(found):
+        return
+    asked = {target: answer for target, answer in wrong.items() if target in wanted or not wanted}
+    words = "{} took part in the run, and is not in the definitions"
+    missing = [Trouble(words.format(target), KNOWN) for target in sorted(set(wanted) - found.keys())]
+    troubles = [
+        Trouble(answer.summary, f"{answer.hint}; or recover without it: --forget {target}".lstrip("; "), answer.detail)
+        for target, answer in asked.items()
+        if not isinstance(answer, Absent)
+    ]
+    if troubles or missing:
+        raise Refused(*missing, *troubles)
+
+
+KNOWN = "use the definitions that the run was of; or recover without it: --forget NAME"
