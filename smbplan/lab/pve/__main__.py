@@ -85,12 +85,15 @@ def main(argv: list[str]) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from smbplan.lab.pve import server
+    import threading
+
+    from smbplan.lab.pve import lockdirs, server
 
     site = open_site(args.root, args.local, args.node, args.backend, args.auth_delay)
     certificate, key = certificates.ensure(site)
     running = server.serve(site, (args.address, args.port), certificate, key)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    threading.Thread(target=lockdirs.LockDirs(args.root).run, daemon=True).start()
     print(f"{site.node}: https://{args.address}:{running.server_port}", flush=True)
     running.serve_forever(poll_interval=1)
     return 0

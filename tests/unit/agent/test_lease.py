@@ -1,0 +1,223 @@
+"""Whose turn it is on a target, and what he has begun there, as the agent keeps it."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smbplan.drivers.agent import core, journal, lease, main
+from smbplan.drivers.agent.journal import Journal
+from smbplan.drivers.agent.lease import SILENT, Lease, Lost
+
+DO = {"step": "file.x", "way": "do", "words": {"id": "file.x"}}
+UNDO = {"step": "file.x", "way": "undo"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The agent's folders, in place of the host's."""
+    for module in (core, lease, main):
+        monkeypatch.setattr(module, "LOCAL", tmp_path / "smbplan")
+    for module in (core, lease, journal, main):
+        monkeypatch.setattr(module, "STATE", tmp_path / "smbplan")
+    monkeypatch.setattr(lease, "LOCK", f"{tmp_path}/run/smbplan{{}}.lock")
+    yield tmp_path / "smbplan"
+
+
+def claim(token: str) -> dict[str, Any]:
+    return {"token": token, "run": f"run-{token}", "site": "office", "owner": f"{token}@here", "since": 1.0}
+
+
+def taken(token: str, *former: str, again: bool = False) -> dict[str, Any] | None:
+    return Lease().take(claim(token), list(former), again, 0.0)
+
+
+def silent(home: Path) -> None:
+    old = time.time() - SILENT - 1
+    os.utime(home / "lease", (old, old))
+
+
+def test_one_at_a_time_and_the_other_one_is_told_who_it_is() -> None:
+    assert taken("alice") is None and taken("alice") is None
+    told = taken("bob")
+    assert told and (told["owner"], told["run"], told["since"]) == ("alice@here", "run-alice", 1.0)
+    assert "token" not in told, "whoever has it may change things"
+    Lease().give_up("bob")
+    assert taken("bob") is not None, "it is not his to give up"
+    Lease().give_up("alice")
+    assert taken("bob") is None
+
+
+def test_an_owner_that_is_silent_is_replaced_and_can_do_nothing_any_more(home: Path) -> None:
+    taken("alice")
+    silent(home)
+    with Lease().held("alice"):
+        pass  # he speaks again in time
+    assert taken("bob") is not None
+    silent(home)
+    assert taken("bob") is None
+    for use in (lambda: taken("alice", again=True), lambda: Lease().check("alice"), Lease().held("alice").__enter__):
+        with pytest.raises(Lost) as caught:
+            use()
+        assert caught.value.lease and caught.value.lease["owner"] == "bob@here"
+
+
+def test_an_owner_that_has_ended_for_sure_is_replaced_at_once() -> None:
+    taken("alice")
+    assert taken("bob", "alice") is None
+
+
+def test_an_owner_whose_lease_has_ended_since_can_not_go_on() -> None:
+    with pytest.raises(Lost):
+        taken("alice", again=True)
+
+
+def test_nobody_takes_it_over_while_something_is_done(home: Path) -> None:
+    taken("alice")
+    inside, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with Lease().held("alice"):
+            inside.set()
+            done.wait(5)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    inside.wait(5)
+    silent(home)
+    assert taken("bob", "alice") is not None
+    done.set()
+    worker.join()
+
+
+def test_what_is_at_work_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "WORKING", 0.01)
+    taken("alice")
+    with Lease().held("alice"):
+        silent(home)
+        time.sleep(0.2)
+        assert time.time() - (home / "lease").stat().st_mtime < 10
+
+
+def test_a_damaged_lease_is_nobodys(home: Path) -> None:
+    taken("alice")
+    (home / "lease").write_text("{")
+    assert taken("bob") is None
+
+
+def perform(token: str, *ops: dict[str, Any]) -> Any:
+    request = {"verb": "perform", "site": "office", "run": f"run-{token}", "token": token, "ops": list(ops)}
+    return main._answered(request)
+
+
+def known() -> list[dict[str, Any]]:
+    ((_, lines),) = [(row["run"], row["lines"]) for row in journal.runs("office")]
+    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
+
+
+def begun(token: str) -> Journal:
+    taken(token)
+    found = Journal("office", f"run-{token}")
+    found.begin({"run": f"run-{token}", "targets": []})
+    return found
+
+
+def test_a_step_is_written_down_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun("alice")
+    seen: list[Any] = []
+
+    def performed(request: Any) -> list[Any]:
+        seen.append(known()[-1])
+        return [{"ok": None}]
+
+    monkeypatch.setattr(main, "_performed", performed)
+    assert perform("alice", {"note": DO}) == {"ok": [{"ok": None}]}
+    assert perform("alice", {"note": UNDO}) == {"ok": [{"ok": None}]}
+    assert seen == [
+        {"step": "file.x", "status": "doing", "words": {"id": "file.x"}},
+        {"step": "file.x", "status": "undoing"},
+    ]
+    assert [line.get("status") for line in known()] == [None, "doing", "done", "undoing", "undone"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "way", "last"),
+    [
+        ({"error": {}}, "do", "doing"),
+        ({"error": {}, "untouched": True}, "do", "cancelled"),
+        ({"error": {}, "untouched": True}, "undo", "undoing"),
+        ({"ok": None}, "probe", "done"),
+    ],
+)
+def test_what_is_unknown_stays_unknown(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], way: str, last: str
+) -> None:
+    begun("alice")
+    monkeypatch.setattr(main, "_performed", lambda request: [answer])
+    perform("alice", {"note": {**DO, "way": way}})
+    assert known()[-1]["status"] == last
+
+
+def test_who_has_lost_the_lease_does_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun("alice")
+    silent(home)
+    taken("bob")
+    monkeypatch.setattr(main, "_performed", lambda request: pytest.fail("it was done"))
+    assert perform("alice", {"note": DO})["lost"]["owner"] == "bob@here"
+    assert len(known()) == 1
+
+
+@pytest.mark.parametrize("way", ["do", "undo"])
+def test_what_can_not_be_written_down_is_not_begun_but_undone(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    begun("alice")
+
+    def full(self: Journal, lines: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "_append", full)
+    monkeypatch.setattr(main, "_performed", lambda request: [{"ok": None}])
+    (answer,) = perform("alice", {"note": {**DO, "way": way}})["ok"]
+    assert ("untouched" in answer) == (way == "do")
+
+
+def test_a_torn_line_hides_no_other(home: Path) -> None:
+    written = begun("alice")
+    written.doing([DO])
+    path = home / "journal" / "office" / "run-alice"
+    path.write_text(path.read_text()[:-10])
+    written.doing([UNDO])
+    assert [line.get("status") for line in known()] == [None, "undoing"]
+
+
+def test_a_run_is_known_until_it_has_ended_and_then_forgotten(home: Path) -> None:
+    written = begun("alice")
+    assert [run["begun"] for run in journal.unfinished("office")] == [False]
+    written.doing([DO])
+    assert [run["begun"] for run in journal.unfinished("office")] == [True]
+    written.end("applied")
+    assert journal.unfinished("office") == [] and len(journal.runs("office")) == 1
+    given = {"verb": "finish", "site": "office", "run": "run-alice", "token": "alice", "everything": False}
+    assert main._answered(given) == {"ok": None}
+    assert not home.exists(), "nothing of it stays"
+
+
+def test_a_run_that_has_begun_nothing_leaves_nothing(home: Path) -> None:
+    begun("alice")
+    main._answered({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
+    assert not home.exists()
+    written = begun("alice")
+    written.doing([DO])
+    main._answered({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
+    assert len(known()) == 2 and not (home / "lease").exists()
+
+
+def test_only_root_may_read_what_is_written_down(home: Path) -> None:
+    begun("alice").doing([DO])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [home, *home.rglob("*")]}
+    assert modes == {"smbplan": 0o700, "lease": 0o600, "journal": 0o700, "office": 0o700, "run-alice": 0o600}
+    assert json.loads((home / "lease").read_text())["token"] == "alice"
