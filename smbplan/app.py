@@ -35,6 +35,7 @@ from smbplan.spec.problems import SpecError
 from smbplan.store import codec, runs
 
 SECTIONS = {"posix.user": "users", "samba.user": "users", "posix.group": "groups"}  # where else a kind is defined
+PART = "begun"  # in the plan of a run of which only those steps are known
 Watch = Callable[[Step, Status], None]
 
 
@@ -328,7 +329,12 @@ def _recover_other(site: Site, watch: Watch, connect: Connect, forget: Sequence[
             return None
         steps = left.steps()
         _take_over(fleet, left.run, steps, ())
-        text = {"steps": [step_to_json(step) for step in steps], "endpoints": left.endpoints, "site": site.site}
+        text = {
+            "steps": [step_to_json(step) for step in steps],
+            "endpoints": left.endpoints,
+            "site": site.site,
+            PART: True,
+        }
         run = runs.start(site.site, text, left.run)
         journal = runs.Journal(run, fleet.owner, fleet.token)
         journal.write(left.entries())
@@ -346,7 +352,7 @@ def _take_over(fleet: Fleet, run: str, steps: Sequence[Step], former: Sequence[s
 
 
 def _taken_back(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], watch: Watch) -> Applied:
-    if completed(run.entries(), steps):
+    if PART not in run.plan() and completed(run.entries(), steps):
         return _finish(fleet, run, steps, Outcome(resumed(run.entries(), steps)))
     start = resumed(recovery.corrected(run, steps, fleet), steps)
     journal = runs.Journal(run, fleet.owner, fleet.token)
