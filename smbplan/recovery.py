@@ -7,7 +7,7 @@ from typing import Any
 
 from smbplan.drivers.errors import ChannelError, Held, is_silent, who
 from smbplan.drivers.fleet import Fleet
-from smbplan.drivers.pve.cluster import Absent
+from smbplan.drivers.pve.cluster import MADE, Absent, Asleep
 from smbplan.engine.encoding import step_from_json
 from smbplan.engine.execute import Entry
 from smbplan.engine.resource import STRANGE, Live
@@ -181,8 +181,15 @@ def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
     about: Mapping[str, Any] = max(
         (rows[0] for rows in mine.values() if rows), key=lambda row: len(_took_part(row)), default={}
     )
-    _must_answer(found, _took_part(about) - set(forget))
+    asleep = {target for target, answer in found.items() if isinstance(answer, Asleep)}
+    _must_answer(found, (_took_part(about) | asleep - _made(mine.get(CLUSTER, ()))) - set(forget))
     return Left(run, about, mine, {name: fleet.endpoints[name].as_json() for name in fleet.endpoints})
+
+
+def _made(lines: Lines) -> set[str]:
+    """The gateways whose guests the run has made: what is in one goes with it."""
+    ops = [line["words"]["do"] for line in lines if isinstance(line.get("words"), Mapping)]
+    return {str(op["set"][1]) for op in ops if "set" in op and op["set"][0] in MADE and op["before"] is None}
 
 
 def _peers(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +221,7 @@ def _must_answer(found: Mapping[str, Any], wanted: Collection[str]) -> None:
     words = "{} took part in the run, and is not in the definitions"
     missing = [Trouble(words.format(target), KNOWN) for target in sorted(set(wanted) - found.keys())]
     troubles = [
-        Trouble(answer.summary, f"{answer.hint}; or recover without it: --forget {target}".lstrip("; "), answer.detail)
+        Trouble(answer.summary, f"{answer.hint or START}; or recover without it: --forget {target}", answer.detail)
         for target, answer in asked.items()
         if not isinstance(answer, Absent)
     ]
@@ -222,4 +229,5 @@ def _must_answer(found: Mapping[str, Any], wanted: Collection[str]) -> None:
         raise Refused(*missing, *troubles)
 
 
+START = "start it: what was changed in it is known there"
 KNOWN = "use the definitions that the run was of; or recover without it: --forget NAME"

@@ -216,7 +216,7 @@ class Channel:
             return []
         given = {
             "site": claim.site,
-            "about": claim.about(alone=bool(self.endpoint.guest)),
+            "about": claim.about(guest=bool(self.endpoint.guest)),
             "token": claim.token,
             **where,
         }

@@ -131,9 +131,16 @@ class Fleet:
 
     def begin(self, run: str, targets: Sequence[str], former: Sequence[str] = ()) -> None:
         """From now on targets are changed for this run."""
-        token = secrets.token_hex(8)
-        self.claim = Claim(self.site, run, self.owner, time.time(), token, tuple(targets), tuple(former))
+        everywhere = sorted({*targets, *({CLUSTER} & self.endpoints.keys())})  # its lock is the site's
+        hosts = tuple(target for target in everywhere if self._is_host(self.endpoints[target]))
+        token, now = secrets.token_hex(8), time.time()
+        self.claim = Claim(self.site, run, self.owner, now, token, tuple(everywhere), hosts, tuple(former))
         threading.Thread(target=self._keep_talking, daemon=True).start()
+
+    def _is_host(self, at: Endpoint) -> bool:
+        """It does not come and go with a run; nor is it one of many that write down what they do together."""
+        members = (self.endpoints[at.of].nodes or {}).values() if at.of else ()
+        return not (at.guest or at.nodes or any(node.get("guest") for node in members))
 
     @property
     def token(self) -> str:
@@ -258,7 +265,7 @@ class Fleet:
         assert self.claim is not None
 
         def note(**more: Any) -> None:
-            self._tell(target, "note", about=self.claim.about(alone=True), notes=[op["note"]], **more)  # type: ignore[union-attr]
+            self._tell(target, "note", about=self.claim.about(guest=True), notes=[op["note"]], **more)  # type: ignore[union-attr]
 
         note()
         answer = self.ask(self.endpoints[target].of, "everywhere", op=op, **request)

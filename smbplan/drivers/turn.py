@@ -6,6 +6,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from smbplan.kinds.guest import CLUSTER
+
 BEAT = 20.0  # seconds between two signs of life to a target that is changed
 
 
@@ -18,13 +20,14 @@ class Claim:
     owner: str
     since: float  # seconds since 1970
     token: str
-    targets: tuple[str, ...] = ()  # that it locks when it begins
+    targets: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()  # of the targets, those that are there before the run and after it
     former: tuple[str, ...] = ()
 
-    def about(self, alone: bool = False) -> dict[str, Any]:
-        """What a target is told; one that is `alone`, as a guest is, nothing of others."""
+    def about(self, guest: bool = False) -> dict[str, Any]:
+        """What a target is told, and keeps; a guest, nothing of hosts."""
         found = {name: getattr(self, name) for name in ("site", "run", "owner", "since")}
-        return {**found, "targets": [] if alone else list(self.targets)}
+        return {**found, "targets": [name for name in self.hosts if not guest or name == CLUSTER]}
 
 
 def owner() -> str:

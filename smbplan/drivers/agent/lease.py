@@ -114,11 +114,11 @@ class Lease:
         return {"owner": "somebody", "site": "", "run": "", "since": 0.0, **known, "silent": self._silence()}
 
     def _silence(self) -> float:
-        """Seconds; 0 where nobody knows."""
+        """Seconds. One whose folder is gone, as nobody has kept it, has lost it."""
         try:
             return max(0.0, time.time() - (self._slot.heard if self._slot else self._path.stat().st_mtime))
         except OSError:
-            return 0.0
+            return SILENT if self._slot else 0.0
 
     def _touch(self) -> None:
         """Raises Untouched on a node without quorum."""

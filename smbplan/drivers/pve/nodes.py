@@ -11,6 +11,8 @@ from smbplan.drivers.pve.client import Client
 from smbplan.drivers.turn import Claim
 from smbplan.kinds.guest import CLUSTER
 
+TRIED = 3  # nodes, until one is reached
+
 
 class Nodes:
     """Channels by node, opened when first used. Safe for several threads: each node does one thing at a time."""
@@ -67,7 +69,7 @@ class Nodes:
         """
         self._claim = claim
         where = {"site": _journal(claim.site), "lease": claim.site, "wide": True}
-        for node in sorted(self._known()):
+        for node in sorted(self._known())[:TRIED]:
             with suppress(Unreachable), self._held(node) as channel:
                 found = channel.lock(claim, wait, again, **where)
                 self._keeper = node
