@@ -327,7 +327,7 @@ def _recover_other(site: Site, watch: Watch, connect: Connect, forget: Sequence[
         left = recovery.left(fleet, site, forget)
         if left is None:
             return None
-        steps = left.steps()
+        steps = left.steps(site)
         _take_over(fleet, left.run, steps, ())
         text = {
             "steps": [step_to_json(step) for step in steps],

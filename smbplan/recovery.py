@@ -1,18 +1,20 @@
 """What a run has left behind, as its targets know it: their journals count, the one here is a copy."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from smbplan.drivers.errors import ChannelError, Held, is_silent, who
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.cluster import MADE, Absent, Asleep
+from smbplan.drivers.secrets import REFERENCE
 from smbplan.engine.encoding import step_from_json
 from smbplan.engine.execute import Entry
 from smbplan.engine.resource import STRANGE, Live
 from smbplan.engine.step import Status, Step
 from smbplan.errors import Refused, Trouble
+from smbplan.kinds import expand, kinds
 from smbplan.kinds.guest import CLUSTER
 from smbplan.observe import peers
 from smbplan.spec.model import Site
@@ -32,12 +34,17 @@ class Left:
     lines: Mapping[str, Lines]
     endpoints: Mapping[str, Any]
 
-    def steps(self) -> tuple[Step, ...]:
-        """Those that were begun, each after what it stands on. Raises Refused."""
+    def steps(self, site: Site) -> tuple[Step, ...]:
+        """Those that were begun, each after what it stands on. Raises Refused.
+
+        A target tells of changes to itself only, and of no other secrets than it gets by the definitions.
+        """
         found: dict[str, Step] = {}
         try:
             for target, lines in self.lines.items():
-                made = [step_from_json(line["words"]) for line in lines if "words" in line]
+                told = [line["words"] for line in lines if "words" in line]
+                _must_be_known(target, told, site)
+                made = (step_from_json(words) for words in told)
                 found |= {step.id: step for step in made if step.target == target}
             known = {
                 name: replace(step, after=_of(step.after, found), behind=_of(step.behind, found))
@@ -50,6 +57,26 @@ class Left:
 
     def entries(self) -> list[Entry]:
         return [Entry(step, status) for target in self.lines for step, status in statuses(self.lines[target]).items()]
+
+
+def _must_be_known(target: str, told: Any, site: Site) -> None:
+    """Raises Refused for a reference that would be resolved here, and is not of this target's definitions."""
+    mine = [item for item in expand(site) if item.target == target]
+    known = list(_references([[asdict(item), kinds()[item.kind].reads(item)] for item in mine]))
+    if any(each not in known for each in _references(told)):
+        words = f"what {target} has written down names secrets that are not in its definitions"
+        raise Refused(Trouble(words, f"{LOOK}; if the definitions have changed, use those that the run was of"))
+
+
+def _references(told: Any) -> Iterator[Any]:
+    if isinstance(told, Mapping):
+        if REFERENCE in told:
+            yield told[REFERENCE]
+        for each in told.values():
+            yield from _references(each)
+    elif isinstance(told, list | tuple):
+        for each in told:
+            yield from _references(each)
 
 
 LOOK = "look below /var/lib/smbplan/journal on the gateways"
@@ -92,7 +119,7 @@ def going(site: str, headers: Headers, answered: Collection[str]) -> Mapping[str
 def _runs(headers: Headers) -> dict[str, Mapping[str, Any]]:
     """The newest first, each with who tells most of it: a guest tells of no other target."""
     found: dict[str, Mapping[str, Any]] = {}
-    for row in (row for rows in headers.values() for row in rows if isinstance(row.get("run"), str)):
+    for row in (row for rows in headers.values() for row in rows if runs.is_name(row.get("run"))):
         known = found.get(row["run"])
         if known is None or len(_took_part(row)) > len(_took_part(known)):
             found[row["run"]] = row
@@ -107,12 +134,12 @@ def _took_part(about: Mapping[str, Any]) -> set[str]:
 def must_be_over(site: str, live: Mapping[str, Live]) -> None:
     """Raises Refused while a run of somebody else goes on, or has to be recovered."""
     seen = {target: at.facts for target, at in live.items() if target != CLUSTER}
-    headers = {target: facts["unfinished"] for target, facts in seen.items() if facts.get("unfinished")}
+    headers = {target: _objects(facts.get("unfinished")) for target, facts in seen.items()}
     answered = [target for target, facts in seen.items() if not (facts.get("absent") or facts.get("asleep"))]
     about = going(site, headers, answered)
     if about is not None:
-        leases = (seen[target].get("lease") for target in headers)
-        raise Refused(_trouble(site, about, [lease for lease in leases if lease]))
+        leases = _objects([facts.get("lease") for facts in seen.values()])
+        raise Refused(_trouble(site, about, leases))
 
 
 def _trouble(site: str, about: Mapping[str, Any], leases: Iterable[Mapping[str, Any]]) -> Trouble:
@@ -126,7 +153,7 @@ def _trouble(site: str, about: Mapping[str, Any], leases: Iterable[Mapping[str, 
 
 def refuse_cut(site: str, answers: Mapping[str, Any]) -> None:
     """The same by what targets say when they are locked. Raises Refused."""
-    headers = {target: answer for target, answer in answers.items() if isinstance(answer, list) and answer}
+    headers = {target: _objects(answer) for target, answer in answers.items()}
     answered = [target for target, answer in answers.items() if isinstance(answer, list) and target != CLUSTER]
     about = going(site, headers, answered)
     if about is not None:
@@ -160,8 +187,9 @@ def _journals(fleet: Fleet, targets: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _objects(lines: Any) -> list[Mapping[str, Any]]:
-    return [line for line in lines if isinstance(line, Mapping)]
+def _objects(told: Any) -> list[Mapping[str, Any]]:
+    """Whatever a target tells."""
+    return [each for each in told if isinstance(each, Mapping)] if isinstance(told, list) else []
 
 
 def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
@@ -172,7 +200,8 @@ def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
     fleet.endpoints.update({name: at for name, at in known.items() if name not in fleet.endpoints})
     found = _journals(fleet, [target for target in fleet.endpoints if target not in forget])
     heard = {target: answer for target, answer in found.items() if not isinstance(answer, ChannelError)}
-    lines = {(row["run"], target): row["lines"] for target, answer in heard.items() for row in answer["runs"]}
+    told = ((row["run"], target, row["lines"]) for target, answer in heard.items() for row in answer["runs"])
+    lines = {(run, target): rows for run, target, rows in told if runs.is_name(run)}
     run = _chosen(site.site, lines, [target for target, answer in heard.items() if not answer["unsure"]])
     if run is None:
         _must_answer(found, set())

@@ -16,8 +16,9 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable
+from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable, strange
 from smbplan.drivers.turn import Claim
+from smbplan.engine.resource import STRANGE
 
 T = TypeVar("T")
 CONNECT_TIMEOUT = 15.0  # seconds, authentication included
@@ -198,8 +199,14 @@ class Channel:
             raise
         self.counts.round_trips += 1
         self.counts.seconds += time.monotonic() - start
+        try:
+            return self._understood(answer)
+        except STRANGE as error:
+            raise strange(self.endpoint.name, error) from None
+
+    def _understood(self, answer: Any) -> Any:
         if "lost" in answer:
-            raise TakenOver(self.endpoint.name, answer["lost"])
+            raise TakenOver(self.endpoint.name, dict(answer["lost"]))
         if "error" in answer:
             words = answer["error"]
             raise Answered(f"{self.endpoint.name}: {words['summary']}", words["detail"], words["hint"])
@@ -221,10 +228,14 @@ class Channel:
             **where,
         }
         answer = self.request("lock", wait=wait, again=again, former=list(claim.former), **given)
-        if answer["held"] is not None:
-            raise Held(f"site {claim.site}" if where.get("wide") else self.endpoint.name, answer["held"])
+        try:
+            held, unfinished = answer["held"], list(answer["unfinished"])
+            if held is not None:
+                raise Held(f"site {claim.site}" if where.get("wide") else self.endpoint.name, dict(held))
+        except STRANGE as error:
+            raise strange(self.endpoint.name, error) from None
         self.locked = claim.token
-        return list(answer["unfinished"])
+        return unfinished
 
     def beat(self, **where: Any) -> None:
         """A sign of life of whoever has locked it. One at work gives them itself. Raises ChannelError and TakenOver."""

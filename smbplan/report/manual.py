@@ -1,5 +1,6 @@
 """Steps as commands for a person: what to type when smbplan could not finish. One renderer for each type of object."""
 
+import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
@@ -90,8 +91,15 @@ def _dataset(name: str, before: Any, after: Any) -> list[str]:
 def _user(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
         return [f"userdel {name}"]
-    make = [f"useradd -M -N -g users -d /nonexistent -s /usr/sbin/nologin -u {after['uid']} {name}"]
-    return [*(make if before is None else []), f"usermod -c {shlex.quote(after.get('full_name') or '')} {name}"]
+    full_name = after.get("full_name") or ""
+    if before is None:
+        make = f"useradd -M -N -g users -d /nonexistent -s /usr/sbin/nologin -u {after['uid']} {name}"
+        return [make, f"usermod -c {shlex.quote(full_name)} {name}"]
+    if not after.get("mark"):
+        return [f"usermod -c {shlex.quote(full_name)} {name}"]
+    # Who it belongs to stands behind the name, and at its end whether it is parked: passwd(5)
+    mark = f"\"$(getent passwd {name} | grep -o ',,,,[^:!]*')\"{shlex.quote('!') if after['locked'] else ''}"
+    return [f"usermod -c {shlex.quote(full_name)}{mark} {name}"]
 
 
 def _group(name: str, before: Any, after: Any) -> list[str]:
@@ -101,8 +109,24 @@ def _group(name: str, before: Any, after: Any) -> list[str]:
     return [*make, f"gpasswd -M {shlex.quote(','.join(after['members']))} {name}"]
 
 
+# By the binding: a hash would be seen in a command line.
+PASSWORD = (
+    "from glob import glob; from samba.samba3 import param, passdb; told = param.get_context(); "
+    'told.load("/etc/samba/smb.conf"); users = passdb.PDB(told.get("passdb backend")); '
+    'user = users.getsampwnam("{name}"); user.nt_passwd = bytes.fromhex(open(glob("{image}")[-1]).read()); '
+    "users.update_sam_account(user)"
+)
+
+
 def _password(name: str, before: Any, after: Any) -> list[str]:
-    return [f"smbpasswd -x {name}"] if after is None else [f"smbpasswd -a {name}  # type the former password"]
+    if after is None:
+        return [f"smbpasswd -x {name}"]
+    turned = [f"smbpasswd -{'d' if after['disabled'] else 'e'} {name}"]
+    if before and before["password"] == after["password"]:
+        return turned
+    new = f'new=$(head -c 16 /dev/urandom | base64); printf \'%s\\n\' "$new" "$new" | smbpasswd -s -a {name}'
+    image = f"/var/lib/smbplan/runs/*/*/{hashlib.sha256(f'password:{name}'.encode()).hexdigest()[:20]}"
+    return [*([] if before else [new]), f"python3 -c {shlex.quote(PASSWORD.format(name=name, image=image))}", *turned]
 
 
 def _file(name: str, before: Any, after: Any) -> list[str]:
@@ -138,9 +162,9 @@ def _filesystem(name: str, before: Any, after: Any) -> list[str]:
 
 def _service(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"systemctl disable --now {name}"]
+        return [f"SYSTEMCTL_SKIP_SYSV=1 systemctl disable --now {name}"]
     return [
-        f"systemctl {'enable' if after['enabled'] else 'disable'} {name}",
+        f"SYSTEMCTL_SKIP_SYSV=1 systemctl {'enable' if after['enabled'] else 'disable'} {name}",
         f"systemctl {'start' if after['active'] else 'stop'} {name}",
     ]
 

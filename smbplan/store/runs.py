@@ -9,6 +9,7 @@ STATE/SITE/runs/RUN/outcome.json      written last; a run without one was cut sh
 import fcntl
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from smbplan.engine.execute import Entry
 from smbplan.engine.step import Status, Step
 from smbplan.store import audit, files
 from smbplan.store.codec import BadPlan
+
+NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 
 class Busy(Exception):
@@ -143,6 +146,11 @@ class Journal:
 def named() -> str:
     """A name for a new run."""
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
+
+
+def is_name(name: object) -> bool:
+    """Whether it can be a run's: others may say anything."""
+    return isinstance(name, str) and NAME.fullmatch(name) is not None
 
 
 def start(site: str, plan: Mapping[str, Any], name: str = "") -> Run:

@@ -1,0 +1,246 @@
+"""A run of another machine, by what its targets tell of it; and what they must not get by telling anything else."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from unit.hostile import JUNK
+
+from smbplan import recovery
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import ChannelError, Held, TakenOver, Unreachable
+from smbplan.drivers.fleet import Fleet
+from smbplan.engine.encoding import step_to_json
+from smbplan.engine.resource import Key, Live
+from smbplan.engine.step import Move, Status, Step
+from smbplan.errors import Refused
+from smbplan.spec.load import load_source
+from smbplan.spec.model import Site
+from smbplan.spec.source import parse
+from smbplan.store import runs
+
+RUN, OLDER = "20260102-120000-abcd", "20260101-120000-abcd"
+SITE = """
+version: 1
+site: office
+gateways:
+  files: {host: files}
+  vault: {host: vault}
+users:
+  alice: {password: {env: ALICE}}
+shares:
+  s: {gateway: files, storage: {directory: /srv/s}, access: {write: [alice]}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path))
+
+
+@pytest.fixture
+def site() -> Site:
+    return load_source(parse(SITE, "site.yaml")).site
+
+
+def step(name: str, target: str = "files", *after: str, **options: Any) -> Step:
+    move = Move(name, Key("file", f"/{name}"), None, {"mark": None}, options=options)
+    return Step(name, name, target, name, move, move.reversed(None), after=after, units=("share.s",))
+
+
+def header(run: str = RUN, *targets: str, **more: Any) -> dict[str, Any]:
+    return {"run": run, "site": "office", "owner": "alice@far", "since": 1.0, "targets": list(targets), **more}
+
+
+def doing(each: Step, status: str = "doing", time: float = 1.0) -> dict[str, Any]:
+    return {"step": each.id, "status": status, "words": step_to_json(each), "time": time}
+
+
+class Told(Channel):
+    """A target that tells what it is told to tell."""
+
+    answers: Mapping[str, Any]
+
+    def open(self) -> None:
+        if self.answers.get("away"):
+            raise Unreachable(f"{self.endpoint.name}: no answer from the host")
+
+    def _exchange(self, line: bytes, timeout: float) -> bytes:
+        verb = json.loads(line)["verb"]
+        quiet = {"facts": {}, "states": [], "records": {}, "peers": {}} if verb == "read" else None
+        return json.dumps({"ok": self.answers.get(verb, quiet)}).encode()
+
+
+def fleet(**answers: Mapping[str, Any]) -> Fleet:
+    def connect(endpoint: Endpoint, counts: Counts) -> Channel:
+        made = Told(endpoint, counts)
+        made.answers = answers[endpoint.name]
+        return made
+
+    return Fleet("office", {name: Endpoint(name) for name in answers}, connect)
+
+
+def known(*lines: Mapping[str, Any], run: str = RUN) -> dict[str, Any]:
+    return {"runs": {"runs": [{"run": run, "lines": list(lines)}], "lease": None}}
+
+
+NOTHING: dict[str, Any] = {"runs": {"runs": [], "lease": None}}
+
+
+def left(site: Site, *forget: str, **answers: Mapping[str, Any]) -> recovery.Left | None:
+    with fleet(**answers) as there:
+        return recovery.left(there, site, forget)
+
+
+def test_a_run_is_put_together_from_all_its_targets(site: Site) -> None:
+    first, second, last = step("b"), step("a", "vault", "b", "c"), step("d", "files", "a")
+    both = header(RUN, "files", "vault")
+    files = known(both, doing(first), {"step": "b", "status": "done", "time": 2.0}, doing(last, time=3.0))
+    found = left(site, files=files, vault=known(both, doing(second), {"step": "a", "status": "done", "time": 2.5}))
+    assert found and found.run == RUN and found.about["owner"] == "alice@far"
+    steps = found.steps(site)
+    assert [each.id for each in steps] == ["b", "a", "d"]
+    assert steps[1].after == ("b",), "c was never begun"
+    assert {entry.step: entry.status for entry in found.entries()} == {
+        "b": Status.DONE,
+        "a": Status.DONE,
+        "d": Status.DOING,
+    }
+
+
+def test_a_run_that_one_of_its_targets_has_forgotten_has_ended(site: Site) -> None:
+    both = header(RUN, "files", "vault")
+    assert left(site, files=known(both, doing(step("a"))), vault=NOTHING) is None
+    mine = header(RUN, "files")
+    assert left(site, files=known(mine, doing(step("a"))), vault=NOTHING) is not None, "vault took no part"
+
+
+@pytest.mark.parametrize(("word", "found"), [("applied", False), ("rolled_back", False), ("stranded", True)])
+def test_one_that_has_ended_is_of_interest_when_it_is_stranded(site: Site, word: str, found: bool) -> None:
+    lines = known(header(RUN, "files"), doing(step("a")), {"ended": word})
+    assert (left(site, files=lines, vault=NOTHING) is not None) == found
+
+
+def test_one_that_is_known_here_to_have_ended_is_not_taken_up(site: Site) -> None:
+    run = runs.start("office", {"steps": []}, RUN)
+    run.finish({"outcome": "applied"})
+    assert left(site, files=known(header(RUN, "files"), doing(step("a"))), vault=NOTHING) is None
+
+
+def test_a_target_that_took_part_has_to_answer_or_be_forgotten(site: Site) -> None:
+    files = known(header(RUN, "files", "vault"), doing(step("a")))
+    with pytest.raises(Refused) as caught:
+        left(site, files=files, vault={"away": True})
+    assert "--forget vault" in caught.value.troubles[0].hint
+    assert left(site, "vault", files=files, vault={"away": True}) is not None
+    with pytest.raises(Refused, match="old took part in the run"):
+        left(site, files=known(header(RUN, "files", "old"), doing(step("a"))), vault=NOTHING)
+    with pytest.raises(Refused, match="no answer"):
+        left(site, files={"away": True}, vault={"away": True})
+
+
+def test_a_target_speaks_for_itself(site: Site) -> None:
+    lines = known(header(RUN, "files"), doing(step("a")), doing(step("b", "vault")))
+    found = left(site, files=lines, vault=NOTHING)
+    assert found and [each.id for each in found.steps(site)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("source", "fine"),
+    [({"env": "ALICE"}, True), ({"env": "HOME"}, False), ({"command": ["touch", "/tmp/evil"]}, False)],
+)
+def test_a_target_gets_no_secret_that_is_not_its_own(site: Site, source: dict[str, Any], fine: bool) -> None:
+    found = left(site, files=known(header(RUN, "files"), doing(step("a", password={"$secret": source}))), vault=NOTHING)
+    assert found
+    if fine:
+        assert len(found.steps(site)) == 1
+    else:
+        with pytest.raises(Refused, match="names secrets"):
+            found.steps(site)
+
+
+def test_a_secret_of_one_is_not_told_to_another(site: Site) -> None:
+    bad = doing(step("a", "vault", password={"$secret": {"env": "ALICE"}}))
+    found = left(site, files=NOTHING, vault=known(header(RUN, "vault"), bad))
+    assert found
+    with pytest.raises(Refused, match="names secrets"):
+        found.steps(site)
+
+
+@pytest.mark.parametrize("run", ["../../etc", "x", "20260101-120000-abcd/../y"])
+def test_a_run_with_a_strange_name_is_nobodys(site: Site, run: str) -> None:
+    assert left(site, files=known(header(run, "files"), doing(step("a")), run=run), vault=NOTHING) is None
+    live = {"files": Live({"unfinished": [{**header(run, "files"), "begun": True}]}, {}, {}, {})}
+    recovery.must_be_over("office", live)
+
+
+def test_a_plan_says_who_is_at_work_or_has_left_something() -> None:
+    facts: dict[str, Any] = {"unfinished": [{**header(RUN, "files"), "begun": True}]}
+    lease = {**header(RUN), "silent": 3.0}
+    with pytest.raises(Refused, match="is being changed by alice@far since") as caught:
+        recovery.must_be_over("office", {"files": Live({**facts, "lease": lease}, {}, {}, {})})
+    assert caught.value.troubles[0].hint == "wait until that run ends"
+    for told in ({**lease, "silent": 100.0}, None, {**lease, "run": OLDER}):
+        with pytest.raises(Refused, match="was cut short: alice@far") as caught:
+            recovery.must_be_over("office", {"files": Live({**facts, "lease": told}, {}, {}, {})})
+        assert "smbplan recover" in caught.value.troubles[0].hint
+    idle = {"unfinished": [{**header(RUN, "files"), "begun": False}]}
+    recovery.must_be_over("office", {"files": Live(idle, {}, {}, {})})
+
+
+def test_the_journal_here_is_believed_of_who_can_not_be_asked(site: Site) -> None:
+    steps = (step("a"), step("b"), step("c", "vault"))
+    run = runs.start("office", {"steps": [step_to_json(each) for each in steps]}, RUN)
+    journal = runs.Journal(run)
+    journal.write([recovery.Entry(each.id, Status.DOING) for each in steps])
+    journal.close()
+    with fleet(files=known(header(RUN), doing(steps[0], "done")), vault={"away": True}) as there:
+        last = {entry.step: entry.status for entry in recovery.corrected(run, steps, there)}
+    assert last == {"a": Status.DONE, "b": Status.CANCELLED, "c": Status.DOING}
+
+
+MANY = settings(max_examples=400, suppress_health_check=list(HealthCheck), deadline=None)
+
+
+@MANY
+@given(JUNK, JUNK, JUNK)
+def test_whatever_a_target_tells_is_understood_or_refused(site: Site, one: Any, two: Any, lines: Any) -> None:
+    telling = known(header(RUN, "files"), doing(step("a")))
+    for answer in ({"runs": one}, {"runs": {"runs": [{"run": RUN, "lines": lines}]}}, {**telling, "read": two}):
+        try:
+            found = left(site, files=answer, vault=NOTHING)
+            if found:
+                found.steps(site)
+                found.entries()
+        except (Refused, ChannelError):
+            continue
+
+
+@MANY
+@given(JUNK, JUNK)
+def test_whatever_a_target_says_of_its_lease_is_understood_or_refused(one: Any, two: Any) -> None:
+    facts = {"unfinished": [{**header(RUN, "files"), "begun": True, "since": one, "owner": two}], "lease": one}
+    for told in (facts, {"unfinished": one, "lease": two}):
+        try:
+            recovery.must_be_over("office", {"files": Live(told, {}, {}, {})})
+        except Refused:
+            continue
+    for lock in (one, {"held": one, "unfinished": two}):
+        with fleet(files={"lock": lock}) as there:
+            there.begin(RUN, ["files"])
+            (answer,) = there.lock().values()
+            assert isinstance(answer, list | ChannelError)
+            if isinstance(answer, Held | TakenOver):
+                assert answer.summary
+            elif isinstance(answer, list):
+                recovery_refused(answer)
+
+
+def recovery_refused(answer: list[Any]) -> None:
+    try:
+        recovery.refuse_cut("office", {"files": answer})
+    except Refused:
+        return
