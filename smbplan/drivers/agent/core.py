@@ -30,9 +30,12 @@ def tidy() -> None:
 
 
 def private(folder: Path) -> None:
-    """Make a folder, and what is missing above it, for root alone: it may be on what SMB users see."""
+    """Make a folder, and what is missing above it, for root alone: it may be on what SMB users see.
+
+    Below the one of this host lies what containers mount, which their root, who is nobody here, has to pass.
+    """
     for each in reversed([folder, *folder.parents]):
-        each.mkdir(mode=0o700, exist_ok=True)
+        each.mkdir(mode=0o755 if each == LOCAL else 0o700, exist_ok=True)
 
 
 class Refused(Exception):

