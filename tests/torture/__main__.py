@@ -11,10 +11,11 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from torture.cases import AGAIN, APPLIED, BY_HAND, LOST, RESTORED, Case, representative, tried
+from torture.cases import AGAIN, APPLIED, BY_HAND, LOST, RESTORED, Case, tried
 from torture.grounds import GROUNDS, ground
 from torture.troubles import KINDS
 
@@ -31,24 +32,25 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 def work(results: Path, part: int, parts: int, only: str) -> None:
     """Every case of this worker's part that has no result yet. A stranded one is finished by hand, or by `recover`."""
-    lab = Lab(f"torture-{part}")
-    lab.down()
-    lab.up(nodes=2)
-    try:
-        for name in GROUNDS:
-            done = {each["case"] for each in records(results) if each["ground"] == name}
-            while missing := _try(lab, name, done, results, part, parts, only):
-                done |= missing
-    finally:
+    for up, names in groupby(GROUNDS, key=lambda name: GROUNDS[name].up):
+        lab = Lab(f"torture-{part}")
         lab.down()
+        lab.up(**up)
+        try:
+            for name in names:
+                done = {each["case"] for each in records(results) if each["ground"] == name}
+                while missing := _try(lab, name, done, results, part, parts, only):
+                    done |= missing
+        finally:
+            lab.down()
 
 
 def _try(lab: Lab, name: str, done: set[str], results: Path, part: int, parts: int, only: str) -> set[str]:
     """What was tried until something was lost, whose ground is no use any more."""
     tried_now: set[str] = set()
-    with tempfile.TemporaryDirectory() as folder, ground(name, lab, Path(folder)) as here:
-        for case, by_hand in _cases(representative(here.planned.plan.steps), part, parts):
-            if case.name in done | tried_now or only not in case.name:
+    with tempfile.TemporaryDirectory() as folder, ground(GROUNDS[name], lab, Path(folder)) as here:
+        for case, by_hand in _cases(GROUNDS[name].cases(here), part, parts):
+            if case.name in done | tried_now or only not in f"{name}: {case.name}":
                 continue
             verdict = tried(here, case, by_hand)
             tried_now.add(case.name)
@@ -69,12 +71,17 @@ def _cases(found: list[Case], part: int, parts: int) -> Iterator[tuple[Case, boo
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    rows = [f"| What goes wrong | cases | {' | '.join(WORDS)} |", "|---" * (len(WORDS) + 2) + "|"]
-    for kind in KINDS:
-        counts = Counter(each["word"] for each in found if each["kind"] == kind)
-        rows.append(f"| {kind} | {counts.total()} | {' | '.join(str(counts[word]) for word in WORDS)} |")
-    counts = Counter(each["word"] for each in found)
-    rows.append(f"| **all** | {counts.total()} | {' | '.join(str(counts[word]) for word in WORDS)} |")
+    """By what goes wrong, and by what it goes wrong with."""
+    parts = [_rows("What goes wrong", "kind", KINDS, found), _rows("Plan", "ground", tuple(GROUNDS), found)]
+    return "\n\n".join(parts)
+
+
+def _rows(head: str, key: str, names: tuple[str, ...], found: list[dict[str, Any]]) -> str:
+    rows = [f"| {head} | cases | {' | '.join(WORDS)} |", "|---" * (len(WORDS) + 2) + "|"]
+    counts = {name: Counter(each["word"] for each in found if each[key] == name) for name in names}
+    counts["**all**"] = Counter(each["word"] for each in found)
+    for name, count in counts.items():
+        rows.append(f"| {name} | {count.total()} | {' | '.join(str(count[word]) for word in WORDS)} |")
     return "\n".join(rows)
 
 

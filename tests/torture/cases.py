@@ -2,13 +2,15 @@
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import pytest
 from lab.faults import differences, nodes
 from lab.site import Site
-from torture.troubles import BACKWARDS, DEATHS, KINDS, Killed, Shell, Trouble, watched
+from torture.troubles import BACKWARDS, DEATHS, KINDS, NEVER, Killed, Shell, Trouble, watched
 
 from smbplan import app
 from smbplan.app import Planned
@@ -54,15 +56,21 @@ class Ground:
     shells: dict[str, Shell]
     back: Callable[[], object]
     wish: dict[str, object]  # the options of the plan
+    restarts: dict[str, Callable[[], object]]  # of targets
+    machines: frozenset[str] = frozenset()  # targets that are virtual machines
 
     def differences(self) -> list[str]:
         return differences(self.before, nodes(self.site, self.before))
 
 
-def cases(steps: Sequence[Step], kinds: Iterable[str] = KINDS) -> Iterator[Case]:
+def cases(ground: Ground, kinds: Iterable[str] = KINDS) -> Iterator[Case]:
     """Every step × every trouble that it can meet."""
+    steps = ground.planned.plan.steps
     for step in steps:
+        never = NEVER.get("machine" if step.target in ground.machines else step.target, set())
         for kind in kinds:
+            if kind in never:
+                continue
             undone = kind in BACKWARDS or Status.UNDOING in {death.status for death in DEATHS.get(kind, ())}
             if undone and (step.undo is None or step.bracket):
                 continue
@@ -80,14 +88,27 @@ def last_user(steps: Sequence[Step], step: Step) -> Step | None:
     return found
 
 
-def representative(steps: Sequence[Step]) -> list[Case]:
+def representative(ground: Ground) -> list[Case]:
     """Every kind of step × every trouble: of each kind and action the step that most others stand on."""
+    steps = ground.planned.plan.steps
     users = {step.id: sum(step.id in each.after for each in steps) for step in steps}
     chosen: dict[str, Step] = {}
     for step in sorted(steps, key=lambda step: -users[step.id]):
         chosen.setdefault(kind_of(step), step)
     mine = {step.id for step in chosen.values()}
-    return [case for case in cases(steps) if case.step.id in mine]
+    return [case for case in cases(ground) if case.step.id in mine]
+
+
+def sample(found: Sequence[Case], size: int, seed: int) -> list[Case]:
+    """So many of them, in which every kind of step and every trouble comes as often as can be."""
+    rest, chosen, seen = list(found), list[Case](), Counter[str]()
+    Random(seed).shuffle(rest)
+    while rest and len(chosen) < size:
+        best = min(rest, key=lambda case: (seen[kind_of(case.step)], seen[case.kind]))
+        rest.remove(best)
+        chosen.append(best)
+        seen.update((kind_of(best.step), best.kind))
+    return chosen
 
 
 def kind_of(step: Step) -> str:
@@ -101,9 +122,10 @@ def tried(ground: Ground, case: Case, by_hand: bool) -> Verdict:
     """`by_hand`: a stranded run is finished by the commands that were printed, and not by `recover`."""
     began = time.monotonic()
     last = last_user(ground.planned.plan.steps, case.step) if case.kind in BACKWARDS else None
-    trouble = Trouble(case.kind, case.step, ground.shells[case.step.target], last)
+    target = case.step.target
+    trouble = Trouble(case.kind, case.step, ground.shells[target], ground.restarts[target], last)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fleet, "AWAY", 15.0 if case.kind == "the target restarts" else 0.0)
+        patched.setattr(fleet, "AWAY", fleet.AWAY if case.kind == "the target restarts" else 0.0)
         connect = watched(trouble, patched)
         outcome = _ended(lambda: app.apply(ground.planned, connect=connect), trouble, ground)
         while outcome is None:

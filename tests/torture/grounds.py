@@ -1,20 +1,30 @@
-"""Where troubles are tried: example sites on the lab, in the midst of being made, changed and removed."""
+"""Where troubles are tried: example sites on the lab, in the midst of being made, changed and removed.
+
+Of guests one gateway is made, with what it needs on the cluster and on its node.
+"""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lab import lxc, vm
 from lab.conftest import prepared
-from lab.faults import nodes
+from lab.faults import nodes, outside
 from lab.site import Site
-from torture.cases import Ground
+from torture.cases import Case, Ground, representative, sample
+from torture.troubles import RESTART, Shell
 
+from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab
 
 NODES = {"files": "pve1", "vault": "pve2"}
+CONTAINER, MACHINE = "drawings", "ledger"  # of examples/lxc and examples/vm
+SEED = 20261127
 MANY = frozenset({"many-deletes", "many-updates", "acl-widening"})
 # Something of every kind that examples/quickstart has.
 CHANGES = {
@@ -31,12 +41,30 @@ CHANGES = {
 PASSWORDS = "alice-Geheim-1", "alice-Geheim-2"
 
 
+@dataclass(frozen=True)
+class Kind:
+    """How a ground is made. Of its cases a sample of that size is tried; with 0, all."""
+
+    make: Callable[[Site], Ground]
+    prepare: Callable[[Lab, Path, pytest.MonkeyPatch], Site]
+    up: dict[str, Any]  # the lab
+    sample: int = 0
+
+    def cases(self, ground: Ground) -> list[Case]:
+        found = representative(ground)
+        return sample(found, self.sample, SEED) if self.sample else found
+
+
 @contextmanager
-def ground(name: str, lab: Lab, folder: Path) -> Iterator[Ground]:
-    """Raises KeyError for one that there is not. The lab's nodes are as new at first."""
+def ground(kind: Kind, lab: Lab, folder: Path) -> Iterator[Ground]:
+    """The lab's nodes are as new at first."""
     with pytest.MonkeyPatch.context() as patched:
-        lab.reset(*NODES.values())
-        yield GROUNDS[name](prepared(lab, folder, patched, "quickstart"))
+        lab.reset(*(each.name for each in lab.status().nodes if each.name.startswith("pve")))
+        yield kind.make(kind.prepare(lab, folder, patched))
+
+
+def _quickstart(lab: Lab, folder: Path, patched: pytest.MonkeyPatch) -> Site:
+    return prepared(lab, folder, patched, "quickstart")
 
 
 def made(site: Site) -> Ground:
@@ -71,19 +99,70 @@ def _edit(site: Site, back: bool) -> None:
             site.edit(file, *(reversed(pair) if back else pair))
 
 
+def container(site: Site) -> Ground:
+    """One with a subvolume and a folder of its node."""
+    node, name = lxc.NODES[CONTAINER], CONTAINER
+
+    def attach(*argv: str) -> str:
+        return site.run(node, "lxc-attach", "-n", lxc.vmid(site, name, node), "--clear-env", "--", *argv)
+
+    def reboot() -> None:
+        site.run(node, "pct", "reboot", lxc.vmid(site, name, node))
+
+    return _guest(site, name, lxc.NODES, lambda script: attach("sh", "-ec", script), reboot)
+
+
+def machine(site: Site) -> Ground:
+    """One with a disk."""
+    node, name = vm.NODES[MACHINE], MACHINE
+
+    def reset() -> None:
+        site.run(node, "qm", "reset", vm.vmid(site, name))
+
+    return _guest(site, name, vm.NODES, partial(vm.inside, site, name), reset, frozenset({name}))
+
+
+def _guest(
+    site: Site,
+    gateway: str,
+    places: Mapping[str, str],
+    inside: Shell,
+    restart: Callable[[], object],
+    machines: frozenset[str] = frozenset(),
+) -> Ground:
+    mine = [change.address for change in site.plan().plan.changes if change.target == gateway]
+    wish: dict[str, object] = {"targets": (*outside(site, gateway), *mine)}
+    planned, shells = site.plan(atomic=True, **wish), {node: partial(site.shell, node) for node in places.values()}
+    host = places[gateway]
+    shells |= {CLUSTER: shells[host], f"{CLUSTER}:{host}": shells[host], gateway: inside}
+
+    def api() -> None:
+        for node in places.values():
+            site.shell(node, "systemctl restart pveproxy")
+
+    restarts = {CLUSTER: api, f"{CLUSTER}:{host}": partial(shells[host], RESTART), gateway: restart}
+    back = partial(site.applied, destroy=True, purge=True, delete_data=True, allow=MANY)
+    return Ground(site, planned, nodes(site, places.values()), shells, back, wish, restarts, machines)
+
+
 def _ground(site: Site, back: Callable[[], object], **wish: object) -> Ground:
+    shells = {name: partial(site.shell, node) for name, node in NODES.items()}
     return Ground(
         site,
         site.plan(atomic=True, **wish),
         nodes(site, NODES.values()),
-        {name: partial(site.shell, node) for name, node in NODES.items()},
+        shells,
         back,
         wish,
+        {name: partial(shell, RESTART) for name, shell in shells.items()},
     )
 
 
-GROUNDS: dict[str, Callable[[Site], Ground]] = {
-    "quickstart, made": made,
-    "quickstart, changed": changed,
-    "quickstart, removed": removed,
+PLAIN: dict[str, Any] = {"nodes": 2}
+GROUNDS = {
+    "quickstart, made": Kind(made, _quickstart, PLAIN),
+    "quickstart, changed": Kind(changed, _quickstart, PLAIN),
+    "quickstart, removed": Kind(removed, _quickstart, PLAIN),
+    "lxc, made": Kind(container, lxc.prepared, {"nodes": 3, "pve": True}, 90),
+    "vm, made": Kind(machine, vm.prepared, {"nodes": 2, "pve": True, "vms": True}, 24),
 }

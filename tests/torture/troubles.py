@@ -3,6 +3,7 @@
 A trouble strikes the first time that the step's operation is sent, or that the journal tells of it.
 """
 
+import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,12 @@ from lab.faults import ERROR, Fault, Pool
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.fleet import Connect
+from smbplan.drivers.pve.cluster import Cluster
+from smbplan.drivers.pve.errors import Unreachable as ApiUnreachable
+from smbplan.drivers.pve.inside import Inside
 from smbplan.engine.execute import Entry
 from smbplan.engine.step import Status, Step
+from smbplan.kinds.guest import CLUSTER
 from smbplan.store import runs
 
 AGENTS = "pgrep -f 'exec[(]zlib'"  # smbplan's, on a machine
@@ -36,6 +41,7 @@ class Trouble:
     kind: str
     step: Step
     shell: Shell
+    restart: Callable[[], object]  # of the target
     last: Step | None = None
     struck: bool = False
     away: bool = False  # the target, for good
@@ -49,20 +55,37 @@ class Trouble:
         assert isinstance(line, Line)
         return line
 
-    def perform(self, line: "Line", request: Callable[..., list[Any]], given: Mapping[str, Any]) -> list[Any]:
+    def enter(self, there: Channel) -> Channel:
+        """The way into a guest; a machine's is no connection of its own."""
+        if not isinstance(there, Inside):
+            return there
+        line = self._pool.found(there.path, self, lambda: InsideLine(there.endpoint, there.counts, path=there.path))
+        assert isinstance(line, InsideLine)
+        line.counts, line.client = there.counts, there.client
+        return line
+
+    def ask(self, real: Callable[..., Any], verb: str, given: Mapping[str, Any]) -> Any:
+        """A cluster's API."""
+        if self.away and self.step.target == CLUSTER:
+            raise ApiUnreachable("seeded: it is away")
+        return self.perform(CLUSTER, None, real, given) if verb == "perform" else real(**given)
+
+    def perform(
+        self, target: str, line: "Meets | None", request: Callable[..., list[Any]], given: Mapping[str, Any]
+    ) -> list[Any]:
         """The answers to a batch of operations."""
-        if self.last and (hit := self._place(self.last, line, given)) is not None:
+        if self.last and (hit := self._place(self.last, target, given)) is not None:
             self.last = None
             return _fails(self, line, request, given, hit)
-        hit, strike = self._place(self.step, line, given), STRIKES.get(self.kind)
+        hit, strike = self._place(self.step, target, given), STRIKES.get(self.kind)
         if hit is None or strike is None or self.struck:
             return request(**given)
         self.struck = True
         return strike(self, line, request, given, hit)
 
     @staticmethod
-    def _place(step: Step, line: "Line", given: Mapping[str, Any]) -> int | None:
-        if line.endpoint.name != step.target:
+    def _place(step: Step, target: str, given: Mapping[str, Any]) -> int | None:
+        if target != step.target:
             return None
         wanted = Fault(step, "").wanted
         return next((number for number, op in enumerate(given["ops"]) if Fault.name(op) == wanted), None)
@@ -99,88 +122,100 @@ class Trouble:
         self._pool.close()
 
 
-class Line(Channel):
-    """A connection that meets the trouble."""
+class Meets:
+    """Before the class of a channel: it meets the trouble."""
 
     fault: Trouble
+    endpoint: Endpoint
+    _process: "subprocess.Popen[bytes] | None"
 
     def open(self) -> None:
         if self.fault.away and self.endpoint.name == self.fault.step.target:
             raise Unreachable(f"{self.endpoint.name}: seeded: it is away")
-        super().open()
+        super().open()  # type: ignore[misc]
 
     def close(self) -> None:
         """A run has ended; the next one need not log in."""
 
     def hang_up(self) -> None:
-        super().close()
+        super().close()  # type: ignore[misc]
 
     def request(self, verb: str, timeout: float = 900.0, **arguments: Any) -> Any:
-        real = partial(super().request, verb, timeout)
+        real = partial(super().request, verb, timeout)  # type: ignore[misc]
         if verb != "perform":
             return real(**arguments)
         try:
-            return self.fault.perform(self, real, arguments)
+            return self.fault.perform(self.endpoint.name, self, real, arguments)
         except ChannelError:
             self.hang_up()
             raise
 
     def impatient(self, **given: Any) -> Any:
-        return super().request("perform", PATIENCE, **given)
+        return super().request("perform", PATIENCE, **given)  # type: ignore[misc]
 
 
-Strike = Callable[[Trouble, Line, Callable[..., list[Any]], Mapping[str, Any], int], list[Any]]
+class Line(Meets, Channel):
+    """Over SSH."""
 
 
-def _fails(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+class InsideLine(Meets, Inside):
+    """By a guest agent."""
+
+
+Request = Callable[..., list[Any]]
+Strike = Callable[[Trouble, Meets | None, Request, Mapping[str, Any], int], list[Any]]
+
+
+def _fails(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     ops = given["ops"]
     answers = request(**{**given, "ops": ops[:hit] + ops[hit + 1 :]})
     return [*answers[:hit], ERROR, *answers[hit:]]
 
 
-def _half(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+def _half(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     answers = request(**given)
     return [*answers[:hit], ERROR, *answers[hit + 1 :]]
 
 
-def _lost(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+def _lost(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     request(**given)
     raise ChannelError("seeded: the answer was lost")
 
 
-def _drops(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+def _drops(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """The connection breaks while the target is at work."""
+    assert line is not None and line._process is not None
     process = line._process
-    assert process is not None
     threading.Timer(0.02, process.kill).start()
     return request(**given)
 
 
-def _gone(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+def _gone(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """With what it had done by then."""
     request(**given)
     trouble.away = True
     raise ChannelError("seeded: the line is dead")
 
 
-def _hangs(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+def _hangs(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """Longer than anybody waits; and goes on with what it was asked while that is undone."""
     trouble.shell(f"kill -STOP $({AGENTS})")
     threading.Timer(SOON, partial(trouble.shell, f"kill -CONT $({AGENTS})")).start()
+    assert line is not None
     answers: list[Any] = line.impatient(**given)
     return answers
 
 
-def _full(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+def _full(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """No file can grow any more, until somebody logs in anew."""
     trouble.shell(f"for each in $({AGENTS}); do prlimit --pid $each --fsize=0; done")
     return request(**given)
 
 
-def _restarts(trouble: Trouble, line: Line, request: Callable[..., list[Any]], given: Any, hit: int) -> list[Any]:
+def _restarts(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """All its processes end, and its services start anew; what it had done is not told any more."""
     request(**given)
-    trouble.shell(RESTART)
+    trouble.restart()
     raise ChannelError("seeded: the target has restarted")
 
 
@@ -223,6 +258,11 @@ DEATHS: dict[str, tuple[Death, ...]] = {
 }
 BACKWARDS = {"killed in its undo", "killed after its undo"}  # another step's failure begins the undo
 KINDS = (*STRIKES, *DEATHS)
+# What a cluster's API can't meet, which is no agent of ours; and a guest agent, which is no connection.
+NEVER = {
+    CLUSTER: {"the target hangs", "the connection drops", "nothing can be written"},
+    "machine": {"the target hangs", "the connection drops"},
+}
 
 
 def watched(trouble: Trouble, patched: pytest.MonkeyPatch) -> Connect:
@@ -233,4 +273,11 @@ def watched(trouble: Trouble, patched: pytest.MonkeyPatch) -> Connect:
         trouble.write(entries, partial(real, self))
 
     patched.setattr(runs.Journal, "write", write)
+    enter, ask = Cluster.enter, Cluster.request
+    patched.setattr(Cluster, "enter", lambda self, *words: trouble.enter(enter(self, *words)))
+
+    def request(self: Cluster, verb: str, timeout: float = 0.0, **given: Any) -> Any:
+        return trouble.ask(partial(ask, self, verb, timeout), verb, given)
+
+    patched.setattr(Cluster, "request", request)
     return trouble.connect
