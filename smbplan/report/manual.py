@@ -50,11 +50,27 @@ def _deletion(type_: str, name: str) -> list[str]:
     }[type_]
 
 
+def _sealed(mark: str, thing: str) -> str:
+    """A mark as its host makes it, see drivers.agent.core.seal."""
+    words = f"'%s\\0%s\\0%s' \"$(cat /etc/machine-id)\" {shlex.quote(thing)} {shlex.quote(mark)}"
+    return f'{shlex.quote(mark)}/"$(printf {words} | sha256sum | cut -c1-10)"'
+
+
+def _image(name: str) -> str:
+    """Where a run keeps a before-image on the host, see drivers.agent.core.Images."""
+    return f"/var/lib/smbplan/runs/*/*/{hashlib.sha256(name.encode()).hexdigest()[:20]}"
+
+
+XATTR = "python3 -c 'import os, sys; os.setxattr(sys.argv[1], \"trusted.smbplan\", sys.argv[2].encode())'"
+
+
 def _path(name: str, before: Any, after: Any) -> list[str]:
     path = shlex.quote(name)
     if after is None:
         return [f"rmdir {path}"]
     lines = [f"mkdir -p {path}"] if before is None else []
+    if after.get("mark") and (before or {}).get("mark") != after["mark"]:
+        lines.append(f"{XATTR} {path} {_sealed(after['mark'], name)}")
     if "owner" not in after:  # a node's folder, whose owners are set from inside its container
         return lines
     lines.append(f"chown {shlex.quote(after['owner'])}:{shlex.quote(after['group'])} {path}")
@@ -75,7 +91,8 @@ def _subvolume(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
         return [f"btrfs subvolume delete {path}"]
     limit = [f"btrfs qgroup limit {after['quota'] or 'none'} {path}"] if after.get("quota") is not None else []
-    return [*([f"btrfs subvolume create {path}"] if before is None else []), *limit, *_path(name, after, after)]
+    make = [f"btrfs subvolume create {path}"] if before is None else []
+    return [*make, *limit, *_path(name, before or {"mark": None}, after)]
 
 
 def _dataset(name: str, before: Any, after: Any) -> list[str]:
@@ -84,6 +101,7 @@ def _dataset(name: str, before: Any, after: Any) -> list[str]:
     return [
         *([f"zfs create -p {shlex.quote(name)}"] if before is None else []),
         f"zfs set quota={after.get('quota') or 'none'} {shlex.quote(name)}",
+        *([f"zfs set smbplan:mark={_sealed(after['mark'], name)} {shlex.quote(name)}"] if after.get("mark") else []),
         *_path(f"/{name}", after, after),
     ]
 
@@ -125,8 +143,8 @@ def _password(name: str, before: Any, after: Any) -> list[str]:
     if before and before["password"] == after["password"]:
         return turned
     new = f'new=$(head -c 16 /dev/urandom | base64); printf \'%s\\n\' "$new" "$new" | smbpasswd -s -a {name}'
-    image = f"/var/lib/smbplan/runs/*/*/{hashlib.sha256(f'password:{name}'.encode()).hexdigest()[:20]}"
-    return [*([] if before else [new]), f"python3 -c {shlex.quote(PASSWORD.format(name=name, image=image))}", *turned]
+    restore = PASSWORD.format(name=name, image=_image(f"password:{name}"))
+    return [*([] if before else [new]), f"python3 -c {shlex.quote(restore)}", *turned]
 
 
 def _file(name: str, before: Any, after: Any) -> list[str]:
@@ -135,9 +153,25 @@ def _file(name: str, before: Any, after: Any) -> list[str]:
         folder = PurePosixPath(name).parent
         ours = [f"rmdir --ignore-fail-on-non-empty {shlex.quote(str(folder))}"] if folder.name == "smbplan" else []
         return [f"rm -f {path}", *ours]
+    mode = f"chmod {after.get('mode', '0644')} {path}"
+    if not after.get("mark"):
+        return [f"printf %s {shlex.quote(after['content'])} > {path}", mode]
+    begin, end = ("<!-- smbplan ", " -->") if "/avahi/" in name else ("# smbplan ", "")
+    first = f"{shlex.quote(begin)}{_sealed(after['mark'], name)}{shlex.quote(end) if end else ''}"
+    return [
+        f"mkdir -p {shlex.quote(str(PurePosixPath(name).parent))}",
+        f"printf '%s\\n%s' {first} {shlex.quote(after['content'])} > {path}",
+        mode,
+    ]
+
+
+def _smbconf(name: str, before: Any, after: Any) -> list[str]:
+    path, image = shlex.quote(name), _image(f"smbconf:{name}")
+    if after is None:  # Debian's own was kept
+        return [f'for each in {image}; do if [ -s "$each" ]; then cat "$each" > {path}; else rm -f {path}; fi; done']
     if after.get("foreign"):
         return [f"editor {path}  # the line `include = {after['include'] or before.get('include')}`"]
-    return [f"printf %s {shlex.quote(after['content'])} > {path}", f"chmod {after.get('mode', '0644')} {path}"]
+    return _file(name, before, after)
 
 
 def _share(name: str, before: Any, after: Any) -> list[str]:
@@ -145,7 +179,8 @@ def _share(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
         return lines
     section = f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in after["params"].items())
-    return [*lines, f"printf %s {shlex.quote(section)} | net conf import /dev/stdin"]
+    mark = f"'smbplan:mark = '{_sealed(after['mark'], name.lower())}" if after.get("mark") else ""
+    return [*lines, f"printf '%s%s\\n' {shlex.quote(section)} {mark} | net conf import /dev/stdin {shlex.quote(name)}"]
 
 
 def _packages(name: str, before: Any, after: Any) -> list[str]:
@@ -226,7 +261,7 @@ RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
     "group": _group,
     "password": _password,
     "file": _file,
-    "smbconf": _file,
+    "smbconf": _smbconf,
     "share": _share,
     "packages": _packages,
     "service": _service,
