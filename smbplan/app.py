@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.turn import owner
 from smbplan.engine import plan as planning
 from smbplan.engine.encoding import step_to_json
-from smbplan.engine.execute import Execution, Outcome, completed, resumed
+from smbplan.engine.execute import Execution, Outcome, Warned, completed, resumed
 from smbplan.engine.graph import CycleError
 from smbplan.engine.kind import Hazard, Options
 from smbplan.engine.plan import Plan
@@ -88,7 +89,7 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     wanted = [_placed(item, loaded) for item in expand(site)]
     _must_be_recovered(site.site)
     live, hazards = observe(fleet, wanted, options, site.proxmox)
-    recovery.must_be_over(site.site, live)
+    recovery.must_be_over(fleet, live)
     waiting = [] if options.destroy else abandoned(fleet, site, live)
     if waiting:
         notes = list(fallback.waiting(site, waiting))
@@ -224,6 +225,8 @@ def _run(
         _lock_targets(fleet)
         run = runs.start(site, text, name)
         journal = runs.Journal(run, fleet.owner, fleet.token)
+        for target in fleet.unkept():
+            journal.note(unkept=target)
         return _walked(fleet, run, Execution(steps, fleet, journal, parallelism, watch), steps)
 
 
@@ -256,25 +259,35 @@ def _lock_targets(fleet: Fleet) -> None:
         bad = [each for each in answers.values() if isinstance(each, ChannelError) and not isinstance(each, absent)]
         if bad:
             raise Refused(*dict.fromkeys(Trouble(error.summary, error.hint, error.detail) for error in bad))
-        recovery.refuse_cut(fleet.site, answers)
+        recovery.refuse_cut(fleet, answers)
     except BaseException:
         fleet.release()
         raise
 
 
-def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outcome) -> Applied:
+def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outcome, everything: bool = True) -> Applied:
+    """With `everything`, what earlier runs that stranded have kept goes when all was applied."""
+    applied = Applied(run.id, run.site, steps, outcome, fleet.counts)
+    if not fleet.taken_over:
+        journal = runs.Journal(run, fleet.owner)
+        journal.note(ended=outcome.name)
+        journal.close()
+    untold = fleet.ended(outcome.name)
     if fleet.taken_over:
         trouble = Trouble(fleet.taken_over.summary, fleet.taken_over.hint)
-        run.finish({"outcome": "taken_over", "steps": [], "errors": document.errors([trouble])["errors"]}, fleet.owner)
+        ended = {"outcome": recovery.TAKEN_OVER, "steps": [], "errors": document.errors([trouble])["errors"]}
+        run.finish(ended, fleet.owner)
+        fleet.release()
         raise TakenOver(trouble)
-    applied = Applied(run.id, run.site, steps, outcome, fleet.counts)
-    fleet.ended(outcome.name)
+    if outcome.name in ("applied", "partial"):
+        words = "it could not be told that the run has ended: `smbplan recover` from another machine would take it back"
+        outcome.warnings += [Warned(f"gateway.{target}", words) for target in untold]
     if outcome.name == "stranded":
         fleet.release()
     else:
         if outcome.name != "rolled_back":
             _remember(fleet, run.site, fleet.endpoints)
-        fleet.finish(everything=outcome.name == "applied")
+        fleet.finish(everything=everything and outcome.name == "applied")
     run.finish(document.applied(applied.run, applied.steps, outcome), fleet.owner)
     return applied
 
@@ -290,7 +303,8 @@ def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
         told = target in managed and not (found[target].guest or found[target].of)
         wanted = {name: data for name, data in known.items() if name != target} if told else {}
         if isinstance(answer, Mapping) and answer["peers"] != wanted:
-            fleet.each([target], lambda target, wanted=wanted: fleet.ask(target, "peers", site=site, peers=wanted))  # type: ignore[misc]
+            held = {"token": fleet.token} if target in fleet.locked else {}
+            fleet.each([target], partial(fleet.ask, verb="peers", site=site, peers=wanted, **held))
 
 
 def recover(
@@ -327,15 +341,12 @@ def _recover_other(site: Site, watch: Watch, connect: Connect, forget: Sequence[
         left = recovery.left(fleet, site, forget)
         if left is None:
             return None
+        if (own := runs.known(site.site, left.run)) is not None:
+            return _recover(own, watch, connect)  # it was taken over, and given up there
         steps = left.steps(site)
         _take_over(fleet, left.run, steps, ())
-        text = {
-            "steps": [step_to_json(step) for step in steps],
-            "endpoints": left.endpoints,
-            "site": site.site,
-            PART: True,
-        }
-        run = runs.start(site.site, text, left.run)
+        text = {"steps": [step_to_json(step) for step in steps], "endpoints": left.endpoints, "site": site.site}
+        run = runs.start(site.site, {**text, PART: True, "ended": left.ended}, left.run)
         journal = runs.Journal(run, fleet.owner, fleet.token)
         journal.write(left.entries())
         journal.close()
@@ -352,11 +363,12 @@ def _take_over(fleet: Fleet, run: str, steps: Sequence[Step], former: Sequence[s
 
 
 def _taken_back(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], watch: Watch) -> Applied:
-    if PART not in run.plan() and completed(run.entries(), steps):
-        return _finish(fleet, run, steps, Outcome(resumed(run.entries(), steps)))
-    start = resumed(recovery.corrected(run, steps, fleet), steps)
+    entries, plan = recovery.corrected(run, steps, fleet), run.plan()
+    if run.ending() == "applied" or (PART not in plan and completed(entries, steps)):
+        return _finish(fleet, run, steps, Outcome(resumed(run.entries(), steps)), everything=False)
+    start, ended = resumed(entries, steps), bool(run.outcome() or plan.get("ended") or run.ending())
     journal = runs.Journal(run, fleet.owner, fleet.token)
-    execution = Execution(steps, fleet, journal, watch=watch, start=start, ended=run.outcome() is not None)
+    execution = Execution(steps, fleet, journal, watch=watch, start=start, ended=ended)
     return _walked(fleet, run, execution, steps)
 
 

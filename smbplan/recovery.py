@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from smbplan.drivers.errors import ChannelError, Held, is_silent, who
+from smbplan.drivers.errors import ChannelError, Held, is_silent, seconds, who
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.cluster import MADE, Absent, Asleep
 from smbplan.drivers.secrets import REFERENCE
@@ -20,7 +20,7 @@ from smbplan.observe import peers
 from smbplan.spec.model import Site
 from smbplan.store import runs
 
-STRANDED = "stranded"
+STRANDED, TAKEN_OVER = "stranded", "taken_over"
 Lines = Sequence[Mapping[str, Any]]
 Headers = Mapping[str, Sequence[Mapping[str, Any]]]  # the first lines of open runs, by target
 
@@ -33,6 +33,7 @@ class Left:
     about: Mapping[str, Any]
     lines: Mapping[str, Lines]
     endpoints: Mapping[str, Any]
+    ended: bool  # it is stranded, and what went well stays
 
     def steps(self, site: Site) -> tuple[Step, ...]:
         """Those that were begun, each after what it stands on. Raises Refused.
@@ -44,8 +45,12 @@ class Left:
             for target, lines in self.lines.items():
                 told = [line["words"] for line in lines if "words" in line]
                 _must_be_known(target, told, site)
-                made = (step_from_json(words) for words in told)
-                found |= {step.id: step for step in made if step.target == target}
+                made = [step for step in map(step_from_json, told) if step.target == target]
+                twice = next((step.id for step in made if step.id in found and found[step.id].target != target), "")
+                if twice:
+                    words = f"{target} and {found[twice].target} both tell of {twice}: one of them lies"
+                    raise Refused(Trouble(words, f"{LOOK}; --forget NAME leaves one out"))
+                found |= {step.id: step for step in made}
             known = {
                 name: replace(step, after=_of(step.after, found), behind=_of(step.behind, found))
                 for name, step in sorted(found.items())
@@ -98,8 +103,7 @@ def statuses(lines: Lines) -> dict[str, Status]:
 
 
 def _time(line: Mapping[str, Any]) -> float:
-    told = line.get("time")
-    return float(told) if isinstance(told, int | float) else 0.0
+    return seconds(line.get("time"))
 
 
 def going(site: str, headers: Headers, answered: Collection[str]) -> Mapping[str, Any] | None:
@@ -111,7 +115,8 @@ def going(site: str, headers: Headers, answered: Collection[str]) -> Mapping[str
         knows = {target for target, rows in headers.items() if any(row.get("run") == run for row in rows)}
         if not any(row.get("begun") for target in knows for row in headers[target] if row.get("run") == run):
             continue
-        if _took_part(about) & set(answered) <= knows and runs.outcome(site, run) is None:
+        known = (runs.outcome(site, run) or {}).get("outcome")
+        if _took_part(about) & set(answered) <= knows and known in (None, TAKEN_OVER):
             return about
     return None
 
@@ -131,13 +136,14 @@ def _took_part(about: Mapping[str, Any]) -> set[str]:
     return {name for name in told if isinstance(name, str)} if isinstance(told, list) else set()
 
 
-def must_be_over(site: str, live: Mapping[str, Live]) -> None:
+def must_be_over(fleet: Fleet, live: Mapping[str, Live]) -> None:
     """Raises Refused while a run of somebody else goes on, or has to be recovered."""
+    site = fleet.site
     seen = {target: at.facts for target, at in live.items() if target != CLUSTER}
-    headers = {target: _objects(facts.get("unfinished")) for target, facts in seen.items()}
+    headers = {target: _said(fleet, target, facts.get("unfinished")) for target, facts in seen.items()}
     answered = [target for target, facts in seen.items() if not (facts.get("absent") or facts.get("asleep"))]
     about = going(site, headers, answered)
-    if about is not None:
+    if about is not None and not _is_made_up(fleet, headers, str(about["run"])):
         leases = _objects([facts.get("lease") for facts in seen.values()])
         raise Refused(_trouble(site, about, leases))
 
@@ -151,19 +157,39 @@ def _trouble(site: str, about: Mapping[str, Any], leases: Iterable[Mapping[str, 
     return Trouble(f"a run of site {site} was cut short: {who(about)}", hint)
 
 
-def refuse_cut(site: str, answers: Mapping[str, Any]) -> None:
+def _said(fleet: Fleet, target: str, told: Any) -> list[Mapping[str, Any]]:
+    """A guest has nothing to say of hosts."""
+    rows = _objects(told)
+    if target not in fleet.endpoints or not fleet.endpoints[target].guest:
+        return rows
+    return [{**row, "targets": [CLUSTER] if CLUSTER in _took_part(row) else []} for row in rows]
+
+
+def _is_made_up(fleet: Fleet, headers: Headers, run: str) -> bool:
+    """Of a run that only guests tell of, the cluster has to know, too: or else it has ended, or has never been."""
+    tell = [target for target, rows in headers.items() if any(row.get("run") == run for row in rows)]
+    if CLUSTER not in fleet.endpoints or not all(fleet.endpoints[target].guest for target in tell):
+        return False
+    answer = _journals(fleet, [CLUSTER])[CLUSTER]
+    if isinstance(answer, ChannelError) or answer["unsure"]:
+        return False
+    return all(row["run"] != run for row in answer["runs"])
+
+
+def refuse_cut(fleet: Fleet, answers: Mapping[str, Any]) -> None:
     """The same by what targets say when they are locked. Raises Refused."""
-    headers = {target: _objects(answer) for target, answer in answers.items()}
+    site = fleet.site
+    headers = {target: _said(fleet, target, answer) for target, answer in answers.items()}
     answered = [target for target, answer in answers.items() if isinstance(answer, list) and target != CLUSTER]
     about = going(site, headers, answered)
-    if about is not None:
+    if about is not None and not _is_made_up(fleet, headers, str(about["run"])):
         raise Refused(_trouble(site, about, []))
 
 
 def corrected(run: runs.Run, steps: Sequence[Step], fleet: Fleet) -> list[Entry]:
     """The journal here, with what the targets know better. What one has not written down, it has not begun."""
     found = run.entries()
-    for target, answer in _journals(fleet, sorted({step.target for step in steps})).items():
+    for target, answer in _journals(fleet, sorted({step.target for step in steps} - run.unkept())).items():
         if isinstance(answer, ChannelError) or answer["unsure"]:
             continue
         known = statuses([line for row in answer["runs"] if row["run"] == run.id for line in row["lines"]])
@@ -201,18 +227,25 @@ def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
     found = _journals(fleet, [target for target in fleet.endpoints if target not in forget])
     heard = {target: answer for target, answer in found.items() if not isinstance(answer, ChannelError)}
     told = ((row["run"], target, row["lines"]) for target, answer in heard.items() for row in answer["runs"])
-    lines = {(run, target): rows for run, target, rows in told if runs.is_name(run)}
+    lines: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for run, target, rows in told:  # of a cluster, each node tells its own
+        if runs.is_name(run):
+            lines.setdefault((run, target), []).extend(_said(fleet, target, rows))
     run = _chosen(site.site, lines, [target for target, answer in heard.items() if not answer["unsure"]])
     if run is None:
         _must_answer(found, set())
         return None
-    mine = {target: rows for (name, target), rows in lines.items() if name == run}
+    mine: dict[str, Lines] = {target: rows for (name, target), rows in lines.items() if name == run}
+    unsure = {target for target, answer in heard.items() if answer["unsure"]}
+    if unsure:
+        raise Refused(Trouble("a node of the cluster can't be asked for what it has written down", UNSURE))
     about: Mapping[str, Any] = max(
         (rows[0] for rows in mine.values() if rows), key=lambda row: len(_took_part(row)), default={}
     )
     asleep = {target for target, answer in found.items() if isinstance(answer, Asleep)}
     _must_answer(found, (_took_part(about) | asleep - _made(mine.get(CLUSTER, ()))) - set(forget))
-    return Left(run, about, mine, {name: fleet.endpoints[name].as_json() for name in fleet.endpoints})
+    places = {name: fleet.endpoints[name].as_json() for name in fleet.endpoints}
+    return Left(run, about, mine, places, any("ended" in row for rows in mine.values() for row in rows))
 
 
 def _made(lines: Lines) -> set[str]:
@@ -258,5 +291,6 @@ def _must_answer(found: Mapping[str, Any], wanted: Collection[str]) -> None:
         raise Refused(*missing, *troubles)
 
 
+UNSURE = "bring it back, or let smbplan in by SSH; or recover without the cluster: --forget @proxmox"
 START = "start it: what was changed in it is known there"
 KNOWN = "use the definitions that the run was of; or recover without it: --forget NAME"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable, strange
-from smbplan.drivers.turn import Claim
+from smbplan.drivers.turn import BEAT, Claim
 from smbplan.engine.resource import STRANGE
 
 T = TypeVar("T")
@@ -171,9 +171,10 @@ class Channel:
         try:
             self._send(bundle())
             ready = json.loads(self._line(CONNECT_TIMEOUT + 5))
-        except (ChannelError, ValueError, OSError) as error:
+            refused = "error" in ready
+        except (ChannelError, *STRANGE, OSError) as error:
             raise self._explained(str(error)) from None
-        if "error" in ready:
+        if refused:
             self.close()
             raise Unreachable(
                 f"{self.endpoint.name}: the user on the target is not root",
@@ -191,7 +192,7 @@ class Channel:
         start = time.monotonic()
         try:
             answer = json.loads(self._exchange(json.dumps({"verb": verb, **arguments}).encode() + b"\n", timeout))
-        except (OSError, ValueError) as error:
+        except (OSError, *STRANGE) as error:
             self.close()
             raise ChannelError(f"lost the connection to {self.endpoint.name}", str(error)) from None
         except ChannelError:
@@ -212,13 +213,19 @@ class Channel:
             raise Answered(f"{self.endpoint.name}: {words['summary']}", words["detail"], words["hint"])
         return answer["ok"]
 
+    def release(self, claim: Claim, **where: Any) -> None:
+        """Give up what was locked, or may have been. Raises ChannelError."""
+        self.locked = ""
+        self.request("release", site=claim.site, run=claim.run, token=claim.token, **where)
+
     def lock(self, claim: Claim, wait: float = 0.0, again: bool = False, **where: Any) -> list[Any]:
         """It is this run's turn until it ends; what other runs of the site have begun here.
 
         `again`: it was so before, over another connection. `where` names another lease, and another journal, than the
         host's own. Raises ChannelError, Held and TakenOver.
         """
-        self.open()
+        with self._turn:
+            self.open()
         if self.locked == claim.token:
             return []
         given = {
@@ -241,14 +248,15 @@ class Channel:
         """A sign of life of whoever has locked it. One at work gives them itself. Raises ChannelError and TakenOver."""
         if self.locked and self._turn.acquire(blocking=False):
             try:
-                self.request("beat", token=self.locked, **where)
+                self.request("beat", BEAT, token=self.locked, **where)
             finally:
                 self._turn.release()
 
     @property
     def ended(self) -> bool:
         """Whether a connection that was made is gone."""
-        return self._process is not None and self._ended()
+        with self._turn:
+            return self._process is not None and self._ended()
 
     def _ended(self) -> bool:
         """Whether the other side is gone. Between requests it says nothing: what can be read is its end."""
@@ -261,15 +269,15 @@ class Channel:
         process, self._process, self._buffer = self._process, None, b""
         if process is None:
             return
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                _quietly_close(stream)
-        process.terminate()
+        process.terminate()  # first, so that who waits for an answer does so no longer
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                _quietly_close(stream)
 
     def _exchange(self, line: bytes, timeout: float) -> bytes:
         """Raises ChannelError or OSError."""

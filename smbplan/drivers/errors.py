@@ -49,7 +49,7 @@ class TakenOver(ChannelError):
 
 def who(lease: Mapping[str, Any]) -> str:
     """Who, where and since when."""
-    since, words = _seconds(lease.get("since")), str(lease.get("owner") or "somebody")
+    since, words = seconds(lease.get("since")), str(lease.get("owner") or "somebody")
     if since:
         words += time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(since))
     return f"{words} (run {lease['run']} of site {lease.get('site')})" if lease.get("run") else words
@@ -57,18 +57,18 @@ def who(lease: Mapping[str, Any]) -> str:
 
 def is_silent(lease: Mapping[str, Any]) -> bool:
     """Whether its owner may be replaced."""
-    return _seconds(lease.get("silent")) >= SILENT
+    return seconds(lease.get("silent")) >= SILENT
 
 
 def _way_out(lease: Mapping[str, Any]) -> str:
-    silent = _seconds(lease.get("silent"))
+    silent = seconds(lease.get("silent"))
     if silent < TALKS:
         return "wait until that run ends"
     left = max(1.0, SILENT - silent)
     return f"nothing was heard of it for {silent:.0f} s: if its controller is gone, try again in {left:.0f} s"
 
 
-def _seconds(told: Any) -> float:
+def seconds(told: Any) -> float:
     """Whatever a target tells."""
     return float(told) if isinstance(told, int | float) and 0 <= told < 2**33 else 0.0
 

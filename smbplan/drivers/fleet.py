@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +23,8 @@ from smbplan.engine.resource import STRANGE, Key, Live, Record
 from smbplan.engine.step import Move, Op
 from smbplan.kinds.guest import CLUSTER
 
+MEETING = 3.0  # seconds; two that begin at the same moment need not refuse each other
+TOLD = 10.0  # seconds that a target is given to hear that a run has ended
 AWAY = 90.0  # seconds that a target which was there before is waited for
 LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what it does
 EVERYWHERE = ("reload", "restart", "close")  # calls that every node of a cluster gets
@@ -45,7 +47,9 @@ class Fleet:
         self._channels: dict[str, Channel | Cluster | ha.Ha] = {}
         self._away: set[str] = set()  # targets that were waited for in vain
         self._locked: dict[str, float] = {}  # targets whose turn it is, and when they said so last
+        self._asked: set[str] = set()  # targets that may be locked, whatever they have answered
         self._ended = threading.Event()
+        self._talker = threading.Thread(target=self._keep_talking, daemon=True)
         self._guard = threading.Lock()
 
     def __enter__(self) -> "Fleet":
@@ -53,6 +57,8 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+        if self._talker.is_alive():
+            self._talker.join(1.0)
         for channel in self._channels.values():
             channel.close()
 
@@ -135,12 +141,23 @@ class Fleet:
         hosts = tuple(target for target in everywhere if self._is_host(self.endpoints[target]))
         token, now = secrets.token_hex(8), time.time()
         self.claim = Claim(self.site, run, self.owner, now, token, tuple(everywhere), hosts, tuple(former))
-        threading.Thread(target=self._keep_talking, daemon=True).start()
+        if not self._talker.is_alive() and not self._ended.is_set():
+            self._talker = threading.Thread(target=self._keep_talking, daemon=True)
+            self._talker.start()
 
     def _is_host(self, at: Endpoint) -> bool:
         """It does not come and go with a run; nor is it one of many that write down what they do together."""
         members = (self.endpoints[at.of].nodes or {}).values() if at.of else ()
         return not (at.guest or at.nodes or any(node.get("guest") for node in members))
+
+    @property
+    def locked(self) -> Collection[str]:
+        return self._locked.keys()
+
+    def unkept(self) -> list[str]:
+        """Targets of the run that write nothing down."""
+        known = {target: self._channels[target] for target in self._locked}
+        return [target for target, channel in known.items() if isinstance(channel, Cluster) and channel.unkept]
 
     @property
     def token(self) -> str:
@@ -152,6 +169,7 @@ class Fleet:
         All at once; where two want the same ones, the one that gets the first by name gets the others, too.
         """
         targets = self.claim.targets if self.claim else ()
+        wait = max(wait, MEETING)
         found = self.each(targets, lambda target: self._lock(target, wait))
         if any(isinstance(answer, Held) for answer in found.values()):
             self.release()
@@ -168,16 +186,20 @@ class Fleet:
         again = target in self._locked
         if not again and time.clock_gettime(time.CLOCK_BOOTTIME) - min(self._locked.values(), default=inf) > TALKS:
             self._talk()  # this machine may have slept: nobody may have the run by now
-        found = self.channel(target).lock(self.claim, wait, again)
-        self._heard(target)
+        claim = self.claim
+        self._asked.add(target)
+        found = self.channel(target).lock(claim, wait, again)
+        if self.claim is claim:
+            self._locked[target] = time.clock_gettime(time.CLOCK_BOOTTIME)
         return found
 
     def _heard(self, target: str) -> None:
-        self._locked[target] = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if target in self._locked:
+            self._locked[target] = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def _keep_talking(self) -> None:
         while not self._ended.wait(BEAT):
-            with suppress(TakenOver):  # who works next is told
+            with suppress(Exception):  # who works next is told, and nothing ends the talk
                 self._talk()
 
     def _talk(self) -> None:
@@ -188,15 +210,25 @@ class Fleet:
             self._heard(target)
 
         known = [target for target in list(self._locked) if target in self._channels]
-        for answer in self.each(known, beat).values():
-            if isinstance(answer, TakenOver):
+        for target, answer in self.each(known, beat).items():
+            if isinstance(answer, TakenOver) and self._is_host(self.endpoints[target]):
                 self.taken_over = self.taken_over or answer
         if self.taken_over:
             raise self.taken_over
 
-    def ended(self, outcome: str) -> None:
-        """Have all targets of the run know how it ended, before any of them forgets it."""
-        self.each(list(self._locked), lambda target: self._tell(target, "ended", outcome=outcome))
+    def ended(self, outcome: str) -> list[str]:
+        """Have all targets know how the run ended, before any forgets it. Those that could not be told."""
+        left, deadline = list(self._locked), time.monotonic() + min(AWAY, TOLD)
+        while left and not self.taken_over:
+            told = self.each(left, lambda target: self._tell(target, "ended", outcome=outcome))
+            hosts = {name: each for name, each in told.items() if self._is_host(self.endpoints[name])}
+            self.taken_over = next((each for each in hosts.values() if isinstance(each, TakenOver)), None)
+            left = [name for name, answer in told.items() if isinstance(answer, ChannelError)]
+            left = [name for name in left if name not in self._away and not isinstance(told[name], TakenOver)]
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(1)
+        return left
 
     def finish(self, everything: bool) -> None:
         """Drop the run's before-images and journals; with `everything` those of earlier, stranded runs too."""
@@ -204,9 +236,12 @@ class Fleet:
 
     def release(self) -> None:
         """It is not the run's turn any more, until it locks targets anew."""
-        targets, self._locked = list(self._locked), {}
-        self.each(targets, lambda target: self._tell(target, "release"))
-        self.claim = self.claim and replace(self.claim, token=secrets.token_hex(8))
+        claim, targets = self.claim, [target for target in self._asked if target in self._channels]
+        if claim is None:
+            return
+        self._locked, self._asked = {}, set()
+        self.claim = replace(claim, token=secrets.token_hex(8))
+        self.each(targets, lambda target: self._channels[target].release(claim))
 
     def _tell(self, target: str, verb: str, **words: Any) -> None:
         """Raises ChannelError."""
@@ -240,8 +275,11 @@ class Fleet:
                 channel.counts.operations += len(ops)
                 return answers
             except TakenOver as error:
-                self.taken_over = self.taken_over or error
-                raise
+                if self._is_host(self.endpoints[target]):
+                    self.taken_over = self.taken_over or error
+                else:
+                    self._talk()  # what a guest says, a host has to confirm
+                raise self.taken_over or ChannelError(error.summary, "", error.hint) from None
             except Unreachable:
                 if time.monotonic() >= deadline:
                     self._away.add(target)

@@ -57,23 +57,28 @@ class Ha:
         """Nobody else changes the cluster until the run ends. Raises ChannelError, Held and TakenOver."""
         self._claim = claim
         with self._turn:
-            for name in sorted(self._members()):
-                self._channel(name).lock(claim, wait, again, **self._lease)
+            try:
+                for name in sorted(self._members()):
+                    self._channel(name).lock(claim, wait, again, **self._lease)
+            except ChannelError:
+                if not again:
+                    self.release(claim)
+                raise
         return []
 
+    def release(self, claim: Claim) -> None:
+        """Of all nodes on which it may be held."""
+        at_once(list(self._channels), lambda name: self._channels[name].release(claim, **self._lease))
+
     def beat(self) -> None:
-        """Raises ChannelError and TakenOver."""
-        if self._turn.acquire(blocking=False):
-            try:
-                for channel in self._channels.values():
-                    channel.beat(**self._lease)
-            finally:
-                self._turn.release()
+        """To nodes that are not at work. Raises ChannelError and TakenOver."""
+        for channel in list(self._channels.values()):
+            channel.beat(lease=self._lock)
 
     @property
     def _lease(self) -> dict[str, Any]:
         """Each node has its own; what is written down is on what they share, by one of them."""
-        return {"lease": self._lock, "site": ""}
+        return {"lease": self._lock, "bare": True}
 
     @property
     def _lock(self) -> str:
@@ -108,7 +113,6 @@ class Ha:
             "runs": lambda request: self._note_down("runs"),
             "ended": lambda request: self._note_down("ended", outcome=request["outcome"]),
             "finish": self._finish,
-            "release": self._release,
             "preflight": lambda request: list(self._preflight(request["wanted"])),
         }
         with self._turn:
@@ -116,14 +120,10 @@ class Ha:
 
     def _finish(self, request: Mapping[str, Any]) -> None:
         """Nothing of what an undo would have needed stays on a node that was asked. Raises ChannelError."""
+        asked = list(self._channels)
         if self._claim:
-            self._note_down("finish", everything=request["everything"])
-        asked = list(self._channels)
+            self._note_down("drop", everything=request["everything"])
         good(at_once(asked, lambda name: self._channel(name).request("finish", **{**request, **self._lease})))
-
-    def _release(self, request: Mapping[str, Any]) -> None:
-        asked = list(self._channels)
-        good(at_once(asked, lambda name: self._channel(name).request("release", **{**request, **self._lease})))
 
     def _note_down(self, verb: str, **words: Any) -> Any:
         """Of runs, on what the nodes share. Raises ChannelError and TakenOver."""
@@ -136,7 +136,9 @@ class Ha:
         return self._channel(name).request(verb, **given)
 
     def _ask(self, name: str, do: str, **words: Any) -> Any:
-        return self._channel(name).request("ctdb", do=do, **words)
+        """While a run changes the cluster, nobody takes it over."""
+        held: dict[str, Any] = {"token": self._claim.token, "lease": self._lock} if self._claim else {}
+        return self._channel(name).request("ctdb", do=do, **held, **words)
 
     def _each(self, names: Sequence[str], do: str, **words: Any) -> dict[str, Any]:
         """The same of several nodes at once. Raises the first ChannelError, when all have answered."""

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import syslog
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,16 +69,17 @@ def tell(site: str, folder: Path, found: str) -> None:
 def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
     """Of the folders of all runs of a site, the oldest first; all of them are in `home`."""
     flaws, hashes, previous, count = list[Flaw](), list[str](), "", 0
+    folders = list(folders)
+    known = {str(line["hash"]) for each in folders for _, line in lines(each / "journal.jsonl") if "hash" in line}
     for folder in folders:
         found = [line for line in lines(folder / "journal.jsonl") if "hash" in line[1]]
         if not found and not hashes:
             continue  # of a version that sealed nothing
         count += 1
-        flaws += _chain(folder, found, previous)
+        flaws += _chain(folder, found, previous, known)
         hashes += [str(line["hash"]) for _, line in found]
         previous = hashes[-1] if hashes else previous
     told = _logged(site, home)
-    known = set(hashes)
     flaws += [
         Flaw(run, 0, "the system's log knows a line of it that is not here")
         for run, one in told or ()
@@ -87,7 +88,10 @@ def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
     return Verdict(site, count, len(hashes), previous, None if told is None else len(told), tuple(flaws))
 
 
-def _chain(folder: Path, found: list[tuple[int, Mapping[str, Any]]], previous: str) -> Iterator[Flaw]:
+def _chain(
+    folder: Path, found: list[tuple[int, Mapping[str, Any]]], previous: str, known: Collection[str]
+) -> Iterator[Flaw]:
+    """A run stands on a line of another one, which may have gone on since: it may have been recovered later."""
     run = folder.name
     if not found:
         yield Flaw(run, 0, "its journal is gone")
@@ -95,7 +99,7 @@ def _chain(folder: Path, found: list[tuple[int, Mapping[str, Any]]], previous: s
     number, first = found[0]
     if first.get("previous") is None:
         yield Flaw(run, number, "its beginning is gone")
-    elif previous and first["previous"] != previous:
+    elif previous and first["previous"] not in known:
         yield Flaw(run, number, "the run before it is gone, or was altered")
     if first.get("plan") and first["plan"] != digest(folder / "plan.json"):
         yield Flaw(run, 0, "its plan was altered")

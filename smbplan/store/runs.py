@@ -75,6 +75,15 @@ class Run:
         """Those of the leases that its owners here have had."""
         return tuple(str(line["token"]) for _, line in audit.lines(self.journal) if line.get("token"))
 
+    def unkept(self) -> set[str]:
+        """Targets that can't be asked what they have written down: they write down nothing."""
+        return {str(line["unkept"]) for _, line in audit.lines(self.journal) if line.get("unkept")}
+
+    def ending(self) -> str:
+        """How it ended by its journal, though not all may know; "" where that says nothing."""
+        found = [str(line["ended"]) for _, line in audit.lines(self.journal) if line.get("ended")]
+        return found[-1] if found else ""
+
     def outcome(self) -> Mapping[str, Any] | None:
         """None: it was cut short."""
         try:
@@ -161,6 +170,12 @@ def start(site: str, plan: Mapping[str, Any], name: str = "") -> Run:
     _write(folder / "plan.json", plan)
     files.sync(folder.parent)
     return Run(site, name, folder)
+
+
+def known(site: str, name: str) -> Run | None:
+    """A run of this machine, or one that it has recovered."""
+    run = Run(site, name, files.home() / site / "runs" / name)
+    return run if run.folder.is_dir() else None
 
 
 def outcome(site: str, name: str) -> Mapping[str, Any] | None:

@@ -120,8 +120,16 @@ def _ran(site: Site, argv: Sequence[str], given: str = "") -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def test_users_passwords_show_nowhere(site: Site) -> None:
-    canaries = [f"{name}-Geheim-1" for name in ("alice", "bob", "carol")]
+def passwords(patched: pytest.MonkeyPatch, *users: str) -> list[str]:
+    """That no other test has: command lines are this whole machine's."""
+    found = {f"{user.upper()}_PASSWORD": f"{user}-Kanarie-{os.getpid()}" for user in users}
+    for name, value in found.items():
+        patched.setenv(name, value)
+    return [*found.values()]
+
+
+def test_users_passwords_show_nowhere(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    canaries = passwords(monkeypatch, "alice", "bob", "carol")
     assert shown(site, canaries, ("pve1", "/srv/welcome"), lambda: {node: [node] for node in ("pve1", "pve2")}) == []
 
 
@@ -144,4 +152,5 @@ def test_a_tokens_secret_and_passwords_in_containers_show_nowhere(
     access = Proxmox.model_validate(site.lab.proxmox).token.secret
     token = Secrets().resolve({REFERENCE: access.model_dump(exclude_none=True)})
     assert len(token) > 16
-    assert shown(site, [token, "alice-Geheim-1", "bob-Geheim-1"], ("pve2", "/srv/exports"), ways) == []
+    canaries = [token, *passwords(monkeypatch, "alice", "bob")]
+    assert shown(site, canaries, ("pve2", "/srv/exports"), ways) == []

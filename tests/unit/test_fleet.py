@@ -1,7 +1,8 @@
 """A target that goes away in the middle of a run: it is waited for, once."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -81,3 +82,65 @@ def test_nobody_knows_what_happened_where_the_line_broke(clock: Callable[[], flo
         results = fleet.run("files", WORKS)
     assert [(each.ok, each.untouched, each.lost) for each in results] == [(False, False, True)] * 2
     assert clock() == 0
+
+
+@dataclass(slots=True)
+class Loser(Channel):
+    """Says that it is somebody else's turn by now."""
+
+    lost: bool = True
+    verbs: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Nothing is there."""
+
+    def _exchange(self, line: bytes, timeout: float) -> bytes:
+        verb = json.loads(line)["verb"]
+        self.verbs.append(verb)
+        if verb in ("perform", "beat") and self.lost:
+            return b'{"lost": {"owner": "bob@far", "run": "r", "site": "office"}}'
+        quiet = {"held": None, "unfinished": []} if verb == "lock" else None
+        return json.dumps({"ok": quiet}).encode()
+
+
+def losers(**lost: bool) -> tuple[Fleet, dict[str, Loser]]:
+    made: dict[str, Loser] = {}
+
+    def connect(endpoint: Endpoint, counts: Counts) -> Channel:
+        return made.setdefault(endpoint.name, Loser(endpoint, counts, lost=lost[endpoint.name]))
+
+    places = {"files": Endpoint("files"), "box": Endpoint("box", guest="box", by_ssh=True, host="box")}
+    fleet = Fleet("office", {name: places[name] for name in lost}, connect)
+    if "box" in lost:
+        fleet._channels["box"] = connect(places["box"], Counts())
+    fleet.begin("run", list(lost))
+    assert [answer for answer in fleet.lock().values() if answer] == []
+    return fleet, made
+
+
+def work(target: str) -> list[Work]:
+    return [replace(WORKS[0], step=replace(WORKS[0].step, target=target))]
+
+
+def test_what_a_host_says_of_its_lease_ends_the_run(clock: Callable[[], float]) -> None:
+    fleet, _ = losers(files=True)
+    with fleet:
+        (result,) = fleet.run("files", work("files"))
+        assert result.untouched and fleet.taken_over and "bob@far" in fleet.taken_over.summary
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_what_a_guest_says_of_it_a_host_has_to_confirm(clock: Callable[[], float], host: bool) -> None:
+    fleet, _ = losers(files=host, box=True)
+    with fleet:
+        (result,) = fleet.run("box", work("box"))
+        assert result.untouched == host and not result.ok
+        assert bool(fleet.taken_over) == host
+
+
+def test_a_lock_that_may_have_been_taken_is_given_up(clock: Callable[[], float]) -> None:
+    fleet, made = losers(files=False)
+    with fleet:
+        former = fleet.token
+        fleet.release()
+        assert made["files"].verbs[-1] == "release" and fleet.token != former and not fleet.locked

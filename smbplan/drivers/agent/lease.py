@@ -22,7 +22,7 @@ from .pmxcfs import Slot
 
 SILENT = 90.0  # seconds without a word after which an owner may be replaced
 WORKING = 5.0  # seconds after which an agent at work says so
-LOCK = "/run/lock/smbplan{}.lock"
+LOCK = "/run/smbplan/lock{}"  # where nobody else can hold it
 
 
 class Lost(Exception):
@@ -142,8 +142,8 @@ class Lease:
     @contextlib.contextmanager
     def _alone(self, blocking: bool = False) -> Iterator[bool]:
         """A child that still works for a lost connection has it, too, so that no undo overtakes it."""
-        Path(self._mutex).parent.mkdir(parents=True, exist_ok=True)
-        with open(self._mutex, "a+", encoding="utf-8") as file:
+        private(Path(self._mutex).parent)
+        with os.fdopen(os.open(self._mutex, os.O_RDWR | os.O_CREAT, 0o600)) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
             except BlockingIOError:

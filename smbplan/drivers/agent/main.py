@@ -7,7 +7,7 @@ import os
 import select
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Callable, Iterable, Iterator
 
 from . import ctdb, journal, member, samba
@@ -184,9 +184,16 @@ def lock(request: dict[str, Any]) -> Any:
     """Take the lease for a run; {held: who has it, or None; unfinished: what other runs of the site have begun}."""
     about, site = request["about"], request["site"]
     claim = {**about, "token": request["token"]}
-    held = _lease(request).take(claim, request["former"], request["again"], request["wait"])
-    if held is None:
-        Journal(site, about["run"]).begin(about)
+    lease = _lease(request)
+    held = lease.take(claim, request["former"], request["again"], request["wait"])
+    if request.get("bare"):  # what is done is written down elsewhere
+        return {"held": held, "unfinished": []}
+    try:
+        if held is None:
+            Journal(site, about["run"]).begin(about)
+    except OSError as error:
+        lease.give_up(request["token"])
+        raise Refused(f"nothing can be written: {error.strerror}", str(error.filename or ""), "make room") from None
     others = [run for run in journal.unfinished(site) if run.get("run") != about["run"]]
     return {"held": held, "unfinished": others}
 
@@ -211,14 +218,26 @@ def ended(request: dict[str, Any]) -> Any:
         Journal(request["site"], request["run"]).end(request["outcome"])
 
 
+def drop(request: dict[str, Any]) -> Any:
+    """Only what is written down here; the lease is on each node."""
+    with _lease(request).held(request["token"]):
+        Journal(request["site"], request["run"]).drop(request["everything"])
+
+
 def known_runs(request: dict[str, Any]) -> Any:
     return {"runs": journal.runs(request["site"]), "lease": _lease(request).told()}
 
 
 def release(request: dict[str, Any]) -> Any:
     """It is nobody's turn any more; of a run that has begun nothing, nothing stays."""
-    Journal(request["site"], request["run"]).give_up()
-    _lease(request).give_up(request["token"])
+    lease = _lease(request)
+    try:
+        with lease.held(request["token"]):
+            if not request.get("bare"):
+                Journal(request["site"], request["run"]).give_up()
+    except Lost:
+        return
+    lease.give_up(request["token"])
 
 
 def config(request: dict[str, Any]) -> Any:
@@ -227,16 +246,27 @@ def config(request: dict[str, Any]) -> Any:
 
 
 def peers(request: dict[str, Any]) -> Any:
+    if "token" in request:
+        _lease(request).check(request["token"])
     Inventory().peers(request["site"], request["peers"])
 
 
 def finish(request: dict[str, Any]) -> Any:
     """What a run has kept for going back goes, and with `everything` what stranded ones have."""
-    IMAGES.of(request["site"], request["run"])
-    IMAGES.forget(request["everything"])
-    Journal(request["site"], request["run"]).drop(request["everything"])
+    lease = _lease(request)
+    with lease.held(request["token"]) if "token" in request else nullcontext():
+        IMAGES.of(request["site"], request["run"])
+        IMAGES.forget(request["everything"])
+        if not request.get("bare"):
+            Journal(request["site"], request["run"]).drop(request["everything"])
     if "token" in request:
-        _lease(request).give_up(request["token"])
+        lease.give_up(request["token"])
+
+
+def cluster(request: dict[str, Any]) -> Any:
+    """Of a run that holds the lease, nobody takes it over while CTDB is at work."""
+    with _lease(request).held(request["token"]) if "token" in request else nullcontext():
+        return ctdb.ctdb(request)
 
 
 def check(request: dict[str, Any]) -> Any:
@@ -255,6 +285,7 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "beat": beat,
     "note": note,
     "ended": ended,
+    "drop": drop,
     "runs": known_runs,
     "release": release,
     "config": config,
@@ -262,7 +293,7 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "finish": finish,
     "facts": about,
     "domain": member.check,
-    "ctdb": ctdb.ctdb,
+    "ctdb": cluster,
     "together": together,
     "pct": pct,
     "raw": raw,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 PRIV = Path("/etc/pve/priv")
 SETTLES = 1.0  # seconds for which removal is waited for
+FORGOTTEN = 130.0  # seconds; where another node made it for us, which only that one may keep
 
 
 class Slot:
@@ -24,19 +25,27 @@ class Slot:
 
     def take(self, ours: bool) -> bool:
         """Whether the folder is ours now; `ours`: it was so before, or its owner has ended for sure."""
-        deadline = time.monotonic() + SETTLES
+        deadline = time.monotonic() + (FORGOTTEN if ours else SETTLES)
         while True:
             try:
                 self._folder.mkdir(parents=True)
                 return True
             except FileExistsError:
-                if ours:
+                if ours and self._kept():
                     return True
             with contextlib.suppress(OSError):
                 os.utime(self._folder, (0, 0))
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
+
+    def _kept(self) -> bool:
+        """pmxcfs lets the node that made it keep it, and no other. memdb.c, memdb_mtime"""
+        try:
+            self.refresh()
+        except PermissionError:
+            return False
+        return True
 
     def refresh(self) -> None:
         """Raises OSError on a node without quorum."""

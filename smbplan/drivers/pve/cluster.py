@@ -62,6 +62,15 @@ class Cluster:
         """See drivers.pve.nodes. Raises ChannelError, Held and TakenOver."""
         return self._nodes.lock(claim, wait, again)
 
+    @property
+    def unkept(self) -> bool:
+        """Whether what is done is written down nowhere: no node is reached by SSH."""
+        return not self._nodes.keepers
+
+    def release(self, claim: Claim) -> None:
+        """Raises ChannelError."""
+        self._nodes.keep("release")
+
     def beat(self) -> None:
         """Raises ChannelError and TakenOver."""
         self._nodes.keep("beat")
@@ -117,7 +126,7 @@ class Cluster:
             "read": self._read,
             "perform": self._perform,
             "runs": lambda request: self._nodes.runs(request["site"]),
-            **{verb: partial(self._kept, verb) for verb in ("ended", "finish", "release")},
+            **{verb: partial(self._kept, verb) for verb in ("ended", "finish")},
             "preflight": lambda request: list(preflight.check(self.guests.client, request["wishes"])),
         }
         try:

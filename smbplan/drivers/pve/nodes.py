@@ -1,7 +1,8 @@
 """The nodes of a cluster by SSH as root, for what its API lets nobody do but root@pam himself."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ from smbplan.drivers.turn import Claim
 from smbplan.kinds.guest import CLUSTER
 
 TRIED = 3  # nodes, until one is reached
+EVERYWHERE = ("ended", "finish")
 
 
 class Nodes:
@@ -23,6 +25,7 @@ class Nodes:
         self._channels: dict[str, tuple[Channel, threading.Lock]] = {}
         self._guard = threading.Lock()
         self._claim: Claim | None = None
+        self.keepers: set[str] = set()  # nodes on which this run is written down
         self._keeper = ""  # the node by which the cluster's lease is held
 
     def address(self, node: str) -> str:
@@ -73,33 +76,61 @@ class Nodes:
             with suppress(Unreachable), self._held(node) as channel:
                 found = channel.lock(claim, wait, again, **where)
                 self._keeper = node
-                return found
+                self.keepers.add(node)
+                return found + self._elsewhere(claim, node)
         return []
 
-    def keep(self, verb: str, **words: Any) -> Any:
+    def _elsewhere(self, claim: Claim, keeper: str) -> list[Any]:
+        """What other nodes that are there know of other runs; not of one of which any knows that it has ended."""
+        rows = [row for row in self.runs(claim.site, but=keeper)["runs"] if row["run"] != claim.run and row["lines"]]
+        ended = {row["run"] for row in rows if any("ended" in line for line in row["lines"])}
+        return [{**row["lines"][0], "begun": len(row["lines"]) > 1} for row in rows if row["run"] not in ended]
+
+    def _of_all(self, verb: str, words: Mapping[str, Any]) -> None:
+        """The keeper and those before it. Where one of these can't be told, the keeper does not forget that the run has
+        ended: what is written on the other one may show up again. Raises ChannelError.
+        """
+        away = False
+        for node in self.keepers - {self._keeper}:
+            try:
+                self.keep(verb, node=node, **words)
+            except ChannelError:
+                away = True
+        self.keep("release" if away and verb == "finish" else verb, node=self._keeper, **words)
+
+    def keep(self, verb: str, node: str = "", **words: Any) -> Any:
         """Of the node whose lease it is; of another one when that has gone. Raises ChannelError and TakenOver."""
         if self._claim is None or not self._keeper:
             return None
+        if verb in EVERYWHERE and not node:
+            return self._of_all(verb, words)
         claim = self._claim
         given = {"site": _journal(claim.site), "lease": claim.site, "wide": True, "token": claim.token, **words}
         given |= {"about": claim.about(), "run": claim.run}
+        if node:
+            return self._ask(node, verb, **given)
         try:
             return self._ask(self._keeper, verb, **given)
         except Unreachable:
             self.lock(claim, 0.0, True)
             return self._ask(self._keeper, verb, **given)
 
-    def runs(self, site: str) -> dict[str, Any]:
+    def runs(self, site: str, but: str = "") -> dict[str, Any]:
         """What all nodes know of runs; `unsure` if one could not be asked. Raises ApiError."""
         found: dict[str, Any] = {"runs": [], "lease": None, "unsure": False}
-        for node in sorted(self._known()):
+        nodes = [node for node in sorted(self._known()) if node != but]
+
+        def asked(node: str) -> Any:
             try:
-                told = self._ask(node, "runs", site=_journal(site), lease=site, wide=True)
+                return self._ask(node, "runs", site=_journal(site), lease=site, wide=True)
             except ChannelError:
-                found["unsure"] = True
-                continue
-            found["runs"] += told["runs"]
-            found["lease"] = found["lease"] or told["lease"]
+                return None
+
+        with ThreadPoolExecutor(max(1, len(nodes))) as pool:
+            for told in pool.map(asked, nodes):
+                found["unsure"] |= told is None
+                found["runs"] += told["runs"] if told else []
+                found["lease"] = found["lease"] or (told["lease"] if told else None)
         return found
 
     def close(self) -> None:

@@ -25,6 +25,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setattr(module, "LOCAL", tmp_path / "smbplan")
     for module in (core, lease, journal, main):
         monkeypatch.setattr(module, "STATE", tmp_path / "smbplan")
+    monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "images" / "office" / "run")
+    monkeypatch.setattr(core.IMAGES, "of", lambda site, run: None)
     monkeypatch.setattr(lease, "LOCK", f"{tmp_path}/run/smbplan{{}}.lock")
     yield tmp_path / "smbplan"
 
@@ -214,6 +216,47 @@ def test_a_run_that_has_begun_nothing_leaves_nothing(home: Path) -> None:
     written.doing([DO])
     main._answered({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
     assert len(known()) == 2 and not (home / "lease").exists()
+
+
+@pytest.mark.parametrize("verb", ["finish", "release", "ended", "beat", "peers", "note"])
+def test_who_has_lost_the_lease_takes_nothing_from_the_other_one(home: Path, verb: str) -> None:
+    """He wakes up when all of his steps are done, and another one has begun."""
+    begun("alice").doing([DO])
+    silent(home)
+    begun("bob").doing([DO])
+    core.IMAGES.of("office", "run-bob")
+    core.IMAGES.keep("password:x", lambda: "former")
+    request = {"verb": verb, "site": "office", "run": "run-alice", "token": "alice", "everything": True}
+    answer = main._answered({**request, "outcome": "", "peers": {}, "about": claim("alice"), "notes": []})
+    assert answer == {"ok": None} if verb == "release" else answer["lost"]["owner"] == "bob@here"
+    assert len(list((home / "journal" / "office").iterdir())) == 2 and core.IMAGES.has("password:x")
+    assert taken("bob", again=True) is None
+
+
+def test_a_lease_is_given_up_when_nothing_can_be_written_down(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Journal, lines: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "_append", full)
+    request = {"verb": "lock", "site": "office", "token": "alice", "former": [], "again": False, "wait": 0}
+    answer = main._answered({**request, "about": {"run": "run-alice"}})
+    assert answer["error"]["summary"] == "nothing can be written: No space left on device"
+    assert taken("bob") is None
+
+
+def test_a_bare_lease_leaves_what_is_written_down_alone(home: Path) -> None:
+    begun("alice").doing([DO])
+    other = {"site": "office", "token": "node", "lease": "office-ha-x", "bare": True, "run": "run-alice"}
+    lock = {"former": [], "again": False, "wait": 0, "about": claim("alice")}
+    assert main._answered({"verb": "lock", **other, **lock}) == {"ok": {"held": None, "unfinished": []}}
+    assert main._answered({"verb": "finish", "everything": True, **other}) == {"ok": None}
+    assert len(known()) == 2 and not (home / "lease-office-ha-x").exists()
+
+
+def test_nobody_else_can_hold_up_a_run(tmp_path: Path) -> None:
+    taken("alice")
+    file = tmp_path / "run" / "smbplan.lock"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_only_root_may_read_what_is_written_down(home: Path) -> None:

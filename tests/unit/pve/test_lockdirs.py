@@ -51,3 +51,23 @@ def test_a_slot_is_of_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert time.time() - slot.heard < 5
     slot.free()
     assert pmxcfs.Slot("office").take(False)
+
+
+def test_one_that_another_node_made_for_us_is_made_anew_when_it_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pmxcfs lets only the node that made it keep it."""
+    monkeypatch.setattr(pmxcfs, "PRIV", tmp_path / "priv")
+    slot, asked = pmxcfs.Slot("office"), list[object]()
+    assert slot.take(False)
+
+    def utime(path: Path, times: object = None) -> None:
+        asked.append(times)
+        if times is None:
+            raise PermissionError
+        if len(asked) > 4:
+            path.rmdir()
+
+    monkeypatch.setattr(os, "utime", utime)
+    assert slot.take(True)
+    assert asked == [None, (0, 0), None, (0, 0), None, (0, 0)]
