@@ -319,6 +319,9 @@ def recover(
     try:
         with _alone(name):
             if run is not None:
+                if forget:
+                    words = f"run {run.id} is of this machine: what can't be reached is left out by itself"
+                    raise Refused(Trouble(words, "smbplan recover, without --forget"))
                 return _recover(run, watch, connect)
             return _recover_other(definitions, watch, connect, forget) if definitions else None
     except codec.BadPlan as error:

@@ -37,7 +37,7 @@ class Lease:
     """Of this host; with a `name` another one. `wide` is one that all nodes of a Proxmox cluster have in common."""
 
     def __init__(self, name: str = "", wide: bool = False) -> None:
-        own = LOCAL if name and not name.startswith("ha-") else STATE
+        own = STATE if not name or name == f"ha-{STATE.name}" else LOCAL  # what nodes share, or this host's
         self._path = own / (f"lease-{name}" if name else "lease")
         self._mutex = LOCK.format(f"-{name}" if name else "")
         self._slot = Slot(name) if wide else None
