@@ -11,7 +11,7 @@ from smbplan.drivers.pve.cluster import MADE, Absent, Asleep
 from smbplan.drivers.secrets import REFERENCE
 from smbplan.engine.encoding import step_from_json
 from smbplan.engine.execute import Entry
-from smbplan.engine.resource import STRANGE, Live
+from smbplan.engine.resource import STRANGE, Live, Resource
 from smbplan.engine.step import Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import expand, kinds
@@ -33,6 +33,7 @@ class Left:
     about: Mapping[str, Any]
     lines: Mapping[str, Lines]
     endpoints: Mapping[str, Any]
+    keepers: Mapping[str, str]  # of targets, where it is written down what was done on them
     ended: bool  # it is stranded, and what went well stays
 
     def steps(self, site: Site) -> tuple[Step, ...]:
@@ -44,9 +45,10 @@ class Left:
         try:
             for target, lines in self.lines.items():
                 told = [line["words"] for line in lines if "words" in line]
-                _must_be_known(target, told, site)
-                made = [step for step in map(step_from_json, told) if step.target == target]
-                twice = next((step.id for step in made if step.id in found and found[step.id].target != target), "")
+                own = {name for name, keeper in self.keepers.items() if keeper == target}
+                _must_be_known(target, told, [item for item in expand(site) if item.target in own])
+                made = [step for step in map(step_from_json, told) if step.target in own]
+                twice = next((step.id for step in made if step.id in found), "")
                 if twice:
                     words = f"{target} and {found[twice].target} both tell of {twice}: one of them lies"
                     raise Refused(Trouble(words, f"{LOOK}; --forget NAME leaves one out"))
@@ -64,9 +66,8 @@ class Left:
         return [Entry(step, status) for target in self.lines for step, status in statuses(self.lines[target]).items()]
 
 
-def _must_be_known(target: str, told: Any, site: Site) -> None:
+def _must_be_known(target: str, told: Any, mine: Sequence[Resource]) -> None:
     """Raises Refused for a reference that would be resolved here, and is not of this target's definitions."""
-    mine = [item for item in expand(site) if item.target == target]
     known = list(_references([[asdict(item), kinds()[item.kind].reads(item)] for item in mine]))
     if any(each not in known for each in _references(told)):
         words = f"what {target} has written down names secrets that are not in its definitions"
@@ -189,11 +190,12 @@ def refuse_cut(fleet: Fleet, answers: Mapping[str, Any]) -> None:
 def corrected(run: runs.Run, steps: Sequence[Step], fleet: Fleet) -> list[Entry]:
     """The journal here, with what the targets know better. What one has not written down, it has not begun."""
     found = run.entries()
-    for target, answer in _journals(fleet, sorted({step.target for step in steps} - run.unkept())).items():
+    keepers = {step.target: fleet.keeper(step.target) for step in steps}
+    for target, answer in _journals(fleet, sorted({*keepers.values()} - run.unkept())).items():
         if isinstance(answer, ChannelError) or answer["unsure"]:
             continue
         known = statuses([line for row in answer["runs"] if row["run"] == run.id for line in row["lines"]])
-        mine = (step for step in steps if step.target == target)
+        mine = (step for step in steps if keepers[step.target] == target)
         found += [Entry(step.id, known.get(step.id, Status.CANCELLED)) for step in mine]
     return found
 
@@ -242,10 +244,11 @@ def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
     about: Mapping[str, Any] = max(
         (rows[0] for rows in mine.values() if rows), key=lambda row: len(_took_part(row)), default={}
     )
-    asleep = {target for target, answer in found.items() if isinstance(answer, Asleep)}
+    asleep = {name for name, answer in found.items() if isinstance(answer, Asleep) and fleet.keeper(name) == name}
     _must_answer(found, (_took_part(about) | asleep - _made(mine.get(CLUSTER, ()))) - set(forget))
     places = {name: fleet.endpoints[name].as_json() for name in fleet.endpoints}
-    return Left(run, about, mine, places, any("ended" in row for rows in mine.values() for row in rows))
+    keepers = {name: fleet.keeper(name) for name in fleet.endpoints}
+    return Left(run, about, mine, places, keepers, any("ended" in row for rows in mine.values() for row in rows))
 
 
 def _made(lines: Lines) -> set[str]:

@@ -147,8 +147,16 @@ class Fleet:
 
     def _is_host(self, at: Endpoint) -> bool:
         """It does not come and go with a run; nor is it one of many that write down what they do together."""
-        members = (self.endpoints[at.of].nodes or {}).values() if at.of else ()
-        return not (at.guest or at.nodes or any(node.get("guest") for node in members))
+        return not (at.guest or at.nodes or self._is_of_guests(at))
+
+    def _is_of_guests(self, at: Endpoint) -> bool:
+        """What they share outlasts them, and nobody could tidy it up when they are gone."""
+        members = (self.endpoints[at.of] if at.of else at).nodes or {}
+        return any(node.get("guest") for node in members.values())
+
+    def keeper(self, target: str) -> str:
+        """The target on which what a run does on this one is written down, and by whose lease."""
+        return CLUSTER if self._is_of_guests(self.endpoints[target]) and CLUSTER in self.endpoints else target
 
     @property
     def locked(self) -> Collection[str]:
@@ -183,6 +191,9 @@ class Fleet:
     def _lock(self, target: str, wait: float) -> list[Any]:
         """Raises ChannelError."""
         assert self.claim is not None
+        if self.keeper(target) != target:
+            self.channel(target)
+            return []
         again = target in self._locked
         if not again and time.clock_gettime(time.CLOCK_BOOTTIME) - min(self._locked.values(), default=inf) > TALKS:
             self._talk()  # this machine may have slept: nobody may have the run by now
@@ -233,6 +244,10 @@ class Fleet:
     def finish(self, everything: bool) -> None:
         """Drop the run's before-images and journals; with `everything` those of earlier, stranded runs too."""
         self.each(list(self._locked), lambda target: self._tell(target, "finish", everything=everything))
+        assert self.claim is not None
+        others = [name for name in self.claim.targets if self.keeper(name) != name and name in self._channels]
+        given: dict[str, Any] = {"site": self.site, "run": self.claim.run, "everything": everything}
+        self.each(others, partial(self.ask, verb="finish", **given))
 
     def release(self) -> None:
         """It is not the run's turn any more, until it locks targets anew."""
@@ -287,12 +302,27 @@ class Fleet:
                 time.sleep(1)
 
     def _performed(self, target: str, channel: "Channel | Cluster | ha.Ha", ops: Sequence[Any]) -> Sequence[Any]:
-        """Of what a cluster serves, sessions are on any node: what is for sessions goes to all. Raises ChannelError."""
+        """Written down with it, or before and after where that is done elsewhere. Raises ChannelError."""
         assert self.claim is not None
-        at, request = self.endpoints[target], dict[str, Any](site=self.site, run=self.claim.run)
+        request, keeper = dict[str, Any](site=self.site, run=self.claim.run), self.keeper(target)
+        if keeper == target:
+            return self._spread(target, channel, ops, {**request, "token": self.token})
+        there, notes = self.channel(keeper), [op["note"] for op in ops]
+        assert isinstance(there, Cluster)
+        there.note(notes)
+        answers = self._spread(target, channel, ops, request)
+        with suppress(ChannelError):  # unknown to a recovery, which looks
+            there.note(notes, answers)
+        return answers
+
+    def _spread(
+        self, target: str, channel: "Channel | Cluster | ha.Ha", ops: Sequence[Any], request: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Of what a cluster serves, sessions are on any node: what is for sessions goes to all. Raises ChannelError."""
+        at = self.endpoints[target]
         spread = [bool(at.of) and op.get("call") in EVERYWHERE for op in ops]
         here = [op for op, everywhere in zip(ops, spread, strict=True) if not everywhere]
-        answers = iter(channel.request("perform", ops=here, token=self.token, **request) if here else ())
+        answers = iter(channel.request("perform", ops=here, **request) if here else ())
         return [
             self._everywhere(target, op, request) if everywhere else next(answers)
             for op, everywhere in zip(ops, spread, strict=True)
@@ -300,15 +330,18 @@ class Fleet:
 
     def _everywhere(self, target: str, op: Any, request: Mapping[str, Any]) -> Any:
         """Written down where the steps before it are. Raises ChannelError."""
-        assert self.claim is not None
-
-        def note(**more: Any) -> None:
-            self._tell(target, "note", about=self.claim.about(guest=True), notes=[op["note"]], **more)  # type: ignore[union-attr]
-
-        note()
-        answer = self.ask(self.endpoints[target].of, "everywhere", op=op, **request)
-        note(answers=[answer])
+        plain = {name: value for name, value in request.items() if name != "token"}
+        if "token" in request:
+            self._note(target, op)
+        answer = self.ask(self.endpoints[target].of, "everywhere", op=op, **plain)
+        if "token" in request:
+            self._note(target, op, answers=[answer])
         return answer
+
+    def _note(self, target: str, op: Any, **more: Any) -> None:
+        """Raises ChannelError."""
+        assert self.claim is not None
+        self._tell(target, "note", about=self.claim.about(guest=True), notes=[op["note"]], **more)
 
 
 def _live(target: str, answer: Mapping[str, Any]) -> tuple[Live, dict[Key, dict[str, str]]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import subprocess
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -157,20 +157,13 @@ def test_two_who_apply_one_site_do_so_one_after_the_other(site: Site) -> None:
     applied(site, SITE)
     site.edit("site.yaml", "node: pve1", "node: pve1, cores: 1")
     ours = site.plan()
-    held = subprocess.Popen(
-        [
-            *("ssh", "-F", str(site.lab.ssh_config), "pve1", "--", "flock", "-x"),
-            *("/run/lock/smbplan-changes.lock", "sh", "-c", "'echo somebody >/run/lock/smbplan-changes.lock; cat'"),
-        ],
-        stdin=subprocess.PIPE,
-    )
-    try:
-        site.shell("pve1", "until grep -q somebody /run/lock/smbplan-changes.lock; do sleep 0.05; done")
-        with pytest.raises(Refused) as refused:
-            app.apply(ours)
-        assert "site changes is being changed by somebody" in str(refused.value.troubles[0].summary)
-    finally:
-        held.communicate()
+    lease = json.dumps({"token": "x", "owner": "somebody@far", "run": "theirs", "site": "changes", "since": 1})
+    lock, owner = "/etc/pve/priv/lock/smbplan-changes", "/etc/pve/priv/smbplan-changes"
+    site.shell("pve2", f"mkdir {lock}; echo {shlex.quote(lease)} >{owner}")
+    with pytest.raises(Refused) as refused:
+        app.apply(ours)
+    assert "site changes is being changed by somebody@far since 1970" in str(refused.value.troubles[0].summary)
+    site.shell("pve2", f"rmdir {lock}; rm {owner}")
     assert app.apply(ours).outcome.name == "applied"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from lab.faults import Fault, Faulty, Pool
-from torture.grounds import ground
+from torture.grounds import GROUNDS, ground
 
 from smbplan import app
 from smbplan.drivers.channel import Channel, Counts, Endpoint
@@ -76,7 +76,7 @@ def by(pool: Pool, step: Step, edit: Callable[[], object]) -> Callable[[Endpoint
 
 @pytest.mark.parametrize("during", [False, True], ids=["between plan and apply", "during apply"])
 def test_what_somebody_changes_meanwhile_stays(machines: Lab, tmp_path: Path, during: bool) -> None:
-    with ground("quickstart, changed", machines, tmp_path) as here:
+    with ground(GROUNDS["quickstart, changed"], machines, tmp_path) as here:
         planned = here.site.plan(**here.wish)
         steps = {step.id: step for step in planned.plan.steps}
         for address, (node, script, still) in EDITS.items():

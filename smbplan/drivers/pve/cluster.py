@@ -207,13 +207,18 @@ class Cluster:
             return self._performed(request)
         notes = [op["note"] for op in request["ops"]]
         try:
-            self._nodes.keep("note", notes=notes)
+            self.note(notes)
         except Answered as error:
             return [{**_failed(error), "untouched": True}] * len(notes)
         answers = self._performed(request)
         with suppress(ChannelError):  # what is not written down is unknown to a recovery, which looks
-            self._nodes.keep("note", notes=notes, answers=answers)
+            self.note(notes, answers)
         return answers
+
+    def note(self, notes: Sequence[Any], answers: Sequence[Any] | None = None) -> None:
+        """Have a node write down what is begun, or what came of it. Raises ChannelError and TakenOver."""
+        given: dict[str, Any] = {"notes": notes} | ({} if answers is None else {"answers": answers})
+        self._nodes.keep("note", **given)
 
     def _performed(self, request: Mapping[str, Any]) -> list[Any]:
         """Containers change at the same time, what is in one of them in order."""
