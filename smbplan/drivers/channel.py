@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import secrets
 import selectors
 import shlex
 import subprocess
@@ -150,6 +151,7 @@ class Channel:
     locked: str = ""  # the token of the run that has locked it
     _process: "subprocess.Popen[bytes] | None" = None
     _buffer: bytes = b""
+    _nonce: str = field(default_factory=lambda: secrets.token_hex(4))  # this connection; see drivers.agent.lease
     _turn: threading.RLock = field(default_factory=threading.RLock)
 
     def open(self) -> None:
@@ -157,6 +159,7 @@ class Channel:
         if self._process is not None and not self._ended():
             return
         self.close()
+        self._nonce = secrets.token_hex(4)
         try:
             self._process = subprocess.Popen(
                 self.endpoint.command(),
@@ -189,6 +192,10 @@ class Channel:
 
     def _requested(self, verb: str, timeout: float, arguments: Mapping[str, Any]) -> Any:
         self.open()
+        if "token" in arguments:
+            if verb not in ("lock", "release") and not self.locked:
+                raise Unreachable(f"lost the connection to {self.endpoint.name}", "", "it has to be locked anew")
+            arguments = {**arguments, "token": f"{arguments['token']}.{self._nonce}"}
         start = time.monotonic()
         try:
             answer = json.loads(self._exchange(json.dumps({"verb": verb, **arguments}).encode() + b"\n", timeout))
@@ -266,7 +273,7 @@ class Channel:
             return self._process.poll() is not None or bool(ready.select(0))
 
     def close(self) -> None:
-        process, self._process, self._buffer = self._process, None, b""
+        process, self._process, self._buffer, self.locked = self._process, None, b"", ""
         if process is None:
             return
         process.terminate()  # first, so that who waits for an answer does so no longer

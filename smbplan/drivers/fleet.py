@@ -217,7 +217,11 @@ class Fleet:
         """A sign of life to all locked targets. Raises TakenOver."""
 
         def beat(target: str) -> None:
-            self._channels[target].beat()
+            channel = self._channels[target]
+            if isinstance(channel, Channel) and (not channel.locked or channel.ended):
+                self._lock(target, 0.0)  # over a new connection
+            else:
+                channel.beat()
             self._heard(target)
 
         known = [target for target in list(self._locked) if target in self._channels]

@@ -37,6 +37,7 @@ class Ha:
         self._channels: dict[str, Channel] = {}
         self._turn = threading.RLock()  # what sessions need may come while the cluster itself changes
         self._claim: Claim | None = None
+        self._locked: set[str] = set()  # nodes
         self._warnings: list[str] = []
         self._part: dict[str, str] = {}  # the site and the run that is being performed
 
@@ -59,7 +60,8 @@ class Ha:
         with self._turn:
             try:
                 for name in sorted(self._members()):
-                    self._channel(name).lock(claim, wait, again, **self._lease)
+                    self._entered(name).lock(claim, wait, again, **self._lease)
+                    self._locked.add(name)
             except ChannelError:
                 if not again:
                     self.release(claim)
@@ -68,6 +70,7 @@ class Ha:
 
     def release(self, claim: Claim) -> None:
         """Of all nodes on which it may be held."""
+        self._claim, self._locked = None, set()
         at_once(list(self._channels), lambda name: self._channels[name].release(claim, **self._lease))
 
     def beat(self) -> None:
@@ -88,6 +91,14 @@ class Ha:
         return {name: Endpoint(**data) for name, data in (self.endpoint.nodes or {}).items()}
 
     def _channel(self, name: str) -> Channel:
+        """To a node, whose lease is the run's. Raises ChannelError."""
+        channel = self._entered(name)
+        if self._claim and (name not in self._locked or not channel.locked):
+            channel.lock(self._claim, again=name in self._locked, **self._lease)
+            self._locked.add(name)
+        return channel
+
+    def _entered(self, name: str) -> Channel:
         """To a node of the definition, or to a former one. Raises ChannelError.
 
         Of others that the nodes tell of, none is asked: a node that lies must not have another host changed.
@@ -98,8 +109,6 @@ class Ha:
             if found is None:
                 raise ChannelError(f"nobody knows how node {name} is reached")
             self._channels[name] = self._enter(found.at_home(self.endpoint.home), self.counts)
-            if self._claim:
-                self._channels[name].lock(self._claim, **self._lease)
         return self._channels[name]
 
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:

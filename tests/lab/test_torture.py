@@ -19,5 +19,5 @@ def test_nothing_is_lost(machines: Lab, tmp_path: Path, name: str, part: int) ->
     with ground(GROUNDS[name], machines, tmp_path) as here:
         chosen = representative(here)[::SHARE][part::PARTS]
         verdicts = [tried(here, case, by_hand=bool(number % 2)) for number, case in enumerate(chosen)]
-    assert len(verdicts) > 4
+    assert len(verdicts) > 2
     assert [(each.case.name, each.detail) for each in verdicts if each.word == LOST] == []

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import grp
 import pwd
-from typing import Any
+from pathlib import Path
+from typing import Any, Iterator
 
 from .core import IMAGES, Object, Refused, has_database, run, samba_settings, seal, unseal
 
 SHELL, HOME = "/usr/sbin/nologin", "/nonexistent"
 PREFIX = "smbplan/"
+
+
+def edit(*argv: str) -> None:
+    """Run one of the shadow suite's programs. One that is killed leaves the file that it was writing: commonio.c
+
+    Raises Refused.
+    """
+    before = set(_half_written())
+    try:
+        run(argv)
+    except Refused:
+        for path in set(_half_written()) - before:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _half_written() -> Iterator[Path]:
+    """Files such as /etc/passwd.4711, of programs that do not run."""
+    for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid"):
+        for path in Path("/etc").glob(f"{name}.*"):
+            number = path.name.removeprefix(f"{name}.")
+            if number.isdigit() and not Path("/proc", number).exists():
+                yield path
 
 
 class Group(Object):
@@ -24,15 +48,15 @@ class Group(Object):
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         if after is None:
-            run(["groupdel", name])
+            edit("groupdel", name)
             return
         if before is None:
-            run(["groupadd", *(["-g", str(after["gid"])] if after.get("gid") else []), name])
+            edit("groupadd", *(["-g", str(after["gid"])] if after.get("gid") else []), name)
             before = {"members": []}
         elif after.get("gid") not in (None, before["gid"]):
-            run(["groupmod", "-g", str(after["gid"]), name])
+            edit("groupmod", "-g", str(after["gid"]), name)
         if after["members"] != before["members"]:
-            run(["gpasswd", "-M", ",".join(after["members"]), name])
+            edit("gpasswd", "-M", ",".join(after["members"]), name)
 
 
 class User(Object):
@@ -55,11 +79,11 @@ class User(Object):
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         if after is None:
-            run(["userdel", name])
+            edit("userdel", name)
             return
         if before is None:
             uid = ["-u", str(after["uid"])] if after.get("uid") else []
-            run(["useradd", "-M", "-N", "-g", "users", "-d", HOME, "-s", SHELL, *uid, "-c", _gecos(name, after), name])
+            edit("useradd", "-M", "-N", "-g", "users", "-d", HOME, "-s", SHELL, *uid, "-c", _gecos(name, after), name)
             return
         if after.get("uid") not in (None, before["uid"]):
             raise Refused(
@@ -67,7 +91,7 @@ class User(Object):
                 "",
                 f"write uid: {before['uid']}, or remove the user and make it anew",
             )
-        run(["usermod", "-c", _gecos(name, after), name])
+        edit("usermod", "-c", _gecos(name, after), name)
 
 
 def _gecos(name: str, state: dict[str, Any]) -> str:

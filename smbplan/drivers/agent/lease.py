@@ -2,6 +2,9 @@
 
 STATE/lease        {run, site, owner, since, token}; its file's time is when the owner was heard last
 
+The token is the run's, and behind a dot that of one connection: what an owner has sent over a line that he has given up
+must not be done after what he sends over the next.
+
 An owner that is silent for long may lose it to somebody else; what he sends after that is refused by his token, which
 is the serial of his turn. A lease outlasts connections, agents and a restart of the host.
 """
@@ -60,16 +63,17 @@ class Lease:
     def _try(self, claim: dict[str, Any], former: list[str], again: bool) -> dict[str, Any] | None:
         with self._alone() as alone:
             lease = self._read()
-            if again and (lease or {}).get("token") != claim["token"]:
+            known = _run(lease["token"]) if lease else ""
+            if again and known != _run(claim["token"]):
                 raise Lost(lease)
             if not alone:
                 return self._told(lease)  # an operation is under way
-            if lease and lease["token"] not in (claim["token"], *former) and self._silence() < SILENT:
+            ours = known in (_run(claim["token"]), *former)
+            if lease and not ours and self._silence() < SILENT:
                 return self._told(lease)
-            ours = lease is not None and lease["token"] == claim["token"]
-            if self._slot and not self._slot.take(ours or bool(lease and lease["token"] in former)):
+            if self._slot and not self._slot.take(ours):
                 return self._told(lease)
-            if not ours:
+            if lease is None or lease["token"] != claim["token"]:
                 private(self._path.parent)
                 write(self._path, json.dumps(claim))
             self._touch()
@@ -137,7 +141,8 @@ class Lease:
             lease = json.loads(read_text(self._path) or "null")
         except (ValueError, OSError):
             return None
-        return lease if isinstance(lease, dict) and {"token", "owner", "run", "site"} <= lease.keys() else None
+        whole = isinstance(lease, dict) and {"token", "owner", "run", "site"} <= lease.keys()
+        return lease if whole and isinstance(lease["token"], str) else None
 
     @contextlib.contextmanager
     def _alone(self, blocking: bool = False) -> Iterator[bool]:
@@ -150,3 +155,8 @@ class Lease:
                 yield False
                 return
             yield True
+
+
+def _run(token: str) -> str:
+    """The part that is the run's."""
+    return token.partition(".")[0]

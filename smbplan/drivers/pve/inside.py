@@ -4,6 +4,7 @@ smbplan's own agent runs there in the background with two pipes, in a folder tha
 command that fills the one and reads the other. An agent that is not asked for a while ends by itself.
 """
 
+import secrets
 import shlex
 import time
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class Inside(Channel):
         return self.client
 
     def close(self) -> None:
-        folder, self._folder = self._folder, ""
+        folder, self._folder, self.locked, self._nonce = self._folder, "", "", secrets.token_hex(4)
         if folder:
             try:
                 qga.execute(self._client, self.path, ["/bin/sh", "-c", END, "sh", folder], timeout=10.0)

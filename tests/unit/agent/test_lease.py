@@ -79,6 +79,16 @@ def test_an_owner_whose_lease_has_ended_since_can_not_go_on() -> None:
         taken("alice", again=True)
 
 
+def test_what_was_sent_over_an_earlier_connection_is_not_done_after_the_next_one() -> None:
+    """An agent that stood still, and whose request is undone meanwhile."""
+    assert taken("alice.one") is None and taken("alice.two", again=True) is None
+    with pytest.raises(Lost):
+        Lease().held("alice.one").__enter__()
+    with Lease().held("alice.two"):
+        pass
+    assert taken("bob.one", "alice") is None
+
+
 def test_nobody_takes_it_over_while_something_is_done(home: Path) -> None:
     taken("alice")
     inside, done = threading.Event(), threading.Event()
