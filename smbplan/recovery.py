@@ -1,6 +1,6 @@
 """What a run has left behind, as its targets know it: their journals count, the one here is a copy."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from smbplan.drivers.errors import ChannelError, Held, is_silent, seconds, who
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.cluster import MADE, Absent, Asleep
-from smbplan.drivers.secrets import REFERENCE
+from smbplan.drivers.secrets import references
 from smbplan.engine.encoding import step_from_json
 from smbplan.engine.execute import Entry
 from smbplan.engine.resource import STRANGE, Live, Resource
@@ -68,21 +68,10 @@ class Left:
 
 def _must_be_known(target: str, told: Any, mine: Sequence[Resource]) -> None:
     """Raises Refused for a reference that would be resolved here, and is not of this target's definitions."""
-    known = list(_references([[asdict(item), kinds()[item.kind].reads(item)] for item in mine]))
-    if any(each not in known for each in _references(told)):
+    known = list(references([[asdict(item), kinds()[item.kind].reads(item)] for item in mine]))
+    if any(each not in known for each in references(told)):
         words = f"what {target} has written down names secrets that are not in its definitions"
         raise Refused(Trouble(words, f"{LOOK}; if the definitions have changed, use those that the run was of"))
-
-
-def _references(told: Any) -> Iterator[Any]:
-    if isinstance(told, Mapping):
-        if REFERENCE in told:
-            yield told[REFERENCE]
-        for each in told.values():
-            yield from _references(each)
-    elif isinstance(told, list | tuple):
-        for each in told:
-            yield from _references(each)
 
 
 LOOK = "look below /var/lib/smbplan/journal on the gateways"
@@ -139,14 +128,10 @@ def _took_part(about: Mapping[str, Any]) -> set[str]:
 
 def must_be_over(fleet: Fleet, live: Mapping[str, Live]) -> None:
     """Raises Refused while a run of somebody else goes on, or has to be recovered."""
-    site = fleet.site
     seen = {target: at.facts for target, at in live.items() if target != CLUSTER}
     headers = {target: _said(fleet, target, facts.get("unfinished")) for target, facts in seen.items()}
     answered = [target for target, facts in seen.items() if not (facts.get("absent") or facts.get("asleep"))]
-    about = going(site, headers, answered)
-    if about is not None and not _is_made_up(fleet, headers, str(about["run"])):
-        leases = _objects([facts.get("lease") for facts in seen.values()])
-        raise Refused(_trouble(site, about, leases))
+    _refuse_going(fleet, headers, answered, _objects([facts.get("lease") for facts in seen.values()]))
 
 
 def _trouble(site: str, about: Mapping[str, Any], leases: Iterable[Mapping[str, Any]]) -> Trouble:
@@ -179,12 +164,17 @@ def _is_made_up(fleet: Fleet, headers: Headers, run: str) -> bool:
 
 def refuse_cut(fleet: Fleet, answers: Mapping[str, Any]) -> None:
     """The same by what targets say when they are locked. Raises Refused."""
-    site = fleet.site
     headers = {target: _said(fleet, target, answer) for target, answer in answers.items()}
     answered = [target for target, answer in answers.items() if isinstance(answer, list) and target != CLUSTER]
-    about = going(site, headers, answered)
+    _refuse_going(fleet, headers, answered, ())
+
+
+def _refuse_going(
+    fleet: Fleet, headers: Headers, answered: Collection[str], leases: Iterable[Mapping[str, Any]]
+) -> None:
+    about = going(fleet.site, headers, answered)
     if about is not None and not _is_made_up(fleet, headers, str(about["run"])):
-        raise Refused(_trouble(site, about, []))
+        raise Refused(_trouble(fleet.site, about, leases))
 
 
 def corrected(run: runs.Run, steps: Sequence[Step], fleet: Fleet) -> list[Entry]:
@@ -263,9 +253,9 @@ def _peers(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(site: str, lines: Mapping[tuple[str, str], Lines], answered: Collection[str]) -> str | None:
-    ends = {run: {str(row["ended"]) for row in rows if "ended" in row} for (run, _), rows in lines.items()}
+    ends: dict[str, set[str]] = {}
     for (run, _), rows in lines.items():
-        ends[run] |= {str(row["ended"]) for row in rows if "ended" in row}
+        ends.setdefault(run, set()).update(str(row["ended"]) for row in rows if "ended" in row)
     headers: dict[str, list[Mapping[str, Any]]] = {}
     for (run, target), rows in lines.items():
         if rows and not ends[run]:

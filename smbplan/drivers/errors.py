@@ -47,6 +47,10 @@ class TakenOver(ChannelError):
         super().__init__(f"{what}: this run was taken over {by}", "", "smbplan plan shows how things are now")
 
 
+def as_error(error: ChannelError) -> dict[str, str]:
+    return {"summary": error.summary, "detail": error.detail, "hint": error.hint}
+
+
 def who(lease: Mapping[str, Any]) -> str:
     """Who, where and since when."""
     since, words = seconds(lease.get("since")), str(lease.get("owner") or "somebody")

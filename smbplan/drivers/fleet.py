@@ -15,12 +15,12 @@ from smbplan.drivers import ha, ha_nodes
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import TALKS, ChannelError, Held, TakenOver, Unreachable, strange
 from smbplan.drivers.pve.cluster import Cluster, cluster
-from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
+from smbplan.drivers.secrets import MissingSecret, Secrets, references
 from smbplan.drivers.turn import BEAT, Claim, owner
 from smbplan.engine.encoding import step_to_json
-from smbplan.engine.execute import Result, Way, Work
+from smbplan.engine.execute import Result
 from smbplan.engine.resource import STRANGE, Key, Live, Record
-from smbplan.engine.step import Move, Op
+from smbplan.engine.step import Move, Op, Way, Work
 from smbplan.kinds.guest import CLUSTER
 
 MEETING = 3.0  # seconds; two that begin at the same moment need not refuse each other
@@ -313,10 +313,10 @@ class Fleet:
             return self._spread(target, channel, ops, {**request, "token": self.token})
         there, notes = self.channel(keeper), [op["note"] for op in ops]
         assert isinstance(there, Cluster)
-        there.note(notes)
+        there.note(notes=notes)
         answers = self._spread(target, channel, ops, request)
         with suppress(ChannelError):  # unknown to a recovery, which looks
-            there.note(notes, answers)
+            there.note(notes=notes, answers=answers)
         return answers
 
     def _spread(
@@ -349,7 +349,7 @@ class Fleet:
 
 
 def _live(target: str, answer: Mapping[str, Any]) -> tuple[Live, dict[Key, dict[str, str]]]:
-    if _names_a_secret([answer["states"], answer["records"]]):
+    if any(True for _ in references([answer["states"], answer["records"]])):  # they would be resolved when sent back
         words = f"{target} tells of secrets of this machine, which smbplan never puts there"
         raise ChannelError(words, "", "somebody has written that there: look at its notes and /var/lib/smbplan")
     states: dict[Key, Any] = {}
@@ -361,13 +361,6 @@ def _live(target: str, answer: Mapping[str, Any]) -> tuple[Live, dict[Key, dict[
             states[Key(type_, name)] = found["state"]
     records = {address: Record.from_json(data) for address, data in answer["records"].items()}
     return Live(dict(answer["facts"]), states, records, dict(answer["peers"])), errors
-
-
-def _names_a_secret(told: Any) -> bool:
-    """Whether what a target tells would be resolved here, by a command or a file, when it is sent back."""
-    if isinstance(told, Mapping):
-        return REFERENCE in told or any(map(_names_a_secret, told.values()))
-    return isinstance(told, list) and any(map(_names_a_secret, told))
 
 
 def note(work: Work) -> dict[str, Any]:

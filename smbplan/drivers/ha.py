@@ -6,7 +6,6 @@ Every node is asked by an agent of its own, whose notes are kept on what the nod
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 from smbplan.drivers import ha_looks
 from smbplan.drivers.agent.core import matches
 from smbplan.drivers.channel import Channel, Counts, Endpoint, timed
-from smbplan.drivers.errors import Answered, ChannelError
+from smbplan.drivers.errors import Answered, ChannelError, as_error
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
-from smbplan.drivers.ha_nodes import Enter, as_error, at_once, good
+from smbplan.drivers.ha_nodes import Enter, at_once, good
 from smbplan.drivers.pve.cluster import Absent
-from smbplan.drivers.turn import Claim
+from smbplan.drivers.turn import Claim, written_down
 from smbplan.kinds import together
 from smbplan.kinds.cluster import OK
 
@@ -258,15 +257,8 @@ class Ha:
         self._part = {"site": request["site"], "run": request["run"]}
         if "token" not in request:
             return [self._one(op) for op in request["ops"]]
-        notes = [op["note"] for op in request["ops"]]
-        try:
-            self._note_down("note", notes=notes)
-        except Answered as error:
-            return [{"error": as_error(error), "untouched": True}] * len(notes)
-        answers = [self._one(op) for op in request["ops"]]
-        with suppress(ChannelError):  # what is not written down is unknown to a recovery, which looks
-            self._note_down("note", notes=notes, answers=answers)
-        return answers
+        note = partial(self._note_down, "note")
+        return written_down(request["ops"], note, lambda: [self._one(op) for op in request["ops"]])
 
     def _one(self, op: Mapping[str, Any]) -> Any:
         try:

@@ -34,10 +34,6 @@ def good(answers: dict[str, Any]) -> dict[str, Any]:
     return answers
 
 
-def as_error(error: ChannelError) -> dict[str, str]:
-    return {"summary": error.summary, "detail": error.detail, "hint": error.hint}
-
-
 def enter(endpoint: Endpoint, members: Mapping[str, Any], counts: Counts, connect: Enter) -> Channel:
     """The way to what a cluster serves, by the first of its nodes that is healthy.
 

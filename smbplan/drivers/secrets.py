@@ -2,12 +2,23 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 REFERENCE = "$secret"
 WIDE = (b"\xff\xfe", b"\xfe\xff")  # as djoin.exe and `net offlinejoin` write
+
+
+def references(data: Any) -> Iterator[Any]:
+    """The sources of all that would be resolved in the data."""
+    if isinstance(data, Mapping):
+        if REFERENCE in data:
+            yield data[REFERENCE]
+        data = list(data.values())
+    if isinstance(data, list | tuple):
+        for each in data:
+            yield from references(each)
 
 
 class MissingSecret(Exception):

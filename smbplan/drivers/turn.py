@@ -1,11 +1,14 @@
-"""What a run says of itself to the targets that it is going to change."""
+"""What a run says of itself, and of what it does, to the targets that it changes."""
 
 import getpass
 import os
 import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from smbplan.drivers.errors import Answered, ChannelError, as_error
 from smbplan.kinds.guest import CLUSTER
 
 BEAT = 20.0  # seconds between two signs of life to a target that is changed
@@ -33,3 +36,18 @@ class Claim:
 def owner() -> str:
     """Who works here, and where."""
     return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+
+
+def written_down(
+    ops: Sequence[Mapping[str, Any]], note: Callable[..., object], do: Callable[[], list[Any]]
+) -> list[Any]:
+    """The answers of what is done in one place and written down in another, before and after. Raises ChannelError."""
+    notes = [op["note"] for op in ops]
+    try:
+        note(notes=notes)
+    except Answered as error:
+        return [{"error": as_error(error), "untouched": True}] * len(notes)
+    answers = do()
+    with suppress(ChannelError):  # what is not written down is unknown to a recovery, which looks
+        note(notes=notes, answers=answers)
+    return answers

@@ -16,10 +16,9 @@ import queue
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Protocol
 
-from smbplan.engine.step import Nature, Op, Status, Step
+from smbplan.engine.step import Nature, Status, Step, Way, Work
 
 BATCH = 500  # steps in one request; bounds what one lost answer leaves unknown
 REPEATS = 2  # of an undo or a probe whose answer was lost
@@ -69,23 +68,6 @@ class Warned:
 
     address: str
     text: str
-
-
-class Way(StrEnum):
-    """What is done with a step."""
-
-    DO = "do"
-    UNDO = "undo"
-    PROBE = "probe"
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """An operation, and whose it is."""
-
-    step: Step
-    way: Way
-    op: Op
 
 
 class Runner(Protocol):

@@ -85,3 +85,20 @@ class Step:
     def probe(self) -> Op:
         """Succeeds when `do` has had its effect already, and has none itself."""
         return replace(self.do, before=self.do.after) if isinstance(self.do, Move) else self.do
+
+
+class Way(StrEnum):
+    """What is done with a step."""
+
+    DO = "do"
+    UNDO = "undo"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An operation, and whose it is."""
+
+    step: Step
+    way: Way
+    op: Op

@@ -1,11 +1,12 @@
 """Steps as commands for a person: what to type when smbplan could not finish. One renderer for each type of object."""
 
-import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from smbplan.drivers.agent.core import image_file
+from smbplan.drivers.agent.files import header
 from smbplan.engine.step import Call, Move, Nature, Step
 from smbplan.report import clusters, guests
 
@@ -58,7 +59,7 @@ def _sealed(mark: str, thing: str) -> str:
 
 def _image(name: str) -> str:
     """Where a run keeps a before-image on the host, see drivers.agent.core.Images."""
-    return f"/var/lib/smbplan/runs/*/*/{hashlib.sha256(name.encode()).hexdigest()[:20]}"
+    return f"/var/lib/smbplan/runs/*/*/{image_file(name)}"
 
 
 XATTR = "python3 -c 'import os, sys; os.setxattr(sys.argv[1], \"trusted.smbplan\", sys.argv[2].encode())'"
@@ -156,7 +157,7 @@ def _file(name: str, before: Any, after: Any) -> list[str]:
     mode = f"chmod {after.get('mode', '0644')} {path}"
     if not after.get("mark"):
         return [f"printf %s {shlex.quote(after['content'])} > {path}", mode]
-    begin, end = ("<!-- smbplan ", " -->") if "/avahi/" in name else ("# smbplan ", "")
+    begin, end = header(name)
     first = f"{shlex.quote(begin)}{_sealed(after['mark'], name)}{shlex.quote(end) if end else ''}"
     return [
         f"mkdir -p {shlex.quote(str(PurePosixPath(name).parent))}",

@@ -164,23 +164,26 @@ def is_name(name: object) -> bool:
 
 def start(site: str, plan: Mapping[str, Any], name: str = "") -> Run:
     """A new run, or one that has a name already; its plan is durable when this returns."""
-    name = name or named()
-    folder = files.home() / site / "runs" / name
-    files.make(folder)
-    _write(folder / "plan.json", plan)
-    files.sync(folder.parent)
-    return Run(site, name, folder)
+    run = _of(site, name or named())
+    files.make(run.folder)
+    _write(run.folder / "plan.json", plan)
+    files.sync(run.folder.parent)
+    return run
 
 
 def known(site: str, name: str) -> Run | None:
     """A run of this machine, or one that it has recovered."""
-    run = Run(site, name, files.home() / site / "runs" / name)
+    run = _of(site, name)
     return run if run.folder.is_dir() else None
 
 
 def outcome(site: str, name: str) -> Mapping[str, Any] | None:
     """How a run ended, if it is known here."""
-    return Run(site, name, files.home() / site / "runs" / name).outcome()
+    return _of(site, name).outcome()
+
+
+def _of(site: str, name: str) -> Run:
+    return Run(site, name, files.home() / site / "runs" / name)
 
 
 def runs(site: str | None = None) -> list[Run]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smbplan.drivers.agent.core import Object, Refused, Untouched, move
-from smbplan.engine.execute import Entry, Result, Work
+from smbplan.engine.execute import Entry, Result
 from smbplan.engine.resource import Key, Live, Record, State
-from smbplan.engine.step import Call, Move, Op
+from smbplan.engine.step import Call, Move, Op, Work
 
 # What the agent fills in where a definition leaves a field open.
 FILLED = {

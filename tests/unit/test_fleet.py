@@ -11,8 +11,7 @@ from smbplan.drivers import fleet as fleets
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.fleet import Fleet
-from smbplan.engine.execute import Way, Work
-from smbplan.engine.step import Call, Step
+from smbplan.engine.step import Call, Step, Way, Work
 
 CALLS = [Call("reload"), Call("close")]
 WORKS = [Work(Step(call.name, call.name, "files", "", call, None), Way.DO, call) for call in CALLS]

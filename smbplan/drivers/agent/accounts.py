@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
+import re
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -29,11 +31,10 @@ def edit(*argv: str) -> None:
 
 def _half_written() -> Iterator[Path]:
     """Files such as /etc/passwd.4711, of programs that do not run."""
-    for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid"):
-        for path in Path("/etc").glob(f"{name}.*"):
-            number = path.name.removeprefix(f"{name}.")
-            if number.isdigit() and not Path("/proc", number).exists():
-                yield path
+    for name in os.listdir("/etc"):
+        found = re.fullmatch(r"(?:passwd|shadow|group|gshadow|subuid|subgid)\.([0-9]+)", name)
+        if found and not Path("/proc", found[1]).exists():
+            yield Path("/etc", name)
 
 
 class Group(Object):

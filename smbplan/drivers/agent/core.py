@@ -159,11 +159,16 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    file = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(file)
     finally:
-        os.close(folder)
+        os.close(file)
 
 
 def machine() -> str:
@@ -219,6 +224,11 @@ def has_database(settings: Any, path: str) -> bool:
     return bool(settings.get("clustering")) or os.path.exists(path)
 
 
+def image_file(name: str) -> str:
+    """What the file with a before-image is called, in the folder of its run."""
+    return hashlib.sha256(name.encode()).hexdigest()[:20]
+
+
 class Images:
     """Before-images that must not leave this host, in a folder of the run, deleted when the run ends well."""
 
@@ -229,7 +239,7 @@ class Images:
         self._folder = LOCAL / "runs" / site / run
 
     def _path(self, name: str) -> Path:
-        return self._folder / hashlib.sha256(name.encode()).hexdigest()[:20]
+        return self._folder / image_file(name)
 
     def keep(self, name: str, make: Callable[[], str]) -> None:
         """Keep the first image of a name; a later one may be of what we did ourselves."""

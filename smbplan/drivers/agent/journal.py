@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Iterator
 
-from .core import STATE, Untouched, private, read_text, tidy
+from .core import STATE, Untouched, private, read_text, sync, tidy
 
 DO, UNDO = "do", "undo"
 
@@ -79,8 +79,8 @@ class Journal:
         finally:
             os.close(file)
         if fresh:
-            _sync(self._path.parent)
-            _sync(self._path.parent.parent)
+            sync(self._path.parent)
+            sync(self._path.parent.parent)
 
 
 def runs(site: str) -> list[dict[str, Any]]:
@@ -91,8 +91,14 @@ def runs(site: str) -> list[dict[str, Any]]:
 
 def unfinished(site: str) -> list[dict[str, Any]]:
     """Those that nobody has ended: their first lines, and whether they have begun anything."""
-    found = [run["lines"] for run in runs(site) if run["lines"]]
-    return [{**lines[0], "begun": len(lines) > 1} for lines in found if not any("ended" in line for line in lines)]
+    return open_of(runs(site))
+
+
+def open_of(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of what `runs` tells, of several hosts as well: those of which none says that they have ended."""
+    ended = {run["run"] for run in found if any("ended" in line for line in run["lines"])}
+    rows = (run["lines"] for run in found if run["lines"] and run["run"] not in ended)
+    return [{**lines[0], "begun": len(lines) > 1} for lines in rows]
 
 
 def _line(note: dict[str, Any]) -> dict[str, Any]:
@@ -115,14 +121,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             line = json.loads(text)
             if isinstance(line, dict):
                 yield line
-
-
-def _sync(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _tidy(folder: Path) -> None:

@@ -3,14 +3,13 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import Answered, ChannelError, strange
+from smbplan.drivers.errors import ChannelError, strange
 from smbplan.drivers.pve import begun, preflight, qga
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import ApiError, Unreachable
@@ -22,7 +21,7 @@ from smbplan.drivers.pve.nodes import Nodes
 from smbplan.drivers.pve.related import drops
 from smbplan.drivers.pve.setter import Setter
 from smbplan.drivers.pve.states import agrees, state
-from smbplan.drivers.turn import Claim
+from smbplan.drivers.turn import Claim, written_down
 from smbplan.engine.resource import STRANGE
 
 MACHINES = ("machine", "disk", "virtiofs", "mapping")  # types of objects that only VMs have
@@ -205,20 +204,11 @@ class Cluster:
         """Of a run that holds the lease, each operation is written down on a node before and after."""
         if "token" not in request:
             return self._performed(request)
-        notes = [op["note"] for op in request["ops"]]
-        try:
-            self.note(notes)
-        except Answered as error:
-            return [{**_failed(error), "untouched": True}] * len(notes)
-        answers = self._performed(request)
-        with suppress(ChannelError):  # what is not written down is unknown to a recovery, which looks
-            self.note(notes, answers)
-        return answers
+        return written_down(request["ops"], self.note, lambda: self._performed(request))
 
-    def note(self, notes: Sequence[Any], answers: Sequence[Any] | None = None) -> None:
-        """Have a node write down what is begun, or what came of it. Raises ChannelError and TakenOver."""
-        given: dict[str, Any] = {"notes": notes} | ({} if answers is None else {"answers": answers})
-        self._nodes.keep("note", **given)
+    def note(self, **words: Any) -> None:
+        """Have a node write down `notes` of what is begun, or `answers` to it. Raises ChannelError and TakenOver."""
+        self._nodes.keep("note", **words)
 
     def _performed(self, request: Mapping[str, Any]) -> list[Any]:
         """Containers change at the same time, what is in one of them in order."""

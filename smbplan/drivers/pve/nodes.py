@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from smbplan.drivers.agent.journal import open_of
 from smbplan.drivers.channel import Channel
 from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.pve.client import Client
@@ -13,7 +14,7 @@ from smbplan.drivers.turn import Claim
 from smbplan.kinds.guest import CLUSTER
 
 TRIED = 3  # nodes, until one is reached
-EVERYWHERE = ("ended", "finish")
+ENDS = ("ended", "finish")
 
 
 class Nodes:
@@ -82,9 +83,7 @@ class Nodes:
 
     def _elsewhere(self, claim: Claim, keeper: str) -> list[Any]:
         """What other nodes that are there know of other runs; not of one of which any knows that it has ended."""
-        rows = [row for row in self.runs(claim.site, but=keeper)["runs"] if row["run"] != claim.run and row["lines"]]
-        ended = {row["run"] for row in rows if any("ended" in line for line in row["lines"])}
-        return [{**row["lines"][0], "begun": len(row["lines"]) > 1} for row in rows if row["run"] not in ended]
+        return open_of([row for row in self.runs(claim.site, but=keeper)["runs"] if row["run"] != claim.run])
 
     def _of_all(self, verb: str, words: Mapping[str, Any]) -> None:
         """The keeper and those before it. Where one of these can't be told, the keeper does not forget that the run has
@@ -102,7 +101,7 @@ class Nodes:
         """Of the node whose lease it is; of another one when that has gone. Raises ChannelError and TakenOver."""
         if self._claim is None or not self._keeper:
             return None
-        if verb in EVERYWHERE and not node:
+        if verb in ENDS and not node:
             return self._of_all(verb, words)
         claim = self._claim
         given = {"site": _journal(claim.site), "lease": claim.site, "wide": True, "token": claim.token, **words}

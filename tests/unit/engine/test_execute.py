@@ -9,9 +9,9 @@ from unit.engine.faults import Faults, Runner, walk
 from unit.engine.things import plan, resource, there
 from unit.simulated import Notes, World
 
-from smbplan.engine.execute import BATCH, Entry, Execution, Outcome, Result, Work
+from smbplan.engine.execute import BATCH, Entry, Execution, Outcome, Result
 from smbplan.engine.resource import Key
-from smbplan.engine.step import Call, Move, Nature, Status, Step
+from smbplan.engine.step import Call, Move, Nature, Status, Step, Work
 
 BASE = [resource("thing.base", unit=""), resource("thing.x", 1, "thing.base", unit="x", proof=True)]
 TWO = [*BASE, resource("thing.y", 1, "thing.base", unit="y", proof=True)]

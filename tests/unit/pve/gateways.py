@@ -16,11 +16,11 @@ from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.engine import plan as planning
-from smbplan.engine.execute import Execution, Outcome, Result, Work
+from smbplan.engine.execute import Execution, Outcome, Result
 from smbplan.engine.kind import Change, Options
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Resource
-from smbplan.engine.step import Move, Step
+from smbplan.engine.step import Move, Step, Work
 from smbplan.kinds import expand, kinds
 from smbplan.kinds.guest import CLUSTER
 
