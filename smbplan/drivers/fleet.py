@@ -263,8 +263,9 @@ class Fleet:
         self.each(targets, lambda target: self._channels[target].release(claim))
 
     def _tell(self, target: str, verb: str, **words: Any) -> None:
-        """Raises ChannelError."""
+        """Over a new connection, if the last thing that was asked has cost the old one. Raises ChannelError."""
         assert self.claim is not None
+        self._lock(target, 0.0)
         self.ask(target, verb, site=self.site, run=self.claim.run, token=self.token, **words)
 
     def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:

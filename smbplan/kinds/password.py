@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from smbplan.engine.kind import Change, Kind
-from smbplan.engine.resource import Key, Resource
+from smbplan.engine.resource import Key, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds.names import address, users_on
 from smbplan.spec.model import Site
@@ -17,6 +17,10 @@ class Password(Kind):
 
     def options(self, resource: Resource) -> Mapping[str, Any]:
         return {"password": resource.desired["secret"]}
+
+    def canonical(self, state: State) -> State:
+        """When it was set is for a step, which overwrites no other password than the one that was there."""
+        return {name: value for name, value in state.items() if name != "changed"} if state else state
 
     def complete(self, desired: Mapping[str, Any], live: Any) -> Any:
         return {"password": "current", "disabled": desired["disabled"]}

@@ -132,7 +132,7 @@ def _group(name: str, before: Any, after: Any) -> list[str]:
 PASSWORD = (
     "from glob import glob; from samba.samba3 import param, passdb; told = param.get_context(); "
     'told.load("/etc/samba/smb.conf"); users = passdb.PDB(told.get("passdb backend")); '
-    'user = users.getsampwnam("{name}"); user.nt_passwd = bytes.fromhex(open(glob("{image}")[-1]).read()); '
+    'user = users.getsampwnam("{name}"); user.nt_passwd = bytes.fromhex(open(glob("{image}")[-1]).read()); {when}'
     "users.update_sam_account(user)"
 )
 
@@ -144,7 +144,8 @@ def _password(name: str, before: Any, after: Any) -> list[str]:
     if before and before["password"] == after["password"]:
         return turned
     new = f'new=$(head -c 16 /dev/urandom | base64); printf \'%s\\n\' "$new" "$new" | smbpasswd -s -a {name}'
-    restore = PASSWORD.format(name=name, image=_image(f"password:{name}"))
+    when = f"user.pass_last_set_time = {after['changed']:d}; " if after.get("changed") is not None else ""
+    restore = PASSWORD.format(name=name, image=_image(f"password:{name}"), when=when)
     return [*([] if before else [new]), f"python3 -c {shlex.quote(restore)}", *turned]
 
 

@@ -32,6 +32,12 @@ EDITS: Mapping[str, tuple[str, str, str]] = {
         "sed -i 's/Alice Adams/byhand/' /etc/passwd",
         "grep ^alice.*byhand /etc/passwd",
     ),
+    "samba.user.files.alice": (
+        "pve1",
+        "printf 'Byhand-1\\nByhand-1\\n' | smbpasswd -s alice",
+        """pdbedit -Lw alice | grep -i "$(python3 -c 'from samba.credentials import Credentials
+alice = Credentials(); alice.set_password("Byhand-1"); print(bytes(alice.get_nt_hash()).hex())')\"""",
+    ),
     "posix.group.files.engineers": ("pve1", "gpasswd -d bob engineers", "! id -nG bob | grep engineers"),
     "btrfs.subvolume.projects": (
         "pve1",

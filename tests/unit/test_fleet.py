@@ -24,6 +24,7 @@ class Target:
     away: int = 0
     asked: int = 0
     breaks: bool = False
+    verbs: list[str] = field(default_factory=list)
 
     def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
         return Line(endpoint, counts, target=self)
@@ -39,7 +40,11 @@ class Line(Channel):
         if self.target.asked <= self.target.away:
             raise Unreachable("away")
         if self.target.breaks and verb == "perform":
+            self.locked = ""
             raise ChannelError("the line broke")
+        if verb in ("ended", "finish") and not self.locked:
+            raise Unreachable("it has to be locked anew")
+        self.target.verbs.append(verb)
         return [{"ok": None} for _ in arguments["ops"]] if verb == "perform" else {"held": None, "unfinished": []}
 
     def open(self) -> None:
@@ -74,6 +79,14 @@ def test_one_that_stays_away_is_waited_for_once_and_nothing_has_happened_there(c
             results = fleet.run("files", WORKS)
             assert [(each.ok, each.untouched, each.lost) for each in results] == [(False, True, True)] * 2
             assert clock() == waited
+
+
+def test_a_run_whose_last_answer_was_lost_is_ended_over_a_new_connection(clock: Callable[[], float]) -> None:
+    with made(target := Target(breaks=True)) as fleet:
+        fleet.run("files", WORKS)
+        assert fleet.ended("rolled_back") == []
+        fleet.finish(everything=False)
+        assert (target.verbs, clock()) == (["lock", "lock", "ended", "finish"], 0)
 
 
 def test_nobody_knows_what_happened_where_the_line_broke(clock: Callable[[], float]) -> None:

@@ -103,7 +103,8 @@ def _gecos(name: str, state: dict[str, Any]) -> str:
 
 
 class Password(Object):
-    """State: {password, disabled}; password is "current" when it is the one in the options, else "other".
+    """State: {password, disabled, changed}; password is "current" when it is the one in the options, else "other";
+    changed is when it was set last, in seconds since 1970, and tells one other password from the next.
 
     The hash is compared here, where it lives; neither it nor the password leaves this host. pdbedit(8)
     """
@@ -120,6 +121,7 @@ class Password(Object):
         return {
             "password": None if same is None else "current" if same else "other",
             "disabled": bool(account.acct_ctrl & self.ACB_DISABLED),
+            "changed": account.pass_last_set_time,
         }
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
@@ -128,12 +130,14 @@ class Password(Object):
         if after is None:
             run(["smbpasswd", "-x", name])
             return
-        if after["password"] == "current":
-            password = options["password"]
-            run(["smbpasswd", "-s", "-a", name], f"{password}\n{password}\n")
-            self._need(name)
-        elif before is None or before["password"] != after["password"]:
-            self._restore(name, before, bytes.fromhex(IMAGES.recall(f"password:{name}")))
+        if before is None or before["password"] != after["password"]:
+            if after["password"] == "current":
+                password = options["password"]
+                run(["smbpasswd", "-s", "-a", name], f"{password}\n{password}\n")
+                self._need(name)
+            else:
+                image = bytes.fromhex(IMAGES.recall(f"password:{name}"))
+                self._restore(name, before, image, after.get("changed"))
         if after["disabled"] != bool(before and before["disabled"]):
             run(["smbpasswd", "-d" if after["disabled"] else "-e", name])
 
@@ -144,11 +148,13 @@ class Password(Object):
             account.acct_ctrl &= ~self.ACB_PWNOTREQ
             self._database().update_sam_account(account)
 
-    def _restore(self, name: str, before: Any, hashed: bytes) -> None:
+    def _restore(self, name: str, before: Any, hashed: bytes, changed: int | None) -> None:
         if before is None:
             run(["smbpasswd", "-s", "-a", name], f"{hashed.hex()}\n{hashed.hex()}\n")
         account = self._account(name)
         account.nt_passwd = hashed
+        if changed is not None:
+            account.pass_last_set_time = changed
         self._database().update_sam_account(account)
 
     def _account(self, name: str) -> Any:
