@@ -221,7 +221,7 @@ def _run(
             _remember(fleet, site, found)
             return Applied("", site, steps, Outcome({}), fleet.counts)
         name = runs.named()
-        fleet.begin(name, sorted({step.target for step in steps}))
+        fleet.begin(name, sorted({step.target for step in steps}), steps=len(steps))
         _lock_targets(fleet)
         run = runs.start(site, text, name)
         journal = runs.Journal(run, fleet.owner, fleet.token)
@@ -349,7 +349,7 @@ def _recover_other(site: Site, watch: Watch, connect: Connect, forget: Sequence[
         steps = left.steps(site)
         _take_over(fleet, left.run, steps, ())
         text = {"steps": [step_to_json(step) for step in steps], "endpoints": left.endpoints, "site": site.site}
-        run = runs.start(site.site, {**text, PART: True, "ended": left.ended}, left.run)
+        run = runs.start(site.site, {**text, PART: not left.is_whole, "ended": left.ended}, left.run)
         journal = runs.Journal(run, fleet.owner, fleet.token)
         journal.write(left.entries())
         journal.close()
@@ -367,7 +367,7 @@ def _take_over(fleet: Fleet, run: str, steps: Sequence[Step], former: Sequence[s
 
 def _taken_back(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], watch: Watch) -> Applied:
     entries, plan = recovery.corrected(run, steps, fleet), run.plan()
-    if run.ending() == "applied" or (PART not in plan and completed(entries, steps)):
+    if run.ending() == "applied" or (not plan.get(PART) and completed(entries, steps)):
         return _finish(fleet, run, steps, Outcome(resumed(run.entries(), steps)), everything=False)
     start, ended = resumed(entries, steps), bool(run.outcome() or plan.get("ended") or run.ending())
     journal = runs.Journal(run, fleet.owner, fleet.token)

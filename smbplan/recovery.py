@@ -62,6 +62,11 @@ class Left:
         except (*STRANGE, CycleError):
             raise Refused(Trouble(f"what the targets say of run {self.run} is damaged", LOOK)) from None
 
+    @property
+    def is_whole(self) -> bool:
+        """It was begun with so many steps, and all of them are known."""
+        return self.about.get("steps") == len({entry.step for entry in self.entries()})
+
     def entries(self) -> list[Entry]:
         return [Entry(step, status) for target in self.lines for step, status in statuses(self.lines[target]).items()]
 
@@ -116,9 +121,15 @@ def _runs(headers: Headers) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for row in (row for rows in headers.values() for row in rows if runs.is_name(row.get("run"))):
         known = found.get(row["run"])
-        if known is None or len(_took_part(row)) > len(_took_part(known)):
+        if known is None or _told(row) > _told(known):
             found[row["run"]] = row
     return dict(sorted(found.items(), reverse=True))
+
+
+def _told(about: Mapping[str, Any]) -> tuple[int, int]:
+    """How much a header tells of its run."""
+    steps = about.get("steps")
+    return len(_took_part(about)), steps if isinstance(steps, int) else 0
 
 
 def _took_part(about: Mapping[str, Any]) -> set[str]:
@@ -148,7 +159,7 @@ def _said(fleet: Fleet, target: str, told: Any) -> list[Mapping[str, Any]]:
     rows = _objects(told)
     if target not in fleet.endpoints or not fleet.endpoints[target].guest:
         return rows
-    return [{**row, "targets": [CLUSTER] if CLUSTER in _took_part(row) else []} for row in rows]
+    return [{**row, "targets": [CLUSTER] if CLUSTER in _took_part(row) else [], "steps": 0} for row in rows]
 
 
 def _is_made_up(fleet: Fleet, headers: Headers, run: str) -> bool:
@@ -231,9 +242,7 @@ def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
     unsure = {target for target, answer in heard.items() if answer["unsure"]}
     if unsure:
         raise Refused(Trouble("a node of the cluster can't be asked for what it has written down", UNSURE))
-    about: Mapping[str, Any] = max(
-        (rows[0] for rows in mine.values() if rows), key=lambda row: len(_took_part(row)), default={}
-    )
+    about: Mapping[str, Any] = max((rows[0] for rows in mine.values() if rows), key=_told, default={})
     asleep = {name for name, answer in found.items() if isinstance(answer, Asleep) and fleet.keeper(name) == name}
     _must_answer(found, (_took_part(about) | asleep - _made(mine.get(CLUSTER, ()))) - set(forget))
     places = {name: fleet.endpoints[name].as_json() for name in fleet.endpoints}

@@ -135,12 +135,12 @@ class Fleet:
         except STRANGE as error:
             raise strange(target, error) from None
 
-    def begin(self, run: str, targets: Sequence[str], former: Sequence[str] = ()) -> None:
-        """From now on targets are changed for this run."""
+    def begin(self, run: str, targets: Sequence[str], former: Sequence[str] = (), steps: int = 0) -> None:
+        """From now on targets are changed for this run, which has so many steps."""
         everywhere = sorted({*targets, *({CLUSTER} & self.endpoints.keys())})  # its lock is the site's
         hosts = tuple(target for target in everywhere if self._is_host(self.endpoints[target]))
         token, now = secrets.token_hex(8), time.time()
-        self.claim = Claim(self.site, run, self.owner, now, token, tuple(everywhere), hosts, tuple(former))
+        self.claim = Claim(self.site, run, self.owner, now, token, tuple(everywhere), hosts, tuple(former), steps)
         if not self._talker.is_alive() and not self._ended.is_set():
             self._talker = threading.Thread(target=self._keep_talking, daemon=True)
             self._talker.start()

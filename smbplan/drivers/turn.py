@@ -26,10 +26,11 @@ class Claim:
     targets: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()  # of the targets, those that are there before the run and after it
     former: tuple[str, ...] = ()
+    steps: int = 0  # that the run has to do; 0: unknown to who takes it over
 
     def about(self, guest: bool = False) -> dict[str, Any]:
         """What a target is told, and keeps; a guest, nothing of hosts."""
-        found = {name: getattr(self, name) for name in ("site", "run", "owner", "since")}
+        found = {name: getattr(self, name) for name in ("site", "run", "owner", "since", "steps")}
         return {**found, "targets": [name for name in self.hosts if not guest or name == CLUSTER]}
 
 

@@ -166,6 +166,19 @@ def test_what_one_has_left_another_one_puts_back(site: Site, alice: Controller, 
     assert alice.says("plan", "--detailed-exitcode")[0] == 0
 
 
+def test_what_one_has_done_wholly_another_one_keeps(site: Site, alice: Controller, bob: Controller) -> None:
+    """It died when all was done, before it could say so."""
+    dies = "from smbplan.drivers.fleet import Fleet; Fleet.ended = lambda *_: os._exit(9)"
+    script = f"import os; {dies}; from smbplan.cli.main import run; run()"
+    argv = [sys.executable, "-c", script, "apply", str(site.folder), "--yes"]
+    died = subprocess.run(argv, env=alice.environment, capture_output=True, text=True, check=False)
+    assert died.returncode == 9, died
+    silent(site)
+    assert bob.says("plan")[0] == 1
+    assert bob.recovers() == "applied"
+    assert bob.says("plan", "--detailed-exitcode")[0] == 0
+
+
 def test_who_comes_back_from_sleep_changes_nothing_any_more(
     site: Site, alice: Controller, bob: Controller, resumed: Callable[[Started], tuple[int, str]]
 ) -> None:

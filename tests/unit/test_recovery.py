@@ -111,6 +111,19 @@ def test_a_run_is_put_together_from_all_its_targets(site: Site) -> None:
     }
 
 
+@pytest.mark.parametrize(("steps", "whole"), [(2, True), (3, False), (0, False), (None, False), ("2", False)])
+def test_a_run_is_whole_when_all_of_its_steps_are_known(site: Site, steps: Any, whole: bool) -> None:
+    both = header(RUN, "files", "vault", steps=steps)
+    found = left(site, files=known(both, doing(step("a"))), vault=known(both, doing(step("b", "vault"))))
+    assert found and found.is_whole is whole
+
+
+def test_a_guest_does_not_say_how_long_a_run_is() -> None:
+    with guests(box={}, proxmox={}) as there:
+        assert recovery._said(there, "box", [header(steps=1)])[0]["steps"] == 0
+        assert recovery._said(there, "@proxmox", [header(steps=1)])[0]["steps"] == 1
+
+
 def test_a_run_that_one_of_its_targets_has_forgotten_has_ended(site: Site) -> None:
     both = header(RUN, "files", "vault")
     assert left(site, files=known(both, doing(step("a"))), vault=NOTHING) is None
