@@ -83,9 +83,9 @@ def by(pool: Pool, step: Step, edit: Callable[[], object]) -> Callable[[Endpoint
 @pytest.mark.parametrize("during", [False, True], ids=["between plan and apply", "during apply"])
 def test_what_somebody_changes_meanwhile_stays(machines: Lab, tmp_path: Path, during: bool) -> None:
     with ground(GROUNDS["quickstart, changed"], machines, tmp_path) as here:
-        planned = here.site.plan(**here.wish)
-        steps = {step.id: step for step in planned.plan.steps}
         for address, (node, script, still) in EDITS.items():
+            planned = here.site.plan(**here.wish)
+            steps = {step.id: step for step in planned.plan.steps}
             edit, pool = partial(here.site.shell, node, script), Pool()
             if not during:
                 edit()

@@ -43,7 +43,7 @@ class Verdict:
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ground:
     """Where cases are tried: a site's plan, and what every machine is that it may change, by machine.
 
@@ -58,6 +58,11 @@ class Ground:
     wish: dict[str, object]  # the options of the plan
     restarts: dict[str, Callable[[], object]]  # of targets
     machines: frozenset[str] = frozenset()  # targets that are virtual machines
+
+    def again(self) -> None:
+        """As before what was applied after all. A password that was set anew is another one: so is the plan."""
+        self.back()
+        self.planned = self.site.plan(atomic=True, **self.wish)
 
     def differences(self) -> list[str]:
         return differences(self.before, nodes(self.site, self.before))
@@ -155,7 +160,7 @@ def _ended(run: Callable[[], app.Applied | None], trouble: Trouble, ground: Grou
 def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
     if outcome.name == "applied":
         left = ground.site.plan(**ground.wish).plan.changes
-        ground.back()
+        ground.again()
         return (APPLIED, "") if not left else (LOST, f"it is said to be applied: {left}")
     word = RESTORED
     if outcome.stranded:

@@ -6,6 +6,7 @@ A trouble strikes the first time that the step's operation is sent, or that the 
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -54,6 +55,11 @@ class Trouble:
         line = self._pool.found(endpoint.name + endpoint.home, self, lambda: Line(endpoint, counts))
         assert isinstance(line, Line)
         return line
+
+    def wakes(self) -> None:
+        """Its agents go on; a guest may be gone by then."""
+        with suppress(AssertionError):
+            self.shell(f"kill -CONT $({AGENTS})")
 
     def enter(self, there: Channel) -> Channel:
         """The way into a guest; a machine's is no connection of its own."""
@@ -200,7 +206,7 @@ def _gone(trouble: Trouble, line: Meets | None, request: Request, given: Any, hi
 def _hangs(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """Longer than anybody waits; and goes on with what it was asked while that is undone."""
     trouble.shell(f"kill -STOP $({AGENTS})")
-    threading.Timer(SOON, partial(trouble.shell, f"kill -CONT $({AGENTS})")).start()
+    threading.Timer(SOON, trouble.wakes).start()
     assert line is not None
     answers: list[Any] = line.impatient(**given)
     return answers

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,13 @@ import pytest
 
 from smbplan.engine import plan as planning
 from smbplan.engine.execute import Outcome, Problem, Warned
-from smbplan.engine.kind import Action, Change, Hazard, Removal
+from smbplan.engine.kind import Action, Change, Hazard, Kind, Removal
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Location, Record, Resource
 from smbplan.engine.step import Call, Move, Nature, Status, Step
 from smbplan.errors import Trouble
 from smbplan.kinds import expand, kinds
-from smbplan.report import graph, markdown, progress, terminal, text, words
+from smbplan.report import graph, manual, markdown, progress, terminal, text, words
 from smbplan.spec.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -273,3 +274,21 @@ def test_timings() -> None:
     head, line = text.timings({"files": row}).splitlines()
     assert head.split()[0] == "gateway"
     assert line.split() == ["files", "1", "2", "0", "9", "8", "0.5"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds().by_name.values() if kind.object in manual.RENDER])
+def test_what_nobody_could_see_is_told_by_its_host(kind: Kind) -> None:
+    """Of a step whose state before was open when it was planned, as that of what lies in a machine not made yet."""
+    mounted = {"mounted": "m"} if kind.name == "directory" else {}
+    item = Resource("a.b", kind.name, "files", Key(kind.object, "/srv/it's"), mounted)
+    blank = kind.blank(item)
+    if blank is None:
+        return
+    move = Move("a.b", item.key, {**blank, "mark": "m"}, blank)
+    step = Step("a.b", "a.b", "files", "", move, move)
+    for line in manual.commands([step]):
+        words = shlex.split(line.partition("# ")[2].partition("  # ")[0])
+        if "python3" in words:
+            compile(words[words.index("-c") + 1], "typed", "exec")
+            assert words[-2] == "/srv/it's" and words[-1].startswith("/var/lib/smbplan/runs/*/*/")
+        assert "None" not in line
