@@ -8,7 +8,7 @@ from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
 from smbplan.kinds import guest, ids, mounts, permissions
-from smbplan.kinds.names import address, foreign, groups_on, level, principals, shares_of, unit, users_on
+from smbplan.kinds.names import address, foreign, groups_on, level, once, principals, shares_of, unit, users_on
 from smbplan.spec.model import Share, Site
 
 NO_STATE = ("recursive", "mounted", "ids", "top")  # what a definition says besides
@@ -157,8 +157,13 @@ def _around(site: Site, share: Share) -> Iterator[str]:
     return (storage(site, name, other) for name, other in _outer(site, share))
 
 
+@once
+def _overlap(site: Site) -> bool:
+    return any(share.allow_overlap for share in site.shares.values())
+
+
 def _outer(site: Site, share: Share) -> Iterator[tuple[str, Share]]:
-    if any(other.allow_overlap for other in (share, *site.shares.values())):
+    if share.allow_overlap or _overlap(site):
         for name, other in shares_of(site, share.gateway).items():
             if share.storage.path.startswith(other.storage.path + "/"):
                 yield name, other

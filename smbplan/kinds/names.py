@@ -1,9 +1,14 @@
 """Who is on which gateway, and what resources are called."""
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import TypeVar
+
 from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.domain import Domain
 from smbplan.spec.model import Share, Site
 
+T = TypeVar("T")
 ADDRESSES = {
     "packages": "packages.{gateway}",
     "config": "samba.config.{gateway}",
@@ -17,6 +22,23 @@ ADDRESSES = {
     "winbind": "service.{gateway}.winbind",
     "led": "ctdb.winbind.{gateway}",
 }
+
+
+def once(find: Callable[..., T]) -> Callable[..., T]:
+    """What is asked for each of a thousand shares is found once for their site, which is frozen; the last one counts."""
+    known: tuple[Site | None, dict[tuple[str, ...], T]] = (None, {})
+
+    @wraps(find)
+    def found(site: Site, *of: str) -> T:
+        nonlocal known
+        if known[0] is not site:
+            known = (site, {})
+        answers = known[1]
+        if of not in answers:
+            answers[of] = find(site, *of)
+        return answers[of]
+
+    return found
 
 
 def address(what: str, gateway: str = "", name: str = "") -> str:
@@ -34,12 +56,14 @@ def whole(site: Site, gateway: str) -> str:
     return found.of if isinstance(found, ClusterNode) else gateway
 
 
-def shares_of(site: Site, gateway: str) -> dict[str, Share]:
+@once
+def shares_of(site: Site, gateway: str) -> Mapping[str, Share]:
     serves = whole(site, gateway)
     return {name: share for name, share in site.shares.items() if share.gateway == serves}
 
 
-def members(site: Site, group: str) -> list[str]:
+@once
+def members(site: Site, group: str) -> Sequence[str]:
     """Members by the group's list, and by the users' own."""
     listed = {name for name, user in site.users.items() if group in user.groups}
     return sorted({*site.groups[group].members, *listed})
@@ -56,14 +80,16 @@ def principals(share: Share) -> list[str]:
     return found
 
 
-def groups_on(site: Site, gateway: str) -> list[str]:
+@once
+def groups_on(site: Site, gateway: str) -> Sequence[str]:
     """The groups that a gateway needs, external ones too."""
     named = {name[1:] for share in shares_of(site, gateway).values() for name in principals(share) if name[0] == "@"}
     told = {name for name, group in site.groups.items() if whole(site, gateway) in (group.gateways or [])}
     return sorted((named | told) & site.groups.keys())
 
 
-def users_on(site: Site, gateway: str) -> list[str]:
+@once
+def users_on(site: Site, gateway: str) -> Sequence[str]:
     """The users that a gateway needs, external ones too."""
     named: set[str] = set()
     for share in shares_of(site, gateway).values():

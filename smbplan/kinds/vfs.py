@@ -6,10 +6,15 @@ it fills; acl_xattr comes last, next to the files. vfs_fruit(8), vfs_shadow_copy
 """
 
 from smbplan.kinds import schedule, view
-from smbplan.kinds.names import shares_of
+from smbplan.kinds.names import once, shares_of
 from smbplan.spec.model import Share, Site
 
 ORDER = ("full_audit", "recycle", "shadow_copy2", "fruit", "streams_xattr", "acl_xattr", "fileid")
+
+
+@once
+def _for_macs(site: Site, gateway: str) -> bool:
+    return any(share.time_machine for share in shares_of(site, gateway).values())
 
 
 def modules(site: Site, share: Share) -> dict[str, str]:
@@ -23,7 +28,7 @@ def modules(site: Site, share: Share) -> dict[str, str]:
         found["shadow_copy2"] = _shadow_copy(site, share)
     if share.windows_acls:
         found["acl_xattr"] = _windows_acls(site, share)
-    if any(other.time_machine for other in shares_of(site, share.gateway).values()):
+    if _for_macs(site, share.gateway):
         # macOS settles fruit's features once for a connection: all shares of a gateway have them, or none.
         found |= {"fruit": _fruit(share), "streams_xattr": {}}
     if site.gateways[share.gateway].nodes:
