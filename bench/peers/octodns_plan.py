@@ -15,7 +15,7 @@ class Memory(BaseProvider):  # type: ignore[misc]
     """A provider whose records are at hand."""
 
     SUPPORTS_GEO = SUPPORTS_DYNAMIC = False
-    SUPPORTS = {"TXT", "A"}
+    SUPPORTS = frozenset({"A"})
 
     def populate(self, zone: Any, target: bool = False, lenient: bool = False) -> bool:
         fill(zone, self, DRIFT)

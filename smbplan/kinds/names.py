@@ -25,7 +25,7 @@ ADDRESSES = {
 
 
 def once(find: Callable[..., T]) -> Callable[..., T]:
-    """What is asked for each of a thousand shares is found once for their site, which is frozen; the last one counts."""
+    """What is asked for each of a thousand shares is found once for their site; the last one is remembered."""
     known: tuple[Site | None, dict[tuple[str, ...], T]] = (None, {})
 
     @wraps(find)

@@ -86,7 +86,7 @@ def _look(gateway: str, tool: str) -> str:
     """Shows /etc/pve/nodes/NODE/…/ID.conf of guests with our mark and this name, whole or parked; see kinds.guest."""
     key = "hostname" if tool == "pct" else "name"
     name = f"^{key}: {gateway[:56]}({gateway[56:]}|-parked)$"
-    return f"grep -l '^#.*{MARK}' /etc/pve/nodes/*/{FOLDERS[tool]}/*.conf | xargs -r grep -E '{name}'"
+    return f"grep -l '^#.*{MARK}' /etc/pve/nodes/*/{FOLDERS[tool]}/*.conf | xargs -r grep -HE '{name}'"
 
 
 def _guest(guest: Guest, path: str, op: Move) -> list[str]:

@@ -1,5 +1,6 @@
 """Cases from an emitted plan, and what becomes of each: nothing may be lost."""
 
+import re
 import shlex
 import time
 from collections import Counter
@@ -178,13 +179,32 @@ def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
     return (LOST, f"{outcome.name}: {'; '.join(found[:5])}; {outcome.problems[:1]}") if found else (word, "")
 
 
+class Guest:
+    """Which one it is, as a person reads from what a printed command shows, for those that follow."""
+
+    def __init__(self) -> None:
+        self._found: tuple[str, str] | None = None
+
+    def told(self, line: str, shown: object) -> None:
+        found = re.search(r"/etc/pve/nodes/([^/]+)/[^/]+/([0-9]+)[.]conf", str(shown))
+        if line.endswith("# tells NODE and ID of what follows"):
+            self._found = (found[1], found[2]) if found else None
+
+    def named(self, line: str) -> str:
+        if self._found is None:
+            return line
+        node, number = self._found
+        return re.sub(r"\bID\b", number, line.replace(":NODE#", f":{node}#"))
+
+
 def _typed(ground: Ground, outcome: Outcome) -> list[str]:
     """What differs when every printed command was typed; and what commands said that failed."""
-    wrong = []
+    wrong, guest = [], Guest()
     for line in manual.commands(outcome.stranded):
-        target, _, command = line.partition("# ")
+        target, _, command = guest.named(line).partition("# ")
         try:
-            ground.shells[target](command)
+            if "NODE" not in target:  # there is none any more
+                guest.told(line, ground.shells[target](command))
         except AssertionError as error:
             wrong.append(f"{shlex.quote(line)}: {error}")
     return [*ground.differences(), *(f"{NOTES}: {each}" for each in wrong)]

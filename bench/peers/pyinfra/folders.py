@@ -2,13 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.operations import files, server, systemd
 
-DATA = json.loads(open(os.environ["BENCH_VARIABLES"]).read())
+DATA = json.loads(Path(os.environ["BENCH_VARIABLES"]).read_text())
 ACL = "u::rwx,g::-,g:crew:rwx,g:readers:rx,m::rwx,o::-"
 SET = f"{ACL},{','.join(f'd:{each}' for each in ACL.split(','))}"
 WANTED = """user::rwx
@@ -71,7 +72,7 @@ def deploy() -> None:
     for user, password in DATA["passwords"].items():
         if user not in known:
             server.shell(f"printf '%s\\n%s\\n' {password} {password} | smbpasswd -s -a {user}")
-    template = os.path.join(os.path.dirname(__file__), "..", "ansible", "smb.conf.j2")
+    template = str(Path(__file__).parents[1] / "ansible" / "smb.conf.j2")
     written = files.template(template, "/etc/samba/smb.conf", shares=DATA["shares"], comment=DATA["comment"])
     for share in DATA["shares"]:
         files.directory(share["path"], user="root", group="root", mode="2770")

@@ -16,7 +16,7 @@ from smbplan.report.manual import commands
 
 CLUSTER = "@proxmox"
 LOOK = (
-    "@proxmox# grep -l '^#.*<!-- smbplan ' /etc/pve/nodes/*/lxc/*.conf | xargs -r grep -E '^hostname: box(|-parked)$'"
+    "@proxmox# grep -l '^#.*<!-- smbplan ' /etc/pve/nodes/*/lxc/*.conf | xargs -r grep -HE '^hostname: box(|-parked)$'"
     "  # tells NODE and ID of what follows"
 )
 MARKED = "description: mine%0A%0A<!-- smbplan eNpLTEpOSU1LBwAJYAKj -->\nhostname: box\n"
