@@ -12,7 +12,7 @@ from smbplan.drivers.secrets import references
 from smbplan.engine.encoding import step_from_json
 from smbplan.engine.execute import Entry
 from smbplan.engine.resource import STRANGE, Live, Resource
-from smbplan.engine.step import Status, Step
+from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import expand, kinds
 from smbplan.kinds.guest import CLUSTER
@@ -189,15 +189,23 @@ def _refuse_going(
 
 
 def corrected(run: runs.Run, steps: Sequence[Step], fleet: Fleet) -> list[Entry]:
-    """The journal here, with what the targets know better. What one has not written down, it has not begun."""
-    found = run.entries()
-    keepers = {step.target: fleet.keeper(step.target) for step in steps}
+    """The journal here, with what the targets know better. What one has not written down, it has not begun.
+
+    One that knows nothing of the run has forgotten it. What was in a guest that the run has made went with it.
+    """
+    found, keepers = run.entries(), {step.target: fleet.keeper(step.target) for step in steps}
+    moves = [step.do for step in steps if isinstance(step.do, Move)]
+    made = {move.key.name for move in moves if move.key.type in MADE and move.before is None}
     for target, answer in _journals(fleet, sorted({*keepers.values()} - run.unkept())).items():
+        mine = [step for step in steps if keepers[step.target] == target]
+        if isinstance(answer, Absent) and target in made:
+            begun = {entry.step for entry in found if entry.status is not Status.CANCELLED}
+            found += [Entry(step.id, Status.UNDONE) for step in mine if step.bracket or step.id in begun]
         if isinstance(answer, ChannelError) or answer["unsure"]:
             continue
-        known = statuses([line for row in answer["runs"] if row["run"] == run.id for line in row["lines"]])
-        mine = (step for step in steps if keepers[step.target] == target)
-        found += [Entry(step.id, known.get(step.id, Status.CANCELLED)) for step in mine]
+        lines = [row["lines"] for row in answer["runs"] if row["run"] == run.id]
+        known = statuses([line for each in lines for line in each])
+        found += [Entry(step.id, known.get(step.id, Status.CANCELLED)) for step in mine if lines]
     return found
 
 

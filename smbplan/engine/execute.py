@@ -160,7 +160,11 @@ class Execution:
             self._unsure = {name: None for name, status in start.items() if status is Status.DOING}
             good = {Status.DONE, Status.KEPT} if ended else set()
             self._fail(unit for step in steps if not step.bracket and start[step.id] not in good for unit in step.units)
-            self._due = {step.id for step in steps if step.bracket and self._was_begun(step)}
+            self._due = {
+                step.id
+                for step in steps
+                if step.bracket and start[step.id] is not Status.UNDONE and self._was_begun(step)
+            }
 
     def stop(self) -> None:
         """Turn the run back as soon as what is under way has answered. Safe in a signal handler."""

@@ -18,6 +18,7 @@ MARK = "<!-- smbplan "
 DATA = {"pct": r"^(mp[0-9]+: [^\/]|unused)", "qm": r"^(unused|[a-z]+[0-9]+: .*,serial=)"}
 OURS_AND_EMPTY = "awk '/MARK/ {ours=1} /DATA/ {data=1; print} END {exit !ours || data}'"
 FOLDERS = {"pct": "lxc", "qm": "qemu-server"}
+WHOLE = ("container", "machine")
 MACHINES = ("machine", "disk", "virtiofs", "mapping")  # types of objects that only VMs have
 
 
@@ -55,7 +56,7 @@ def known(steps: Iterable[Step]) -> dict[str, Guest]:
 def _whole(steps: Iterable[Step]) -> list[Move]:
     """Of guests as such."""
     moves = (step.do for step in steps if isinstance(step.do, Move))
-    return [move for move in moves if move.key.type in ("container", "machine")]
+    return [move for move in moves if move.key.type in WHOLE]
 
 
 def gone(done: Iterable[Step]) -> set[str]:

@@ -15,11 +15,14 @@ TITLE = "When its cause is gone, `smbplan recover` finishes it; or else these co
 
 def commands(steps: Sequence[Step]) -> list[str]:
     """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on."""
-    found, known = [], guests.known(steps)
+    found, known, gone = [], guests.known(steps), set[str]()
     for step in steps:
         op = step.do if step.nature is Nature.IRREVERSIBLE else step.undo
+        if step.target in gone:
+            continue  # with its guest
         if isinstance(op, Move) and op.key.type in guests.RENDER:
             found += guests.commands(op, step.target, known)
+            gone |= {op.key.name} if op.key.type in guests.WHOLE and op.after is None else set()
         elif isinstance(op, Move) and op.key.type in clusters.RENDER:
             found += clusters.RENDER[op.key.type](op)
         elif isinstance(op, Move) and op.options.get("delete_data"):

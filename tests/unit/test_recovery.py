@@ -264,6 +264,17 @@ def test_the_journal_here_is_believed_of_who_can_not_be_asked(site: Site) -> Non
     assert last == {"a": Status.DONE, "b": Status.CANCELLED, "c": Status.DOING}
 
 
+def test_a_target_that_has_forgotten_the_run_knows_nothing_better() -> None:
+    steps = (step("a"), step("b", "vault"))
+    run = runs.start("office", {"steps": [step_to_json(each) for each in steps]}, RUN)
+    journal = runs.Journal(run)
+    journal.write([recovery.Entry("a", Status.STRANDED), recovery.Entry("b", Status.DONE)])
+    journal.close()
+    with fleet(files=NOTHING, vault=known(header(RUN), doing(steps[1]))) as there:
+        last = {entry.step: entry.status for entry in recovery.corrected(run, steps, there)}
+    assert last == {"a": Status.STRANDED, "b": Status.DOING}
+
+
 MANY = settings(max_examples=400, suppress_health_check=list(HealthCheck), deadline=None)
 
 
