@@ -36,6 +36,7 @@ from smbplan.spec.problems import SpecError
 from smbplan.store import codec, runs
 
 SECTIONS = {"posix.user": "users", "samba.user": "users", "posix.group": "groups"}  # where else a kind is defined
+ENDINGS = ("applied", "partial", "rolled_back")  # after which nothing is left to do
 PART = "begun"  # in the plan of a run of which only those steps are known
 Watch = Callable[[Step, Status], None]
 
@@ -227,13 +228,13 @@ def _run(
         journal = runs.Journal(run, fleet.owner, fleet.token)
         for target in fleet.unkept():
             journal.note(unkept=target)
-        return _walked(fleet, run, Execution(steps, fleet, journal, parallelism, watch), steps)
+        return _walked(fleet, run, Execution(steps, fleet, journal, parallelism, watch), steps, not text.get("targets"))
 
 
-def _walked(fleet: Fleet, run: runs.Run, execution: Execution, steps: tuple[Step, ...]) -> Applied:
+def _walked(fleet: Fleet, run: runs.Run, execution: Execution, steps: tuple[Step, ...], whole: bool) -> Applied:
     with _stopped_by_signals(execution):
         outcome = execution.run()
-    return _finish(fleet, run, steps, outcome)
+    return _finish(fleet, run, steps, outcome, whole)
 
 
 @contextmanager
@@ -265,8 +266,8 @@ def _lock_targets(fleet: Fleet) -> None:
         raise
 
 
-def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outcome, everything: bool = True) -> Applied:
-    """With `everything`, what earlier runs that stranded have kept goes when all was applied."""
+def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outcome, whole: bool) -> Applied:
+    """What earlier runs that stranded have kept goes when the whole site was applied."""
     applied = Applied(run.id, run.site, steps, outcome, fleet.counts)
     if not fleet.taken_over:
         journal = runs.Journal(run, fleet.owner)
@@ -287,7 +288,7 @@ def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outco
     else:
         if outcome.name != "rolled_back":
             _remember(fleet, run.site, fleet.endpoints)
-        fleet.finish(everything=everything and outcome.name == "applied")
+        fleet.finish(everything=whole and outcome.name == "applied")
     run.finish(document.applied(applied.run, applied.steps, outcome), fleet.owner)
     return applied
 
@@ -367,12 +368,16 @@ def _take_over(fleet: Fleet, run: str, steps: Sequence[Step], former: Sequence[s
 
 def _taken_back(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], watch: Watch) -> Applied:
     entries, plan = recovery.corrected(run, steps, fleet), run.plan()
-    if run.ending() == "applied" or (not plan.get(PART) and completed(entries, steps)):
-        return _finish(fleet, run, steps, Outcome(resumed(run.entries(), steps)), everything=False)
+    told = run.ending()
+    if told in ENDINGS or (not plan.get(PART) and completed(entries, steps)):
+        brackets = frozenset(step.id for step in steps if step.bracket)
+        cut_back = told in ENDINGS and told != "applied"
+        outcome = Outcome(resumed(run.entries(), steps), interrupted=cut_back, brackets=brackets)
+        return _finish(fleet, run, steps, outcome, whole=False)
     start, ended = resumed(entries, steps), bool(run.outcome() or plan.get("ended") or run.ending())
     journal = runs.Journal(run, fleet.owner, fleet.token)
     execution = Execution(steps, fleet, journal, watch=watch, start=start, ended=ended)
-    return _walked(fleet, run, execution, steps)
+    return _walked(fleet, run, execution, steps, whole=False)
 
 
 def trouble(hazard: Hazard) -> Trouble:

@@ -281,7 +281,10 @@ def _chosen(site: str, lines: Mapping[tuple[str, str], Lines], answered: Collect
     if about is not None:
         return str(about["run"])
     newest = max(ends, default="")
-    return newest if STRANDED in ends.get(newest, ()) else None
+    knows = {target for run, target in lines if run == newest}
+    took_part = set().union(*(_took_part(rows[0]) for (run, _), rows in lines.items() if run == newest and rows))
+    # Once the whole site was applied, its targets have forgotten it.
+    return newest if STRANDED in ends.get(newest, ()) and took_part & set(answered) <= knows else None
 
 
 def _must_answer(found: Mapping[str, Any], wanted: Collection[str]) -> None:

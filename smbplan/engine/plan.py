@@ -25,6 +25,7 @@ class Plan:
     warnings: tuple[str, ...]
     spec_digest: str
     live_digest: str
+    targets: tuple[str, ...] = ()  # to which it is limited
     misplaced: tuple[str, ...] = ()  # warnings of what differs, and no step can bring back
 
     @property
@@ -103,6 +104,7 @@ def _build(site: str, wanted: Sequence[Resource], live: Mapping[str, Live], kind
         warnings=tuple(dict.fromkeys(warnings)),
         spec_digest=digest([[item.address, item.target, item.key, item.desired, item.after] for item in wanted]),
         live_digest=live_digest(live),
+        targets=options.targets,
     )
 
 

@@ -21,6 +21,7 @@ def plan(made: Plan, kinds: Kinds, endpoints: Mapping[str, Endpoint]) -> dict[st
     return {
         "format_version": FORMAT,
         "site": made.site,
+        "targets": list(made.targets),
         "summary": summary(made),
         "changes": [change(item, kinds, made.steps) for item in made.changes],
         "steps": [step_to_json(step) for step in made.steps],

@@ -137,6 +137,12 @@ def test_one_that_has_ended_is_of_interest_when_it_is_stranded(site: Site, word:
     assert (left(site, files=lines, vault=NOTHING) is not None) == found
 
 
+def test_a_stranded_run_that_one_of_its_targets_has_forgotten_is_over(site: Site) -> None:
+    lines = known(header(RUN, "files", "vault"), doing(step("a")), {"ended": "stranded"})
+    assert left(site, files=lines, vault=NOTHING) is None
+    assert left(site, files=lines, vault=known(header(RUN, "files", "vault"), {"ended": "stranded"})) is not None
+
+
 def test_one_that_is_known_here_to_have_ended_is_not_taken_up(site: Site) -> None:
     run = runs.start("office", {"steps": []}, RUN)
     run.finish({"outcome": "applied"})
