@@ -145,8 +145,8 @@ def run(
     return done.stdout
 
 
-def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Durable and atomic: the old file or the new one, never half of one."""
+def write(path: Path, text: str, mode: int = 0o600, like: Path | None = None) -> None:
+    """Durable and atomic: the old file or the new one, never half of one; with what `like` has besides content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.smbplan-{os.getpid()}")
     try:
@@ -154,12 +154,31 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
             file.write(text.encode("utf-8", "surrogateescape"))  # a file of others keeps its bytes
             file.flush()
             os.fchmod(file.fileno(), mode)
+            if like:
+                _resemble(file.fileno(), like)
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def rewrite(path: Path, text: str, mode: int = 0o644) -> None:
+    """A file that may be somebody else's: a link stays one, and owner, mode, ACL and attributes stay; `mode` is of a
+    new one.
+    """
+    real = Path(os.path.realpath(path))
+    write(real, text, mode, real if real.exists() else None)
+
+
+def _resemble(file: int, other: Path) -> None:
+    known = other.stat()
+    os.fchown(file, known.st_uid, known.st_gid)
+    os.fchmod(file, known.st_mode & 0o7777)
+    for name in os.listxattr(other):  # an ACL is one of them
+        with contextlib.suppress(OSError):  # what only the kernel sets
+            os.setxattr(file, name, os.getxattr(other, name))
 
 
 def sync(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import registry, sections
-from .core import IMAGES, Object, Refused, read_text, seal, unseal, write
+from .core import IMAGES, Object, Refused, read_text, rewrite, seal, unseal, write
 
 PACKAGED = "/usr/share/samba/smb.conf"
 BLOCK_BEGIN = "# smbplan include, begin: made by smbplan, removed by `smbplan destroy`"
@@ -94,13 +94,13 @@ class SmbConf(Object):
             IMAGES.keep(image, lambda: "" if before is None else before["content"])
         if after is None:
             stock = IMAGES.recall(image) if IMAGES.has(image) else ""
-            write(path, stock, 0o644) if stock else path.unlink()
+            rewrite(path, stock) if stock else Path(os.path.realpath(path)).unlink()
         elif after["foreign"]:
             text = _without_block(sections.read(name) or "")
-            sections.save(name, _with_block(name, text, after["include"]) if after["include"] else text)
+            rewrite(path, _with_block(name, text, after["include"]) if after["include"] else text)
         else:
             first = f"# smbplan {seal(after['mark'], name)}\n" if after.get("mark") else ""
-            write(path, first + after["content"], 0o644)
+            rewrite(path, first + after["content"])
             if after.get("registry") is not None and after["registry"] != registry.globals_():
                 registry.set_globals(after["registry"])
 

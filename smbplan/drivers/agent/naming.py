@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import dns
-from .core import Object, Refused, read_text, run, write
+from .core import Object, Refused, read_text, rewrite, run
 
 HOSTS, OURS = Path("/etc/hosts"), "# smbplan"
 NSS = Path("/etc/nsswitch.conf")
@@ -34,7 +34,7 @@ class NameService(Object):
                 text = re.sub(rf"^({each}:.*?)[ \t]*$", rf"\1 {name}", text, count=1, flags=re.M)
             elif has and not wanted:
                 text = re.sub(rf"^({each}:.*?)[ \t]+{name}\b", r"\1", text, count=1, flags=re.M)
-        write(NSS, text, 0o644)
+        rewrite(NSS, text)
 
 
 def _sources(text: str, database: str) -> list[str]:
@@ -57,7 +57,7 @@ class Hosts(Object):
         lines = [line for line in (read_text(HOSTS) or "").splitlines(True) if not line.endswith(f" {OURS}\n")]
         if after and after["listed"]:
             lines.append(f"{_towards_others()} {name} {name.partition('.')[0]} {OURS}\n")
-        write(HOSTS, "".join(lines), 0o644)
+        rewrite(HOSTS, "".join(lines))
 
 
 def addresses() -> set[str]:
@@ -102,4 +102,4 @@ class Resolver(Object):
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:
         lines = [f"search {' '.join(after['search'])}\n"] if after["search"] else []
         lines += [f"nameserver {server}\n" for server in after["nameservers"]]
-        write(Path(name), "".join(lines) + (after["rest"] or ""), 0o644)
+        rewrite(Path(name), "".join(lines) + (after["rest"] or ""))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .core import Object, Refused, Untouched, read_text, run, write
+from .core import Object, Refused, Untouched, read_text, rewrite, run
 
 FILES = {"u": Path("/etc/subuid"), "g": Path("/etc/subgid")}
 CONFIG = "/etc/pve/lxc/{}.conf"  # of a container that is on this node
@@ -42,7 +42,7 @@ class SubId(Object):
         text = read_text(FILES[kind]) or ""
         rest = "".join(each for each in text.splitlines(keepends=True) if each != line)
         rest += "\n" if rest and not rest.endswith("\n") else ""
-        write(FILES[kind], rest if after is None else rest + line, 0o644)
+        rewrite(FILES[kind], rest if after is None else rest + line)
 
 
 class View(Object):

@@ -7,14 +7,12 @@ a comment), and names of sections are compared without regard to case and to the
 from __future__ import annotations
 
 import glob
-import os
 import re
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .core import SMB_CONF, write
+from .core import SMB_CONF
 
 PARKED = "#smbplan# "  # before each line of a section that was taken over
 
@@ -98,14 +96,6 @@ def read(path: str) -> str | None:
         return Path(path).read_bytes().decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-
-
-def save(path: str, text: str) -> None:
-    """Replace the file, or what the symbolic link leads to; owner and mode stay."""
-    real = Path(os.path.realpath(path))
-    old = real.stat()
-    write(real, text, stat.S_IMODE(old.st_mode))
-    os.chown(real, old.st_uid, old.st_gid)
 
 
 def _edited(found: Scan, lines: list[Line], edit: Callable[[str], str]) -> dict[str, str]:

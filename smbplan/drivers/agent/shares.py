@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from . import joined, principals, registry, sections
-from .core import SMB_CONF, Object, Refused, run, seal, unseal
+from .core import SMB_CONF, Object, Refused, rewrite, run, seal, unseal
 
 MARK = registry.MARK
 LISTS = ("valid users", "invalid users", "read list", "write list", "admin users")
@@ -192,4 +193,4 @@ def testparm(*arguments: str) -> dict[str, dict[str, str]]:
 
 def _save(texts: dict[str, str]) -> None:
     for path, text in texts.items():
-        sections.save(path, text)
+        rewrite(Path(path), text)

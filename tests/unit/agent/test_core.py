@@ -172,6 +172,19 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_file_of_others_keeps_what_it_has_besides_its_content(tmp_path: Path) -> None:
+    file, link = tmp_path / "site.conf", tmp_path / "smb.conf"
+    file.write_text("old")
+    file.chmod(0o640)
+    os.setxattr(file, "user.note", b"mine")
+    link.symlink_to(file)
+    core.rewrite(link, "new")
+    assert link.is_symlink() and file.read_text() == "new"
+    assert (file.stat().st_mode & 0o7777, os.getxattr(file, "user.note")) == (0o640, b"mine")
+    core.rewrite(tmp_path / "other", "new")
+    assert (tmp_path / "other").stat().st_mode & 0o7777 == 0o644
+
+
 def test_commands_that_fail_or_are_missing_are_refused_with_their_words() -> None:
     assert core.run(["cat"], "text") == "text"
     with pytest.raises(Refused) as failed:
