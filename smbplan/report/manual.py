@@ -191,15 +191,15 @@ def _file(name: str, before: Any, after: Any) -> list[str]:
         folder = PurePosixPath(name).parent
         ours = [f"rmdir --ignore-fail-on-non-empty {shlex.quote(str(folder))}"] if folder.name == "smbplan" else []
         return [f"rm -f {path}", *ours]
-    mode = f"chmod {after.get('mode', '0644')} {path}"
+    mode = [f"chmod {after['mode']} {path}"] if "mode" in after else []
     if not after.get("mark"):
-        return [f"printf %s {shlex.quote(after['content'])} > {path}", mode]
+        return [f"printf %s {shlex.quote(after['content'])} > {path}", *mode]
     begin, end = header(name)
     first = f"{shlex.quote(begin)}{_sealed(after['mark'], name)}{shlex.quote(end) if end else ''}"
     return [
         f"mkdir -p {shlex.quote(str(PurePosixPath(name).parent))}",
         f"printf '%s\\n%s' {first} {shlex.quote(after['content'])} > {path}",
-        mode,
+        *mode,
     ]
 
 

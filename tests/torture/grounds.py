@@ -69,7 +69,8 @@ def _quickstart(lab: Lab, folder: Path, patched: pytest.MonkeyPatch) -> Site:
 
 def made(site: Site) -> Ground:
     """Nothing is there. Of one gateway, not everybody may read smb.conf."""
-    site.shell("pve2", "cd /etc/samba; chgrp adm smb.conf; chmod 640 smb.conf; setfacl -m u:nobody:r smb.conf")
+    attributes = "chgrp adm smb.conf; setfacl -m u::rw,g::r,u:nobody:r,o::- smb.conf"
+    site.shell("pve2", f"cd /etc/samba; cp /usr/share/samba/smb.conf .; {attributes}")
     return _ground(site, partial(site.applied, destroy=True, purge=True, delete_data=True, allow=MANY))
 
 
