@@ -25,7 +25,7 @@ from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.solve import UnknownTarget
 from smbplan.engine.step import Move, Status, Step
-from smbplan.errors import Refused, TakenOver, Trouble
+from smbplan.errors import CutShort, Refused, TakenOver, Trouble
 from smbplan.kinds import cluster, expand, fallback, kinds, member
 from smbplan.kinds.guest import CLUSTER
 from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending, read
@@ -34,6 +34,7 @@ from smbplan.spec.load import Loaded, load
 from smbplan.spec.model import Site
 from smbplan.spec.problems import SpecError
 from smbplan.store import codec, runs
+from smbplan.writing import ROOM, Careful
 
 SECTIONS = {"posix.user": "users", "samba.user": "users", "posix.group": "groups"}  # where else a kind is defined
 ENDINGS = ("applied", "partial", "rolled_back")  # after which nothing is left to do
@@ -228,13 +229,25 @@ def _run(
         journal = runs.Journal(run, fleet.owner, fleet.token)
         for target in fleet.unkept():
             journal.note(unkept=target)
-        return _walked(fleet, run, Execution(steps, fleet, journal, parallelism, watch), steps, not text.get("targets"))
+        careful = Careful(fleet, journal)
+        execution = Execution(steps, careful, careful, parallelism, watch)
+        return _walked(fleet, run, execution, careful, steps, whole=not text.get("targets"))
 
 
-def _walked(fleet: Fleet, run: runs.Run, execution: Execution, steps: tuple[Step, ...], whole: bool) -> Applied:
+def _walked(
+    fleet: Fleet, run: runs.Run, execution: Execution, careful: Careful, steps: tuple[Step, ...], whole: bool
+) -> Applied:
+    """Raises CutShort where it can't be written down how it ended."""
+    careful.stop = execution.stop
     with _stopped_by_signals(execution):
         outcome = execution.run()
-    return _finish(fleet, run, steps, outcome, whole)
+    try:
+        if careful.error is None:
+            return _finish(fleet, run, steps, outcome, whole)
+    except OSError as error:
+        careful.error = error
+    fleet.release()
+    raise CutShort(Trouble(f"run {run.id} was cut short: {careful.words}", ROOM, str(careful.error.filename or "")))
 
 
 @contextmanager
@@ -376,8 +389,9 @@ def _taken_back(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], watch: Wat
         return _finish(fleet, run, steps, outcome, whole=False)
     start, ended = resumed(entries, steps), bool(run.outcome() or plan.get("ended") or run.ending())
     journal = runs.Journal(run, fleet.owner, fleet.token)
-    execution = Execution(steps, fleet, journal, watch=watch, start=start, ended=ended)
-    return _walked(fleet, run, execution, steps, whole=False)
+    careful = Careful(fleet, journal)
+    execution = Execution(steps, careful, careful, watch=watch, start=start, ended=ended)
+    return _walked(fleet, run, execution, careful, steps, whole=False)
 
 
 def trouble(hazard: Hazard) -> Trouble:

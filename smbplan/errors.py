@@ -27,6 +27,12 @@ class Refused(Exception):
         self.troubles = troubles
 
 
+class CutShort(Refused):
+    """A run could not be ended as runs end: `recover` does."""
+
+    code = 4
+
+
 class TakenOver(Refused):
     """Somebody else has the run, with what it has changed."""
 
