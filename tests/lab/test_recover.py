@@ -12,6 +12,8 @@ import pytest
 from lab import snapshot
 from lab.site import Site
 
+from smbplan import app
+from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.turn import owner
 from smbplan.store import runs
 
@@ -64,6 +66,32 @@ def test_a_run_that_was_killed_when_all_was_done_stays(site: Site) -> None:
     recovered = smbplan(site, "recover", str(site.folder), "--format", "json")
     assert json.loads(recovered.communicate()[0])["outcome"] == "applied" and recovered.returncode == 0
     assert site.differences() == []
+
+
+class Died(BaseException):
+    """The controller has."""
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Fleet, "ended"), (Fleet, "finish"), (runs.Run, "finish")])
+def test_a_run_that_died_when_it_was_ending_ends_as_it_was_to_end(site: Site, owner: type, name: str) -> None:
+    """One share has failed, the others are served; before its targets know, when they do, and when they forget."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Died
+
+    planned = site.plan()
+    site.shell("pve1", "touch /srv/welcome")  # where a folder is to be
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Died):
+        patched.setattr(owner, name, die)
+        app.apply(planned)
+    served = {node: site.shell(node, "net conf listshares") for node in ("pve1", "pve2")}
+    assert "projects" in served["pve1"] and "books" in served["pve2"] and "welcome" not in served["pve1"]
+    recovered = smbplan(site, "recover", str(site.folder), "--format", "json")
+    said = json.loads(recovered.communicate()[0])
+    assert recovered.returncode == 0 and said["outcome"] == "partial", said
+    assert {node: site.shell(node, "net conf listshares") for node in served} == served
+    site.shell("pve1", "rm /srv/welcome")
+    assert site.applied() and site.differences() == []
 
 
 def test_ctrl_c_turns_the_run_back(site: Site) -> None:
