@@ -76,6 +76,8 @@ def _read(source: Mapping[str, Any]) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingSecret(f"secret command {command[0]}: {error.__class__.__name__}", "run it by hand") from None
+    except UnicodeDecodeError:  # which holds the secret
+        raise MissingSecret(f"what secret command {command[0]} prints is not UTF-8", "run it by hand") from None
     if done.returncode:
         raise MissingSecret(f"secret command {command[0]} failed ({done.returncode})", "run it by hand")
     return _one_line(done.stdout, command[0])

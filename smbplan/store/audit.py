@@ -8,6 +8,7 @@ all of it here can't take it back there.
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import syslog
@@ -16,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smbplan.engine.resource import STRANGE
+
 FIRST = "0" * 64  # what the first line of all stands on
 TAG = "smbplan"  # in the system's log
+HASH = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,8 @@ def digest(path: Path) -> str:
 
 def head(journal: Path) -> str:
     """The hash of the last line that has one; "" of none."""
-    found = [str(line["hash"]) for _, line in lines(journal) if "hash" in line]
-    return found[-1] if found else ""
+    found = [_hash(line) for _, line in lines(journal)]
+    return next(filter(None, reversed(found)), "")
 
 
 def tell(site: str, folder: Path, found: str) -> None:
@@ -70,14 +74,14 @@ def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
     """Of the folders of all runs of a site, the oldest first; all of them are in `home`."""
     flaws, hashes, previous, count = list[Flaw](), list[str](), "", 0
     folders = list(folders)
-    known = {str(line["hash"]) for each in folders for _, line in lines(each / "journal.jsonl") if "hash" in line}
+    known = {_hash(line) for each in folders for _, line in lines(each / "journal.jsonl")}
     for folder in folders:
-        found = [line for line in lines(folder / "journal.jsonl") if "hash" in line[1]]
+        found = [line for line in lines(folder / "journal.jsonl") if _hash(line[1])]
         if not found and not hashes:
             continue  # of a version that sealed nothing
         count += 1
         flaws += _chain(folder, found, previous, known)
-        hashes += [str(line["hash"]) for _, line in found]
+        hashes += [_hash(line) for _, line in found]
         previous = hashes[-1] if hashes else previous
     told = _logged(site, home)
     flaws += [
@@ -97,18 +101,17 @@ def _chain(
         yield Flaw(run, 0, "its journal is gone")
         return
     number, first = found[0]
-    if first.get("previous") is None:
+    if not _hash(first, "previous"):
         yield Flaw(run, number, "its beginning is gone")
     elif previous and first["previous"] not in known:
         yield Flaw(run, number, "the run before it is gone, or was altered")
     if first.get("plan") and first["plan"] != digest(folder / "plan.json"):
         yield Flaw(run, 0, "its plan was altered")
-    stands_on = str(first.get("previous") or previous or FIRST)
+    stands_on = _hash(first, "previous") or previous or FIRST
     for number, line in found:
-        words = {name: value for name, value in line.items() if name != "hash"}
-        if sealed(stands_on, words)["hash"] != line["hash"]:
+        if not _fits(stands_on, line):
             yield Flaw(run, number, "this line was altered, or one before it is gone")
-        stands_on = str(line["hash"])
+        stands_on = _hash(line)
     ends = [line["outcome"] for _, line in found if "outcome" in line]
     if ends and ends[-1] != digest(folder / "outcome.json"):
         yield Flaw(run, 0, "its outcome was altered")
@@ -123,10 +126,24 @@ def lines(journal: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(text.splitlines(), 1):
         try:
             found = json.loads(line)
-        except ValueError:
+        except STRANGE:
             continue
         if isinstance(found, dict):
             yield number, found
+
+
+def _hash(line: Mapping[str, Any], name: str = "hash") -> str:
+    """What the line says it is; "" where that is no hash."""
+    found = line.get(name)
+    return found if isinstance(found, str) and HASH.fullmatch(found) else ""
+
+
+def _fits(previous: str, line: Mapping[str, Any]) -> bool:
+    words = {name: value for name, value in line.items() if name != "hash"}
+    try:
+        return bool(sealed(previous, words)["hash"] == _hash(line))
+    except STRANGE:
+        return False
 
 
 def _logged(site: str, home: Path) -> list[tuple[str, str]] | None:

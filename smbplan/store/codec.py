@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smbplan.engine.encoding import step_from_json
+from smbplan.engine.resource import STRANGE
 from smbplan.engine.step import Step
 from smbplan.store import seal
 
@@ -42,7 +43,7 @@ def read(path: Path) -> Saved:
         raise BadPlan(f"{path} is not a complete plan", AGAIN)
     try:
         genuine = seal.is_genuine(document, stated)
-    except RecursionError:
+    except STRANGE:
         raise BadPlan(f"{path} is not a saved plan", AGAIN) from None
     except seal.BadKey as error:
         raise BadPlan(str(error), AGAIN) from None
@@ -53,7 +54,7 @@ def read(path: Path) -> Saved:
         saved = Saved(
             site, tuple(step_from_json(step) for step in document["steps"]), dict(document["endpoints"]), document
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except STRANGE:
         raise BadPlan(f"{path} is not a complete plan", AGAIN) from None
     if not _is_sound(saved):
         raise BadPlan(f"{path} is not a complete plan", AGAIN)
@@ -65,7 +66,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadPlan(f"{path}: {error.strerror}", AGAIN) from None
-    except (ValueError, RecursionError):
+    except STRANGE:
         raise BadPlan(f"{path} is not a saved plan", AGAIN) from None
     if not isinstance(document, dict) or "format_version" not in document:
         raise BadPlan(f"{path} is not a saved plan", AGAIN)

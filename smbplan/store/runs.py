@@ -20,6 +20,7 @@ from typing import Any
 
 from smbplan.engine.encoding import step_from_json
 from smbplan.engine.execute import Entry
+from smbplan.engine.resource import STRANGE
 from smbplan.engine.step import Status, Step
 from smbplan.store import audit, files
 from smbplan.store.codec import BadPlan
@@ -47,7 +48,7 @@ class Run:
         """Raises BadPlan."""
         try:
             document = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, *STRANGE):
             raise BadPlan(f"run {self.id} has no readable plan", f"look into {self.folder}") from None
         return document if isinstance(document, dict) else {}
 
@@ -55,7 +56,7 @@ class Run:
         """Raises BadPlan."""
         try:
             return tuple(step_from_json(step) for step in self.plan()["steps"])
-        except (KeyError, TypeError, ValueError):
+        except STRANGE:
             raise BadPlan(f"the plan of run {self.id} is damaged", f"look into {self.folder}") from None
 
     def lines(self) -> list[Mapping[str, Any]]:
@@ -66,7 +67,7 @@ class Run:
         """The journal, as the engine has written it."""
         found = []
         for line in self.lines():
-            with suppress(ValueError):
+            with suppress(*STRANGE):
                 words = (str(line.get(name, "")) for name in ("summary", "detail"))
                 found.append(Entry(str(line["step"]), Status(line["status"]), *words))
         return found
@@ -88,7 +89,7 @@ class Run:
         """None: it was cut short."""
         try:
             data = json.loads((self.folder / "outcome.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, *STRANGE):
             return None
         return data if isinstance(data, dict) else None
 
@@ -235,7 +236,7 @@ def peers(site: str) -> dict[str, Any]:
     """The gateways that the site had when it was applied from here last."""
     try:
         data = json.loads((files.home() / site / "peers.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, *STRANGE):
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smbplan.cli import main as entry
-from smbplan.drivers.secrets import Secrets
+from smbplan.drivers.secrets import MissingSecret, Secrets
 from smbplan.errors import Refused
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab, LabStatus, state
@@ -48,6 +48,12 @@ def test_it_has_to_be_up_and_the_error_tells_how(site: Site, monkeypatch: pytest
 def test_a_secret_may_be_what_windows_writes(tmp_path: Path) -> None:
     (tmp_path / "odj").write_bytes(b"\xff\xfe" + "QUJD\0".encode("utf-16-le"))
     assert Secrets().resolve({"$secret": {"file": str(tmp_path / "odj")}}) == "QUJD"
+
+
+def test_what_a_secret_command_prints_has_to_be_text() -> None:
+    with pytest.raises(MissingSecret, match="what secret command printf prints is not UTF-8") as caught:
+        Secrets().resolve({"$secret": {"command": ["printf", r"hunter2\377"]}})
+    assert "hunter2" not in f"{caught.value.summary} {caught.value.hint}"
 
 
 def test_its_secret_stays_a_reference(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.hostile import JUNK
 
 from smbplan.report import history
-from smbplan.store import runs
+from smbplan.store import codec, runs
 from smbplan.store.codec import BadPlan
 
 LINES = JUNK | st.fixed_dictionaries(
@@ -51,6 +51,44 @@ def _read_or_refused(read: Any) -> None:
         read()
     except BadPlan as error:
         assert error.summary and error.hint
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        DEEP,
+        '{"hash": "x", "previous": ["a"]}',
+        f'{{"hash": "{"1" * 64}", "previous": ["a"]}}',
+        f'{{"hash": "{"1" * 64}", "previous": "\\ud800", "plan": []}}',
+        '{"hash": ["a"], "step": "a", "status": []}',
+    ],
+)
+def test_a_line_of_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    run, other = runs.start("office", {"steps": []}), runs.start("office", {"steps": []})
+    for each in (run, other):
+        runs.Journal(each).close()
+        with each.journal.open("a") as file:
+            file.write(f"{line}\n")
+    assert runs.verify("office").site == "office"
+    assert history.text_details(history.details(run))
+    run.finish({"outcome": "applied", "steps": []})
+    assert run.entries() == []
+
+
+def test_a_file_that_is_nested_too_deeply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path))
+    run = runs.start("office", {"steps": []})
+    for path in (run.folder / "outcome.json", run.folder / "plan.json", tmp_path / "office" / "peers.json"):
+        path.write_text(DEEP)
+    assert (run.outcome(), runs.interrupted("office"), runs.peers("office")) == (None, run, {})
+    for read in (run.plan, run.steps, lambda: codec.read(run.folder / "plan.json")):
+        with pytest.raises(BadPlan):
+            read()
 
 
 def test_a_journal_that_is_a_folder_is_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
