@@ -15,13 +15,15 @@ import syslog
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smbplan.engine.resource import STRANGE
 
 FIRST = "0" * 64  # what the first line of all stands on
 TAG = "smbplan"  # in the system's log
 HASH = re.compile("[0-9a-f]{64}")
+ALTERED = "this line was altered, or one before it is gone"
+UNSEALED = "this line is not sealed: smbplan did not write it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,15 @@ class Flaw:
     run: str
     line: int
     text: str
+
+
+class Line(NamedTuple):
+    """One of a journal. With a flaw it is not to be acted on."""
+
+    number: int
+    words: Mapping[str, Any]
+    hash: str
+    flaw: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +87,13 @@ def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
     folders = list(folders)
     known = {_hash(line) for each in folders for _, line in lines(each / "journal.jsonl")}
     for folder in folders:
-        found = [line for line in lines(folder / "journal.jsonl") if _hash(line[1])]
-        if not found and not hashes:
+        found = chain(folder / "journal.jsonl")
+        own = [line.hash for line in found if line.hash]
+        if not own and not hashes:
             continue  # of a version that sealed nothing
         count += 1
-        flaws += _chain(folder, found, previous, known)
-        hashes += [_hash(line) for _, line in found]
+        flaws += _flaws(folder, found if own else [], previous, known)
+        hashes += own
         previous = hashes[-1] if hashes else previous
     told = _logged(site, home)
     flaws += [
@@ -92,27 +104,35 @@ def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
     return Verdict(site, count, len(hashes), previous, None if told is None else len(told), tuple(flaws))
 
 
-def _chain(
-    folder: Path, found: list[tuple[int, Mapping[str, Any]]], previous: str, known: Collection[str]
-) -> Iterator[Flaw]:
+def chain(journal: Path) -> list[Line]:
+    """Its lines, each judged by the one before it; where none is sealed, a version that sealed nothing wrote them."""
+    found = [(number, line, _hash(line)) for number, line in lines(journal)]
+    first = next((line for _, line, own in found if own), None)
+    if first is None:
+        return [Line(number, line, "", "") for number, line, _ in found]
+    stands_on, judged = _hash(first, "previous") or FIRST, list[Line]()
+    for number, line, own in found:
+        flaw = "" if _fits(stands_on, line) else ALTERED if own else UNSEALED
+        judged.append(Line(number, line, own, flaw))
+        stands_on = own or stands_on
+    return judged
+
+
+def _flaws(folder: Path, found: list[Line], previous: str, known: Collection[str]) -> Iterator[Flaw]:
     """A run stands on a line of another one, which may have gone on since: it may have been recovered later."""
     run = folder.name
     if not found:
         yield Flaw(run, 0, "its journal is gone")
         return
-    number, first = found[0]
+    number, first = next((line.number, line.words) for line in found if line.hash)
     if not _hash(first, "previous"):
         yield Flaw(run, number, "its beginning is gone")
     elif previous and first["previous"] not in known:
         yield Flaw(run, number, "the run before it is gone, or was altered")
     if first.get("plan") and first["plan"] != digest(folder / "plan.json"):
         yield Flaw(run, 0, "its plan was altered")
-    stands_on = _hash(first, "previous") or previous or FIRST
-    for number, line in found:
-        if not _fits(stands_on, line):
-            yield Flaw(run, number, "this line was altered, or one before it is gone")
-        stands_on = _hash(line)
-    ends = [line["outcome"] for _, line in found if "outcome" in line]
+    yield from (Flaw(run, line.number, line.flaw) for line in found if line.flaw)
+    ends = [line.words["outcome"] for line in found if line.hash and "outcome" in line.words]
     if ends and ends[-1] != digest(folder / "outcome.json"):
         yield Flaw(run, 0, "its outcome was altered")
 
@@ -141,7 +161,7 @@ def _hash(line: Mapping[str, Any], name: str = "hash") -> str:
 def _fits(previous: str, line: Mapping[str, Any]) -> bool:
     words = {name: value for name, value in line.items() if name != "hash"}
     try:
-        return bool(sealed(previous, words)["hash"] == _hash(line))
+        return bool(sealed(previous, words)["hash"] == line.get("hash"))
     except STRANGE:
         return False
 

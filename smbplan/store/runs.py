@@ -60,8 +60,12 @@ class Run:
             raise BadPlan(f"the plan of run {self.id} is damaged", f"look into {self.folder}") from None
 
     def lines(self) -> list[Mapping[str, Any]]:
-        """The journal's words on steps; what a crash has torn was never acted on."""
-        return [line for _, line in audit.lines(self.journal) if {"step", "status"} <= line.keys()]
+        """The journal's words on steps."""
+        return [line for line in self._told() if {"step", "status"} <= line.keys()]
+
+    def _told(self) -> list[Mapping[str, Any]]:
+        """What a crash has torn was never acted on, and what was altered or put in by others is not, either."""
+        return [line.words for line in audit.chain(self.journal) if not line.flaw]
 
     def entries(self) -> list[Entry]:
         """The journal, as the engine has written it."""
@@ -74,15 +78,15 @@ class Run:
 
     def tokens(self) -> tuple[str, ...]:
         """Those of the leases that its owners here have had."""
-        return tuple(str(line["token"]) for _, line in audit.lines(self.journal) if line.get("token"))
+        return tuple(str(line["token"]) for line in self._told() if line.get("token"))
 
     def unkept(self) -> set[str]:
         """Targets that can't be asked what they have written down: they write down nothing."""
-        return {str(line["unkept"]) for _, line in audit.lines(self.journal) if line.get("unkept")}
+        return {str(line["unkept"]) for line in self._told() if line.get("unkept")}
 
     def ending(self) -> str:
         """How it ended by its journal, though not all may know; "" where that says nothing."""
-        found = [str(line["ended"]) for _, line in audit.lines(self.journal) if line.get("ended")]
+        found = [str(line["ended"]) for line in self._told() if line.get("ended")]
         return found[-1] if found else ""
 
     def outcome(self) -> Mapping[str, Any] | None:

@@ -10,6 +10,7 @@ import pytest
 
 from smbplan.engine.execute import Entry
 from smbplan.engine.step import Status
+from smbplan.report import history
 from smbplan.store import audit, runs
 
 RUNS = ("20260101-000000-aaaa", "20260102-000000-bbbb", "20260103-000000-cccc")
@@ -41,7 +42,7 @@ def folders(log: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         journal.write([Entry("a", Status.DOING), Entry("a", Status.DONE)])
         journal.write([Entry("b", Status.FAILED, "disk full", "no space left")])
         journal.close()
-        run.finish({"outcome": "partial", "about": name}, "ann@desk")
+        run.finish({"outcome": "partial", "about": name, "steps": []}, "ann@desk")
         found.append(run.folder)
     return found
 
@@ -67,7 +68,7 @@ def rewritten(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
     path.write_text("".join(change(path.read_text().splitlines(True))))
 
 
-ALTERED = "this line was altered, or one before it is gone"
+ALTERED = audit.ALTERED
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,30 @@ def test_a_line_that_is_altered_moved_or_gone(
 ) -> None:
     rewritten(folders[1], change)
     assert flaws()[: len(found)] == found and bool(flaws()) is bool(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "flaw"),
+    [
+        ('{"step": "c", "status": "done"}', audit.UNSEALED),
+        ('{"ended": "applied", "token": "t", "unkept": "u", "hash": "x"}', audit.UNSEALED),
+        ('{"step": "c", "status": "done", "hash": ["x"]}', audit.UNSEALED),
+        (f'{{"step": "c", "status": "done", "token": "t", "hash": "{"1" * 64}"}}', ALTERED),
+    ],
+)
+def test_a_line_that_was_put_in_is_a_flaw_and_nobody_acts_on_it(folders: list[Path], text: str, flaw: str) -> None:
+    rewritten(folders[1], lambda old: [*old, f"{text}\n"])
+    assert flaws() == [("bbbb", 6, flaw)]
+    run = runs.Run("office", RUNS[1], folders[1])
+    assert [entry.step for entry in run.entries()] == ["a", "a", "b"]
+    assert (run.tokens(), run.unkept(), run.ending()) == ((), set(), "")
+    assert "c" not in [line["step"] for line in history.details(run)["journal"]]
+
+
+def test_a_line_that_was_altered_is_not_acted_on(folders: list[Path]) -> None:
+    rewritten(folders[1], lambda text: [line.replace('"done"', '"failed"') for line in text])
+    run = runs.Run("office", RUNS[1], folders[1])
+    assert [(entry.step, entry.status) for entry in run.entries()] == [("a", "doing"), ("b", "failed")]
 
 
 def test_what_a_journal_speaks_of(folders: list[Path]) -> None:
