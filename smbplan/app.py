@@ -343,7 +343,8 @@ def recover(
 
 
 def _recover(run: runs.Run, watch: Watch, connect: Connect) -> Applied:
-    """One that was begun here."""
+    """One that was begun here. Raises BadPlan."""
+    run.must_be_whole()
     steps = run.steps()
     found = {name: Endpoint(**data) for name, data in run.plan()["endpoints"].items()}
     with Fleet(run.site, found, connect) as fleet:

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import syslog
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +83,7 @@ def tell(site: str, folder: Path, found: str) -> None:
 
 def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
     """Of the folders of all runs of a site, the oldest first; all of them are in `home`."""
-    flaws, hashes, previous, count = list[Flaw](), list[str](), "", 0
+    wrong, hashes, previous, count = list[Flaw](), list[str](), "", 0
     folders = list(folders)
     known = {_hash(line) for each in folders for _, line in lines(each / "journal.jsonl")}
     for folder in folders:
@@ -92,16 +92,20 @@ def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
         if not own and not hashes:
             continue  # of a version that sealed nothing
         count += 1
-        flaws += _flaws(folder, found if own else [], previous, known)
+        start = next((line for line in found if line.hash), None)
+        stands_on = _hash(start.words, "previous") if start else ""
+        if start and previous and stands_on and stands_on not in known:
+            wrong.append(Flaw(folder.name, start.number, "the run before it is gone, or was altered"))
+        wrong += flaws(folder)
         hashes += own
         previous = hashes[-1] if hashes else previous
     told = _logged(site, home)
-    flaws += [
+    wrong += [
         Flaw(run, 0, "the system's log knows a line of it that is not here")
         for run, one in told or ()
         if one not in known
     ]
-    return Verdict(site, count, len(hashes), previous, None if told is None else len(told), tuple(flaws))
+    return Verdict(site, count, len(hashes), previous, None if told is None else len(told), tuple(wrong))
 
 
 def chain(journal: Path) -> list[Line]:
@@ -118,22 +122,21 @@ def chain(journal: Path) -> list[Line]:
     return judged
 
 
-def _flaws(folder: Path, found: list[Line], previous: str, known: Collection[str]) -> Iterator[Flaw]:
-    """A run stands on a line of another one, which may have gone on since: it may have been recovered later."""
-    run = folder.name
-    if not found:
+def flaws(folder: Path) -> Iterator[Flaw]:
+    """What of a run is not what was written, by itself. What a crash has left is no flaw."""
+    run, found = folder.name, chain(folder / "journal.jsonl")
+    start = next((line for line in found if line.hash), None)
+    if start is None:
         yield Flaw(run, 0, "its journal is gone")
         return
-    number, first = next((line.number, line.words) for line in found if line.hash)
-    if not _hash(first, "previous"):
-        yield Flaw(run, number, "its beginning is gone")
-    elif previous and first["previous"] not in known:
-        yield Flaw(run, number, "the run before it is gone, or was altered")
-    if first.get("plan") and first["plan"] != digest(folder / "plan.json"):
+    if not _hash(start.words, "previous"):
+        yield Flaw(run, start.number, "its beginning is gone")
+    elif start.words.get("plan") != digest(folder / "plan.json"):
         yield Flaw(run, 0, "its plan was altered")
     yield from (Flaw(run, line.number, line.flaw) for line in found if line.flaw)
-    ends = [line.words["outcome"] for line in found if line.hash and "outcome" in line.words]
-    if ends and ends[-1] != digest(folder / "outcome.json"):
+    ends = ["", *(line.words["outcome"] for line in found if line.hash and "outcome" in line.words)]
+    now, coming = (digest(folder / f"outcome.{end}") for end in ("json", "new"))
+    if now != ends[-1] and not (coming == ends[-1] and now in ends):  # it died between its journal and its outcome
         yield Flaw(run, 0, "its outcome was altered")
 
 

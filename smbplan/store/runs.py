@@ -25,6 +25,10 @@ from smbplan.engine.step import Status, Step
 from smbplan.store import audit, files
 from smbplan.store.codec import BadPlan
 
+ELSEWHERE = (
+    "smbplan runs verify shows all of it; by what the targets have written down, smbplan recover works from another "
+    "machine, or with another $SMBPLAN_STATE; or put things back by hand"
+)
 NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 
@@ -88,6 +92,13 @@ class Run:
         """How it ended by its journal, though not all may know; "" where that says nothing."""
         found = [str(line["ended"]) for line in self._told() if line.get("ended")]
         return found[-1] if found else ""
+
+    def must_be_whole(self) -> None:
+        """Raises BadPlan where its plan or its journal is not what was written; a torn last line is as good as none."""
+        flaw = next(audit.flaws(self.folder), None)
+        if flaw is not None:
+            where = f"line {flaw.line} of its journal: " if flaw.line else ""
+            raise BadPlan(f"run {self.id} is not what was written: {where}{flaw.text}", ELSEWHERE)
 
     def outcome(self) -> Mapping[str, Any] | None:
         """None: it was cut short."""

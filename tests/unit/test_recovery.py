@@ -1,7 +1,7 @@
 """A run of another machine, by what its targets tell of it; and what they must not get by telling anything else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from unit.hostile import JUNK
 
-from smbplan import recovery
+from smbplan import app, recovery
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import ChannelError, Held, TakenOver, Unreachable
 from smbplan.drivers.fleet import Fleet
@@ -21,6 +21,7 @@ from smbplan.spec.load import load_source
 from smbplan.spec.model import Site
 from smbplan.spec.source import parse
 from smbplan.store import runs
+from smbplan.store.codec import BadPlan
 
 RUN, OLDER = "20260102-120000-abcd", "20260101-120000-abcd"
 SITE = """
@@ -279,6 +280,59 @@ def test_a_target_that_has_forgotten_the_run_knows_nothing_better() -> None:
     with fleet(files=NOTHING, vault=known(header(RUN), doing(steps[1]))) as there:
         last = {entry.step: entry.status for entry in recovery.corrected(run, steps, there)}
     assert last == {"a": Status.STRANDED, "b": Status.DOING}
+
+
+def cut() -> runs.Run:
+    """A run of this machine that was cut short in its step."""
+    run = runs.start("office", {"steps": [step_to_json(step("a"))], "endpoints": {}}, RUN)
+    journal = runs.Journal(run)
+    journal.write([recovery.Entry("a", Status.DOING)])
+    journal.close()
+    return run
+
+
+def swapped(name: str, old: str, new: str) -> Callable[[runs.Run], object]:
+    return lambda run: (run.folder / name).write_text((run.folder / name).read_text().replace(old, new))
+
+
+def no_connection(*_: Any) -> Any:
+    raise AssertionError("a target was asked")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (swapped("plan.json", "/a", "/etc/shadow"), "its plan was altered"),
+        (swapped("journal.jsonl", '"doing"', '"done"'), "line 2 of its journal: this line was altered"),
+        (swapped("journal.jsonl", "\n", '\n{"step": "a", "status": "done"}\n'), "line 2 .*: this line is not"),
+        (swapped("journal.jsonl", '"hash"', '"rash"'), "its journal is gone"),
+        (lambda run: run.journal.unlink(), "its journal is gone"),
+    ],
+)
+def test_a_run_that_was_altered_is_not_recovered_by_what_is_here(
+    change: Callable[[runs.Run], object], words: str
+) -> None:
+    run = cut()
+    change(run)
+    with pytest.raises(Refused, match=f"run {RUN} is not what was written: {words}") as caught:
+        app.recover("office", lambda step, status: None, no_connection)
+    assert "smbplan runs verify" in caught.value.troubles[0].hint
+    assert "by what the targets have written down" in caught.value.troubles[0].hint
+
+
+def test_what_a_crash_has_left_is_no_alteration() -> None:
+    run = cut()
+    with run.journal.open("a") as file:
+        file.write('{"time": 1, "st')
+    run.must_be_whole()
+    run.finish({"outcome": "stranded"})
+    (run.folder / "outcome.json").rename(run.folder / "outcome.new")
+    run.must_be_whole()  # it died before it could rename
+    run.finish({"outcome": "rolled_back"})
+    run.must_be_whole()
+    (run.folder / "outcome.json").write_text("{}")
+    with pytest.raises(BadPlan, match="its outcome was altered"):
+        run.must_be_whole()
 
 
 MANY = settings(max_examples=400, suppress_health_check=list(HealthCheck), deadline=None)
