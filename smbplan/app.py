@@ -225,10 +225,7 @@ def _run(
         name = runs.named()
         fleet.begin(name, sorted({step.target for step in steps}), steps=len(steps))
         _lock_targets(fleet)
-        run = runs.start(site, text, name)
-        journal = runs.Journal(run, fleet.owner, fleet.token)
-        for target in fleet.unkept():
-            journal.note(unkept=target)
+        run, journal = recovery.written_down(fleet, name, text, fleet.unkept())
         careful = Careful(fleet, journal)
         execution = Execution(steps, careful, careful, parallelism, watch)
         return _walked(fleet, run, execution, careful, steps, whole=not text.get("targets"))
@@ -364,8 +361,8 @@ def _recover_other(site: Site, watch: Watch, connect: Connect, forget: Sequence[
         steps = left.steps(site)
         _take_over(fleet, left.run, steps, ())
         text = {"steps": [step_to_json(step) for step in steps], "endpoints": left.endpoints, "site": site.site}
-        run = runs.start(site.site, {**text, PART: not left.is_whole, "ended": left.ended}, left.run)
-        journal = runs.Journal(run, fleet.owner, fleet.token)
+        more = {PART: not left.is_whole, "ended": left.ended}
+        run, journal = recovery.written_down(fleet, left.run, {**text, **more})
         journal.write(left.entries())
         journal.close()
         return _taken_back(fleet, run, steps, watch)

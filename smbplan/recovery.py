@@ -18,7 +18,7 @@ from smbplan.kinds import expand, kinds
 from smbplan.kinds.guest import CLUSTER
 from smbplan.observe import peers
 from smbplan.spec.model import Site
-from smbplan.store import runs
+from smbplan.store import files, runs
 
 STRANDED, TAKEN_OVER = "stranded", "taken_over"
 Lines = Sequence[Mapping[str, Any]]
@@ -135,6 +135,21 @@ def _told(about: Mapping[str, Any]) -> tuple[int, int]:
 def _took_part(about: Mapping[str, Any]) -> set[str]:
     told = about.get("targets")
     return {name for name in told if isinstance(name, str)} if isinstance(told, list) else set()
+
+
+def written_down(
+    fleet: Fleet, run: str, plan: Mapping[str, Any], unkept: Sequence[str] = ()
+) -> tuple[runs.Run, runs.Journal]:
+    """The run with its journal, before anything is changed. Raises Refused where that fails, with no lease kept."""
+    try:
+        made = runs.start(fleet.site, plan, run, fleet.owner, fleet.token, unkept)
+        return made, runs.Journal(made, fleet.owner)
+    except BaseException as error:
+        fleet.release()
+        if not isinstance(error, OSError):
+            raise
+        words = f"run {run} can't be written down in {files.home()}: {error.strerror or error}"
+        raise Refused(Trouble(words, "make room there, or have it writable; nothing was changed")) from None
 
 
 def must_be_over(fleet: Fleet, live: Mapping[str, Live]) -> None:

@@ -3,6 +3,7 @@
 STATE/SITE/lock                       held while a run lasts
 STATE/SITE/runs/RUN/plan.json         the steps, written before the first one
 STATE/SITE/runs/RUN/journal.jsonl     one line for each change of status, sealed; durable before it is acted on
+STATE/SITE/runs/.new-RUN              a run that is being written down, or could not be; nothing was done
 STATE/SITE/runs/RUN/outcome.json      written last; a run without one was cut short
 """
 
@@ -11,10 +12,11 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ ELSEWHERE = (
     "smbplan runs verify shows all of it; by what the targets have written down, smbplan recover works from another "
     "machine, or with another $SMBPLAN_STATE; or put things back by hand"
 )
+MAKING = ".new-"  # how the name of a run begins that is not written down yet
 NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 
@@ -55,6 +58,13 @@ class Run:
         except (OSError, *STRANGE):
             raise BadPlan(f"run {self.id} has no readable plan", f"look into {self.folder}") from None
         return document if isinstance(document, dict) else {}
+
+    @property
+    def begun(self) -> bool:
+        """A folder that says nothing is what was left where the run could not be written down: nothing was done."""
+        with suppress(BadPlan):
+            return bool([self.plan()])
+        return self.outcome() is not None or any(audit.lines(self.journal))
 
     def steps(self) -> tuple[Step, ...]:
         """Raises BadPlan."""
@@ -178,19 +188,39 @@ def is_name(name: object) -> bool:
     return isinstance(name, str) and NAME.fullmatch(name) is not None
 
 
-def start(site: str, plan: Mapping[str, Any], name: str = "") -> Run:
-    """A new run, or one that has a name already; its plan is durable when this returns."""
+def start(
+    site: str,
+    plan: Mapping[str, Any],
+    name: str = "",
+    operator: str = "",
+    token: str = "",
+    unkept: Sequence[str] = (),
+) -> Run:
+    """A new run, or one that has a name already; its plan and how its journal begins are durable when this returns.
+
+    All of it has another name until then: a crash or a full disk leaves nothing that looks like a run. Raises OSError.
+    """
     run = _of(site, name or named())
-    files.make(run.folder)
-    _write(run.folder / "plan.json", plan)
-    files.sync(run.folder.parent)
+    home = run.folder.parent
+    for left in home.glob(f"{MAKING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    making = replace(run, folder=home / f"{MAKING}{run.id}")
+    _write(making.folder / "plan.json", plan)
+    journal = Journal(making, operator, token)
+    for target in unkept:
+        journal.note(unkept=target)
+    journal.close()
+    if not run.begun:
+        shutil.rmtree(run.folder, ignore_errors=True)
+    making.folder.rename(run.folder)
+    files.sync(home)
     return run
 
 
 def known(site: str, name: str) -> Run | None:
     """A run of this machine, or one that it has recovered."""
     run = _of(site, name)
-    return run if run.folder.is_dir() else None
+    return run if run.begun else None
 
 
 def outcome(site: str, name: str) -> Mapping[str, Any] | None:
@@ -207,22 +237,22 @@ def runs(site: str | None = None) -> list[Run]:
     base = files.home()
     sites = [site] if site else sorted(path.name for path in base.glob("*") if path.is_dir())
     found = [Run(name, path.name, path) for name in sites for path in (base / name / "runs").glob("*")]
-    return sorted(found, key=lambda run: run.id, reverse=True)
+    return sorted((run for run in found if not run.id.startswith(MAKING)), key=lambda run: run.id, reverse=True)
 
 
 def verify(site: str) -> audit.Verdict:
     """Whether what is written of the runs of a site is what was written."""
-    return audit.verify(site, files.home() / site / "runs", [run.folder for run in reversed(runs(site))])
+    return audit.verify(site, files.home() / site / "runs", [run.folder for run in reversed(runs(site)) if run.begun])
 
 
 def interrupted(site: str) -> Run | None:
     """The run that was cut short and has to be recovered, if there is one."""
-    return next((run for run in runs(site) if run.outcome() is None), None)
+    return next((run for run in runs(site) if run.outcome() is None and run.begun), None)
 
 
 def stranded(site: str) -> Run | None:
     """The newest run, if a person was told to finish it."""
-    newest = next(iter(runs(site)), None)
+    newest = next((run for run in runs(site) if run.begun), None)
     ended = newest.outcome() if newest else None
     return newest if ended and ended.get("outcome") == "stranded" else None
 

@@ -335,6 +335,32 @@ def test_what_a_crash_has_left_is_no_alteration() -> None:
         run.must_be_whole()
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_run_that_can_not_be_written_down_keeps_no_lease(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    asked: list[str] = []
+
+    class Heard(Told):
+        answers: Mapping[str, Any] = {"lock": {"held": None, "unfinished": []}}
+
+        def _exchange(self, line: bytes, timeout: float) -> bytes:
+            asked.append(json.loads(line)["verb"])
+            return super()._exchange(line, timeout)
+
+    def full(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(runs, "start", full)
+    with pytest.raises(Refused if isinstance(error, OSError) else KeyboardInterrupt) as caught:
+        app._run("office", (step("a"),), {"files": Endpoint("files")}, {}, 1, lambda *_: None, Heard)
+    assert asked[-1] == "release" and "do" not in asked
+    if isinstance(caught.value, Refused):
+        (trouble,) = caught.value.troubles
+        assert "No space left on device" in trouble.summary and "make room" in trouble.hint
+    assert runs.interrupted("office") is None
+
+
 MANY = settings(max_examples=400, suppress_health_check=list(HealthCheck), deadline=None)
 
 

@@ -37,7 +37,7 @@ def folders(log: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     for name in RUNS:
         monkeypatch.setattr(runs.time, "strftime", lambda *_, name=name: name[:15])
         monkeypatch.setattr(runs.secrets, "token_hex", lambda _, name=name: name[16:])
-        run = runs.start("office", {"steps": [], "about": name})
+        run = runs.start("office", {"steps": [], "about": name}, operator="ann@desk")
         journal = runs.Journal(run, "ann@desk")
         journal.write([Entry("a", Status.DOING), Entry("a", Status.DONE)])
         journal.write([Entry("b", Status.FAILED, "disk full", "no space left")])
@@ -178,7 +178,7 @@ def test_without_a_log_to_ask_that_is_said(folders: list[Path], monkeypatch: pyt
 
 
 def test_a_recovery_goes_on_in_the_same_chain(log: Path) -> None:
-    run = runs.start("office", {"steps": []})
+    run = runs.start("office", {"steps": []}, operator="ann@desk")
     journal = runs.Journal(run, "ann@desk")
     journal.write([Entry("a", Status.DOING)])
     journal.close()

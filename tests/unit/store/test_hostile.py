@@ -94,5 +94,6 @@ def test_a_file_that_is_nested_too_deeply(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_journal_that_is_a_folder_is_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path))
     run = runs.start("office", {"steps": []})
+    run.journal.unlink()
     run.journal.mkdir()
     assert run.entries() == []

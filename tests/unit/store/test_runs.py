@@ -1,5 +1,6 @@
 """Runs on disk: durable, private, one at a time, and readable after any crash."""
 
+import errno
 import json
 import os
 import stat
@@ -79,6 +80,48 @@ def test_a_torn_last_line_is_no_entry_and_hides_none_that_follow(tail: str) -> N
     assert run.entries() == ENTRIES
 
 
+def full_rename(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("broken", ["plan.part", "journal.jsonl", "rename"])
+def test_a_run_that_can_not_be_written_down_has_never_begun(state: Path, broken: str) -> None:
+    real = os.fsync
+
+    def full(file: int) -> None:
+        if os.readlink(f"/proc/self/fd/{file}").endswith(broken):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        if broken == "rename":
+            patched.setattr(Path, "rename", full_rename)
+        with pytest.raises(OSError, match="No space left"):
+            runs.start("office", {"steps": []})
+    folder = state / "office" / "runs"
+    assert [path.name[:5] for path in folder.iterdir()] == [".new-"]
+    assert (runs.runs("office"), runs.interrupted("office"), runs.stranded("office")) == ([], None, None)
+    run = runs.start("office", {"steps": []}, "", "ann@desk", "token", ["files"])
+    assert list(folder.iterdir()) == [run.folder], "what was left is swept"
+    assert (run.tokens(), run.unkept(), runs.interrupted("office")) == (("token",), {"files"}, run)
+
+
+def test_a_folder_that_says_nothing_is_no_run_that_was_cut_short(state: Path) -> None:
+    stranded = runs.start("office", {"steps": []}, "20250101-000000-aaaa")
+    stranded.finish({"outcome": "stranded"})
+    folder = state / "office" / "runs" / "20260101-000000-aaaa"
+    folder.mkdir()
+    (folder / "plan.part").write_text('{"st')
+    assert (runs.interrupted("office"), runs.known("office", folder.name)) == (None, None)
+    assert runs.stranded("office") == stranded
+    assert runs.verify("office").runs == 1
+    run = runs.start("office", {"steps": []}, folder.name)
+    assert (run.plan(), runs.interrupted("office")) == ({"steps": []}, run)
+    (folder / "plan.json").unlink()
+    assert runs.interrupted("office") == run, "its journal says something"
+
+
 def test_every_cut_of_a_journal_is_readable() -> None:
     run = runs.start("office", {})
     write(run, ENTRIES)
@@ -104,8 +147,9 @@ def test_entries_are_durable_when_written(monkeypatch: pytest.MonkeyPatch) -> No
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (calls.append(os.readlink(f"/proc/self/fd/{file}")), real(file))[1])
     run = runs.start("office", {})
-    assert str(run.folder) in calls
-    assert str(run.folder.parent) in calls
+    making = run.folder.with_name(f".new-{run.id}")
+    assert {str(making), str(making / "plan.part"), str(making / "journal.jsonl")} <= set(calls)
+    assert calls[-1] == str(run.folder.parent), "the name that it has at last"
     calls.clear()
     journal = runs.Journal(run)
     assert str(run.folder) in calls, "the journal itself could be lost"
