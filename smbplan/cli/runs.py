@@ -68,14 +68,17 @@ def verify(
 ) -> None:
     """Tell whether anybody has altered what is written of the runs; exit code 1 if so."""
     from smbplan.report import history, markdown
+    from smbplan.store import audit
     from smbplan.store.codec import FORMAT
-    from smbplan.store.runs import runs, verify
+    from smbplan.store.runs import sites, verify
 
-    found = [verify(name) for name in ([site] if site else sorted({run.site for run in runs()}))]
+    log = audit.log()
+    found = [verify(name, log) for name in ([site] if site else sites(log))]
+    warnings = [audit.UNASKED.format(log.wrong)] if log.wrong else []
     if format is Format.json:
-        emit({"format_version": FORMAT, "sites": [history.verdict(one) for one in found]})
+        emit({"format_version": FORMAT, "sites": [history.verdict(one) for one in found], "warnings": warnings})
     else:
-        told = "\n\n".join(history.text_verdict(one) for one in found) or "No runs yet."
+        told = "\n\n".join(history.text_verdict(one) for one in found) or history.text_none(warnings)
         emit(markdown.fenced(told) if format is Format.markdown else told)
     if any(one.flaws for one in found):
         raise typer.Exit(1)

@@ -100,21 +100,28 @@ def _text_details(one: Mapping[str, Any]) -> str:
 
 
 def verdict(one: Verdict) -> dict[str, Any]:
-    """Whether what is written of a site's runs is what was written. `logged` is null where the log was not asked."""
+    """Whether what is written of a site's runs is what was written. `logged` is null where the log can't be asked."""
     flaws = [{"run": flaw.run, "line": flaw.line or None, "text": flaw.text} for flaw in one.flaws]
-    counts = {name: getattr(one, name) for name in ("site", "runs", "lines", "head", "logged")}
-    return {**counts, "whole": not one.flaws, "flaws": flaws}
+    counts = {name: getattr(one, name) for name in ("site", "runs", "lines", "head", "logged", "unlogged")}
+    return {**counts, "whole": not one.flaws, "flaws": flaws, "warnings": list(one.warnings)}
 
 
 def text_verdict(one: Verdict) -> str:
     counts = f"{plural(one.runs, 'run')}, {plural(one.lines, 'line')}"
-    log = "was not asked: there is no journalctl" if one.logged is None else f"knows {plural(one.logged, 'hash')}"
-    how = "altered" if one.flaws else "as they were written"
+    log = "could not be asked" if one.logged is None else f"knows {plural(one.logged, 'hash')}"
+    log += f", and nothing (any more) of {one.unlogged}" if one.unlogged else ""
+    how = "altered" if one.flaws else "in accord with each other" if one.logged is None else "as they were written"
     lines = [f"Site {one.site}: {counts}, {how}; the system's log {log}."]
     lines += [f"  newest hash: {one.head}"] if one.head else []
     rows = [[flaw.run, str(flaw.line or ""), flaw.text] for flaw in one.flaws]
     lines += ["", *columns(("run", "line", "what"), rows)] if rows else []
+    lines += ["", *(f"Warning: {safe(warning)}" for warning in one.warnings)] if one.warnings else []
     return "\n".join(lines)
+
+
+def text_none(warnings: Sequence[str]) -> str:
+    """Where there is no site to judge."""
+    return "\n".join(["No runs yet.", *(f"Warning: {safe(warning)}" for warning in warnings)])
 
 
 def _value(value: object) -> str:

@@ -1,8 +1,8 @@
 """What shows that nobody has altered what was written of runs.
 
 Every line of a journal holds the hash of its words and of the line before it; the first line of a run stands on the
-last one of the run before, and holds the hash of its plan. The newest hash goes to the system's log: whoever rewrites
-all of it here can't take it back there.
+last one of the run before, and holds the hash of its plan. The hashes with which a run begins and ends go to the
+system's log: whoever rewrites all of it here can't take them back there.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import syslog
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ FIRST = "0" * 64  # what the first line of all stands on
 TAG = "smbplan"  # in the system's log
 HASH = re.compile("[0-9a-f]{64}")
 ALTERED = "this line was altered, or one before it is gone"
+UNASKED = "the system's log could not be asked: {}; what was cut off or written anew is not found out"
+FOREIGN = "{} lines of the system's log that fit nothing here are somebody else's (uid {}): they count for nothing"
 UNSEALED = "this line is not sealed: smbplan did not write it"
 
 
@@ -44,16 +47,36 @@ class Line(NamedTuple):
     flaw: str
 
 
+class Told(NamedTuple):
+    """A hash in the system's log, and the user who had it written there."""
+
+    uid: str
+    site: str
+    run: str
+    hash: str
+    home: str  # of the site's runs
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the system's log remembers, or what is wrong with it."""
+
+    told: tuple[Told, ...]
+    wrong: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`logged` is how many hashes the system's log knew; None where it could not be asked."""
+    """The system's log knows `logged` hashes, and nothing (any more) of `unlogged`; None: it could not be asked."""
 
     site: str
     runs: int
     lines: int
     head: str
     logged: int | None
+    unlogged: int | None
     flaws: tuple[Flaw, ...]
+    warnings: tuple[str, ...]
 
 
 def sealed(previous: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,31 +104,32 @@ def tell(site: str, folder: Path, found: str) -> None:
     syslog.syslog(syslog.LOG_NOTICE, f"audit {site} {folder.name} {found} {folder.parent}")
 
 
-def verify(site: str, home: Path, folders: Iterable[Path]) -> Verdict:
+def verify(site: str, home: Path, folders: Iterable[Path], log: Log) -> Verdict:
     """Of the folders of all runs of a site, the oldest first; all of them are in `home`."""
-    wrong, hashes, previous, count = list[Flaw](), list[str](), "", 0
-    folders = list(folders)
-    known = {_hash(line) for each in folders for _, line in lines(each / "journal.jsonl")}
-    for folder in folders:
-        found = chain(folder / "journal.jsonl")
-        own = [line.hash for line in found if line.hash]
-        if not own and not hashes:
+    wrong, hashes, expected, count = list[Flaw](), list[str](), set[str](), 0
+    journals = {folder: chain(folder / "journal.jsonl") for folder in folders}
+    known = {line.hash for found in journals.values() for line in found}
+    for folder, found in journals.items():
+        own = [line for line in found if line.hash]
+        if found and not own and not hashes:
             continue  # of a version that sealed nothing
         count += 1
-        start = next((line for line in found if line.hash), None)
-        stands_on = _hash(start.words, "previous") if start else ""
-        if start and previous and stands_on and stands_on not in known:
-            wrong.append(Flaw(folder.name, start.number, "the run before it is gone, or was altered"))
+        if own and _hash(own[0].words, "previous") not in {*known, FIRST, ""}:
+            wrong.append(Flaw(folder.name, own[0].number, "the run before it is gone, or was altered"))
         wrong += flaws(folder)
-        hashes += own
-        previous = hashes[-1] if hashes else previous
-    told = _logged(site, home)
-    wrong += [
-        Flaw(run, 0, "the system's log knows a line of it that is not here")
-        for run, one in told or ()
-        if one not in known
-    ]
-    return Verdict(site, count, len(hashes), previous, None if told is None else len(told), tuple(wrong))
+        hashes += [line.hash for line in own]
+        expected |= {line.hash for line in own if "outcome" in line.words} or {line.hash for line in own[:1]}
+    head = hashes[-1] if hashes else ""
+    if log.wrong:
+        return Verdict(site, count, len(hashes), head, None, None, tuple(wrong), (UNASKED.format(log.wrong),))
+    mine = [told for told in log.told if (told.site, told.home) == (site, str(home))]
+    logged = {told.hash: told.run for told in mine if told.uid in trusted(home)}
+    words = "the system's log knows a line of it that is not here"
+    wrong += [Flaw(run, 0, words) for one, run in logged.items() if one not in known]
+    others = [told.uid for told in mine if told.uid not in trusted(home) and told.hash not in known]
+    warnings = [FOREIGN.format(len(others), ", ".join(sorted(set(others))))] if others else []
+    unlogged = len(expected - logged.keys())
+    return Verdict(site, count, len(hashes), head, len(logged), unlogged, tuple(wrong), tuple(warnings))
 
 
 def chain(journal: Path) -> list[Line]:
@@ -131,6 +155,8 @@ def flaws(folder: Path) -> Iterator[Flaw]:
         return
     if not _hash(start.words, "previous"):
         yield Flaw(run, start.number, "its beginning is gone")
+    elif start.words.get("run") != run:
+        yield Flaw(run, start.number, "it is another run: its folder was renamed")
     elif start.words.get("plan") != digest(folder / "plan.json"):
         yield Flaw(run, 0, "its plan was altered")
     yield from (Flaw(run, line.number, line.flaw) for line in found if line.flaw)
@@ -169,17 +195,36 @@ def _fits(previous: str, line: Mapping[str, Any]) -> bool:
         return False
 
 
-def _logged(site: str, home: Path) -> list[tuple[str, str]] | None:
-    """(run, hash) of those that the system's log remembers; others may keep runs of that site elsewhere."""
+def trusted(home: Path) -> set[str]:
+    """Users whose lines in the system's log count for what is in a folder: anybody can write there."""
+    with suppress(OSError):
+        return {"0", str(os.getuid()), str(home.stat().st_uid)}
+    return {"0", str(os.getuid())}
+
+
+def log() -> Log:
+    """All that it remembers of runs; who has written it is what the system says."""
     tool = shutil.which("journalctl")
     if tool is None:
-        return None
+        return Log((), "there is no journalctl")
     done = subprocess.run(
-        [tool, "-q", "-t", TAG, "-o", "cat", "--no-pager"],
-        capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"},
+        [tool, "-q", "-t", TAG, "-o", "json", "--output-fields=MESSAGE,_UID", "--no-pager"],
+        capture_output=True, text=True, errors="replace", check=False, env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
-    rows = (line.split(" ", 4) for line in done.stdout.splitlines())
-    return [(row[2], row[3]) for row in rows if row[:2] == ["audit", site] and row[4:] == [str(home)]]
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        return Log((), said[-1] if said else f"journalctl ends with {done.returncode}")
+    return Log(tuple(_told(done.stdout)))
+
+
+def _told(text: str) -> Iterator[Told]:
+    """Without what is none of ours."""
+    for line in text.split("\n"):
+        with suppress(*STRANGE):
+            found = json.loads(line)
+            word, *words = found["MESSAGE"].split(" ", 4)
+            if word == "audit":
+                yield Told(str(found["_UID"]), *words)
 
 
 def _digest(data: bytes) -> str:

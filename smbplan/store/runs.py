@@ -214,6 +214,7 @@ def start(
         shutil.rmtree(run.folder, ignore_errors=True)
     making.folder.rename(run.folder)
     files.sync(home)
+    audit.tell(site, run.folder, journal.head)
     return run
 
 
@@ -229,7 +230,11 @@ def outcome(site: str, name: str) -> Mapping[str, Any] | None:
 
 
 def _of(site: str, name: str) -> Run:
-    return Run(site, name, files.home() / site / "runs" / name)
+    return Run(site, name, _runs(site) / name)
+
+
+def _runs(site: str) -> Path:
+    return files.home() / site / "runs"
 
 
 def runs(site: str | None = None) -> list[Run]:
@@ -240,9 +245,17 @@ def runs(site: str | None = None) -> list[Run]:
     return sorted((run for run in found if not run.id.startswith(MAKING)), key=lambda run: run.id, reverse=True)
 
 
-def verify(site: str) -> audit.Verdict:
+def sites(log: audit.Log) -> list[str]:
+    """Those with runs here, and those that the system's log knows to have had some."""
+    known = audit.trusted(files.home())
+    told = {each.site for each in log.told if each.uid in known and each.home == str(_runs(each.site))}
+    return sorted({run.site for run in runs()} | told)
+
+
+def verify(site: str, log: audit.Log | None = None) -> audit.Verdict:
     """Whether what is written of the runs of a site is what was written."""
-    return audit.verify(site, files.home() / site / "runs", [run.folder for run in reversed(runs(site)) if run.begun])
+    log = log or audit.log()  # first: what a run begins with is told when it is here
+    return audit.verify(site, _runs(site), [run.folder for run in reversed(runs(site)) if run.begun], log)
 
 
 def interrupted(site: str) -> Run | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import syslog
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +23,18 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file, tool = tmp_path / "log", tmp_path / "bin" / "journalctl"
     file.touch()
     tool.parent.mkdir()
-    tool.write_text(f"#!/bin/sh\n[ \"$*\" = '-q -t smbplan -o cat --no-pager' ] && cat {file}\n")
+    asked = "-q -t smbplan -o json --output-fields=MESSAGE,_UID --no-pager"
+    tool.write_text(f"#!/bin/sh\n[ \"$*\" = '{asked}' ] && cat {file}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(syslog, "syslog", lambda level, text: file.open("a").write(f"{text}\n"))
+    monkeypatch.setattr(syslog, "syslog", lambda level, text: say(file, text))
     return file
+
+
+def say(log: Path, text: str, uid: int | None = None) -> None:
+    with log.open("a") as file:
+        file.write(json.dumps({"MESSAGE": text, "_UID": str(os.getuid() if uid is None else uid)}) + "\n")
 
 
 @pytest.fixture
@@ -53,8 +60,10 @@ def flaws() -> list[tuple[str, int, str]]:
 
 def test_what_was_written_is_whole(folders: list[Path], log: Path) -> None:
     told = runs.verify("office")
-    assert (told.runs, told.lines, told.logged, told.flaws) == (3, 15, 3, ())
-    assert log.read_text().splitlines()[-1] == f"audit office {RUNS[-1]} {told.head} {folders[0].parent}"
+    assert (told.runs, told.lines, told.flaws, told.warnings) == (3, 15, (), ())
+    assert (told.logged, told.unlogged) == (6, 0), "how each begins, and how it ends"
+    last = json.loads(log.read_text().splitlines()[-1])["MESSAGE"]
+    assert last == f"audit office {RUNS[-1]} {told.head} {folders[0].parent}"
     assert {line["operator"] for line in lines(folders[0])} == {"ann@desk"}
     assert lines(folders[0])[0]["previous"] == audit.FIRST
 
@@ -69,6 +78,7 @@ def rewritten(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
 
 
 ALTERED = audit.ALTERED
+GONE = "the system's log knows a line of it that is not here"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +140,7 @@ def test_a_run_that_is_gone(folders: list[Path]) -> None:
         path.unlink()
     folders[1].rmdir()
     gone = "the system's log knows a line of it that is not here"
-    assert flaws() == [("cccc", 1, "the run before it is gone, or was altered"), ("bbbb", 0, gone)]
+    assert flaws() == [("cccc", 1, "the run before it is gone, or was altered"), ("bbbb", 0, gone), ("bbbb", 0, gone)]
 
 
 def test_an_end_that_is_cut_off_is_known_by_the_systems_log_alone(folders: list[Path], log: Path) -> None:
@@ -139,6 +149,7 @@ def test_an_end_that_is_cut_off_is_known_by_the_systems_log_alone(folders: list[
     assert flaws() == [("cccc", 0, "the system's log knows a line of it that is not here")]
     log.write_text("")
     assert flaws() == []
+    assert (runs.verify("office").logged, runs.verify("office").unlogged) == (0, 3)
 
 
 def test_a_forged_chain_does_not_match_the_systems_log(folders: list[Path]) -> None:
@@ -153,7 +164,7 @@ def test_a_forged_chain_does_not_match_the_systems_log(folders: list[Path]) -> N
             head = made[-1]["hash"]
         (folder / "journal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in made))
     found = flaws()
-    assert [each[2] for each in found] == ["the system's log knows a line of it that is not here"] * 3
+    assert [each[2] for each in found] == ["the system's log knows a line of it that is not here"] * 6
 
 
 def test_runs_of_a_version_that_sealed_nothing_count_for_nothing(folders: list[Path]) -> None:
@@ -167,14 +178,69 @@ def test_runs_of_a_version_that_sealed_nothing_count_for_nothing(folders: list[P
 
 
 def test_runs_of_that_site_that_are_kept_elsewhere_are_no_flaw(folders: list[Path], log: Path) -> None:
-    log.write_text(log.read_text() + f"audit office {RUNS[0]} {'1' * 64} /elsewhere/office/runs\naudit office\n")
+    say(log, f"audit office {RUNS[0]} {'1' * 64} /elsewhere/office/runs")
+    say(log, "audit office")
+    log.write_text(log.read_text() + '[]\n{"MESSAGE": null, "_UID": "0"}\n')
     told = runs.verify("office")
-    assert (told.logged, told.flaws) == (3, ())
+    assert (told.logged, told.flaws) == (6, ())
+
+
+def test_what_others_write_into_the_systems_log_counts_for_nothing(folders: list[Path], log: Path) -> None:
+    say(log, f"audit office {RUNS[0]} {'1' * 64} {folders[0].parent}", 54321)
+    told = runs.verify("office")
+    assert (told.logged, told.flaws) == (6, ())
+    assert told.warnings == (audit.FOREIGN.format(1, "54321"),)
+    assert runs.sites(audit.log()) == ["office"]
+    say(log, f"audit home {RUNS[0]} {'1' * 64} {runs._runs('home')}", 54321)
+    assert runs.sites(audit.log()) == ["office"]
+    say(log, f"audit office {RUNS[0]} {'1' * 64} {folders[0].parent}", 0)
+    assert flaws() == [("aaaa", 0, GONE)]
+
+
+def test_a_site_whose_runs_are_all_gone_is_known_by_the_systems_log(folders: list[Path], log: Path) -> None:
+    shutil.rmtree(folders[0].parents[1])
+    assert runs.sites(audit.log()) == ["office"]
+    assert set(flaws()) == {(name[-4:], 0, GONE) for name in RUNS}
+
+
+def test_a_run_that_was_cut_short_is_known_by_the_systems_log(log: Path) -> None:
+    run = runs.start("office", {"steps": []})
+    shutil.rmtree(run.folder)
+    assert flaws() == [(run.id[-4:], 0, GONE)]
+
+
+@pytest.mark.parametrize("left", ["", '{"time": 1.0, "step": "a", "status": "done"}\n', None])
+def test_the_oldest_run_has_no_journal_any_more(folders: list[Path], log: Path, left: str | None) -> None:
+    log.write_text("")
+    journal = folders[0] / "journal.jsonl"
+    journal.unlink() if left is None else journal.write_text(left)
+    assert ("bbbb", 1, "the run before it is gone, or was altered") in flaws()
+    assert (("aaaa", 0, "its journal is gone") in flaws()) is not bool(left)
+
+
+def test_a_run_that_was_renamed(folders: list[Path]) -> None:
+    folders[1].rename(folders[1].with_name("20260102-000000-dddd"))
+    assert flaws() == [("dddd", 1, "it is another run: its folder was renamed")]
 
 
 def test_without_a_log_to_ask_that_is_said(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert runs.verify("office").logged is None
+    told = runs.verify("office")
+    assert (told.logged, told.unlogged, told.flaws) == (None, None, ())
+    assert told.warnings == (audit.UNASKED.format("there is no journalctl"),)
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [("echo no journal files; echo no access >&2; exit 1", "no access"), ("exit 3", "journalctl ends with 3")],
+)
+def test_a_log_that_can_not_be_asked_is_told(folders: list[Path], tmp_path: Path, ends: str, words: str) -> None:
+    (tmp_path / "bin" / "journalctl").write_text(f"#!/bin/sh\n{ends}\n")
+    told = runs.verify("office")
+    assert (told.logged, told.warnings) == (None, (audit.UNASKED.format(words),))
+    text = history.text_verdict(told)
+    assert f"Warning: the system's log could not be asked: {words};" in text and "as they were written" not in text
+    assert history.verdict(told)["logged"] is None and history.verdict(told)["warnings"]
 
 
 def test_a_recovery_goes_on_in_the_same_chain(log: Path) -> None:
