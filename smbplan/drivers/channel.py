@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import secrets
 import selectors
@@ -17,13 +16,16 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from smbplan.drivers import pipes
 from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable, strange
 from smbplan.drivers.turn import BEAT, Claim
 from smbplan.engine.resource import STRANGE
 
 T = TypeVar("T")
 CONNECT_TIMEOUT = 15.0  # seconds, authentication included
+START_TIMEOUT = CONNECT_TIMEOUT + 20.0  # seconds, until the agent is there and has started
 REQUEST_TIMEOUT = 900.0  # seconds; an installation of packages may take minutes
+LONGEST = 2**28  # bytes of an answer; 10,000 shares are some 10 MB
 BOOT = "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.stdin.readline())))"
 PLAIN = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root")
 # lxc-attach ends with 1 or 127 when it can't enter a container, or isn't there; with 0 when the agent has run, however
@@ -172,8 +174,7 @@ class Channel:
             raise Unreachable(f"{error.filename} is not installed here", "", "apt-get install openssh-client") from None
         self.counts.connections += 1
         try:
-            self._send(bundle())
-            ready = json.loads(self._line(CONNECT_TIMEOUT + 5))
+            ready = json.loads(self._exchange(bundle(), START_TIMEOUT))
             refused = "error" in ready
         except (ChannelError, *STRANGE, OSError) as error:
             raise self._explained(str(error)) from None
@@ -276,51 +277,51 @@ class Channel:
         process, self._process, self._buffer, self.locked = self._process, None, b"", ""
         if process is None:
             return
-        process.terminate()  # first, so that who waits for an answer does so no longer
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        pipes.end(process)  # first, so that who waits for an answer does so no longer
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 _quietly_close(stream)
 
     def _exchange(self, line: bytes, timeout: float) -> bytes:
         """Raises ChannelError or OSError."""
-        self._send(line)
-        return self._line(timeout)
-
-    def _send(self, data: bytes) -> None:
         assert self._process is not None and self._process.stdin is not None
-        self._process.stdin.write(data)
-        self._process.stdin.flush()
-        self.counts.sent += len(data)
+        deadline = time.monotonic() + timeout
+        try:
+            pipes.send(self._process.stdin.fileno(), line, deadline)
+            self.counts.sent += len(line)
+            return self._line(deadline)
+        except TimeoutError:
+            raise self._late(timeout) from None
 
-    def _line(self, timeout: float) -> bytes:
+    def _late(self, timeout: float) -> ChannelError:
+        return ChannelError(f"{self.endpoint.name} did not answer within {timeout:.0f} s")
+
+    def _line(self, deadline: float) -> bytes:
+        """Raises ChannelError or OSError."""
         assert self._process is not None and self._process.stdout is not None
-        deadline, stream = time.monotonic() + timeout, self._process.stdout.fileno()
-        chunks = [self._buffer]
-        with selectors.DefaultSelector() as ready:
-            ready.register(stream, selectors.EVENT_READ)
-            while b"\n" not in chunks[-1]:
-                if not ready.select(max(0.0, deadline - time.monotonic())):
-                    raise ChannelError(f"{self.endpoint.name} did not answer within {timeout:.0f} s")
-                data = os.read(stream, 1 << 20)
-                if not data:
-                    raise ChannelError(f"lost the connection to {self.endpoint.name}")
-                self.counts.received += len(data)
-                chunks.append(data)
+        stream, chunks, size = self._process.stdout, [self._buffer], len(self._buffer)
+        while b"\n" not in chunks[-1]:
+            data = pipes.receive(stream.fileno(), deadline)
+            if not data:
+                raise ChannelError(f"lost the connection to {self.endpoint.name}")
+            size += len(data)
+            self._must_be_short(size)
+            self.counts.received += len(data)
+            chunks.append(data)
         line, _, self._buffer = b"".join(chunks).partition(b"\n")
         return line
+
+    def _must_be_short(self, size: int) -> None:
+        """Raises ChannelError for an answer that would fill this machine's memory."""
+        if size > LONGEST:
+            raise ChannelError(f"the answer of {self.endpoint.name} is longer than {LONGEST} bytes")
 
     def _explained(self, reason: str) -> Unreachable:
         """What ssh, sudo or the shell said, in plain words with the way out."""
         process, words = self._process, ""
         if process is not None and process.stderr is not None:
-            if process.poll() is None:
-                process.terminate()
-            words = process.stderr.read().decode("utf-8", "replace").strip()
+            pipes.end(process)
+            words = pipes.rest(process.stderr.fileno()).decode("utf-8", "replace").strip()
         self.close()
         for sign, summary, hint in EXPLANATIONS:
             if sign in words:

@@ -3,12 +3,17 @@
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from smbplan.drivers import channel
 from smbplan.drivers.channel import Channel, Endpoint
-from smbplan.drivers.errors import Unreachable
+from smbplan.drivers.errors import ChannelError, Unreachable
+from smbplan.drivers.pve import qga
+from smbplan.drivers.pve.client import Access, Client
+from smbplan.drivers.pve.inside import Inside
 
 SSH = """#!/bin/sh
 while [ "$1" != -- ]; do shift; done
@@ -92,3 +97,72 @@ def test_what_neither_can_do_is_told(calls: Path, tmp_path: Path) -> None:
     stub(tmp_path, "pct", "#!/bin/sh\necho \"container '101' not running!\" >&2\nexit 255\n")
     with pytest.raises(Unreachable, match="container '101' not running"):
         asked()
+
+
+READY = "read -r bundle; echo '{}'; "
+
+
+@pytest.fixture
+def peer(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Channel]]:
+    """A host with a script in place of the agent."""
+    made: list[Channel] = []
+
+    def peer(script: str) -> Channel:
+        stub(tmp_path, "ssh", f"#!/bin/bash\n{script}\n")
+        made.append(Channel(Endpoint("office", host="pve1")))
+        return made[-1]
+
+    def hangs(*_: object) -> None:
+        pytest.fail("it hangs")
+
+    monkeypatch.setattr(channel, "START_TIMEOUT", 1.0)
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.setitimer(signal.ITIMER_REAL, 15)
+    yield peer
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "read -r bundle; exec sleep 60", "exec cat /dev/zero"])
+def test_a_host_whose_agent_never_starts_is_left(peer: Callable[[str], Channel], script: str) -> None:
+    """The bundle is more than a pipe holds."""
+    with pytest.raises(Unreachable, match="did not answer within 1 s"):
+        peer(script).open()
+
+
+@pytest.mark.parametrize("rest", ["exec sleep 60", "read -r request; exec sleep 60", "exec cat /dev/zero"])
+def test_an_agent_that_never_reads_is_left(peer: Callable[[str], Channel], rest: str) -> None:
+    with pytest.raises(ChannelError, match="did not answer within 1 s"):
+        peer(READY + rest).request("facts", 1.0, words="x" * 2**18)
+
+
+def test_an_agent_that_never_stops_talking_is_left(peer: Callable[[str], Channel]) -> None:
+    slow = "read -r request; while printf ' '; do :; done"
+    with pytest.raises(ChannelError, match="did not answer within 1 s"):
+        peer(READY + slow).request("facts", 1.0)
+
+
+def test_what_a_child_of_the_way_there_keeps_open_is_not_waited_for(peer: Callable[[str], Channel]) -> None:
+    with pytest.raises(Unreachable, match="no way") as caught:
+        peer("sleep 60 >&- & echo no way >&2; exit 1").open()
+    assert caught.value.detail == "no way"
+
+
+def test_an_answer_has_a_limit(peer: Callable[[str], Channel], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "LONGEST", 10_000)
+    with pytest.raises(ChannelError, match="is longer than 10000 bytes"):
+        peer(READY + "read -r request; exec cat /dev/zero").request("facts")
+    answer = """printf '{"ok": "%5000d"}\\n' 7"""
+    assert peer(f"{READY} read -r request; {answer}; read -r more").request("facts").endswith(" 7")
+
+
+def test_an_answer_in_parts_has_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qga, "execute", lambda *words, **more: qga.Done(0, "x" * 1000, ""))
+    box = Inside(Endpoint("box", guest="box"), client=Client(Access("", "", "")), _folder="/run/x")
+    with pytest.raises(ChannelError, match="box did not answer within 0 s"):
+        box._exchange(b"{}\n", 0.2)
+    monkeypatch.setattr(channel, "LONGEST", 10_000)
+    with pytest.raises(ChannelError, match="is longer than 10000 bytes"):
+        box._exchange(b"{}\n", 60.0)

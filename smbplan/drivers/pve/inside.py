@@ -68,7 +68,7 @@ class Inside(Channel):
             ) from None
 
     def _asked(self, line: str, timeout: float) -> bytes:
-        folder = self._folder
+        folder, deadline = self._folder, time.monotonic() + timeout
         done = self._delivered(folder, line, timeout)
         if done.code == GONE:  # it was not asked: the machine was restarted, or nobody had asked it for long
             self._folder = ""
@@ -79,6 +79,9 @@ class Inside(Channel):
         if done.code or not answer:
             raise ChannelError(f"{self.endpoint.name}: no answer from the agent in the VM", done.err.strip())
         while not answer.endswith("\n"):
+            self._must_be_short(len(answer))
+            if time.monotonic() > deadline:
+                raise self._late(timeout)
             more = qga.execute(self._client, self.path, ["/bin/sh", "-c", MORE, "sh", folder, str(len(answer) + 1)])
             if not more.out:
                 raise ChannelError(f"{self.endpoint.name}: the answer of the agent in the VM is cut short")
