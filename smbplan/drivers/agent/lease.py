@@ -24,6 +24,7 @@ from .core import LOCAL, STATE, Untouched, private, read_text, tidy, write
 from .pmxcfs import Slot
 
 SILENT = 90.0  # seconds without a word after which an owner may be replaced
+AHEAD = 10.0  # seconds in the time to come that are no clock's fault: nodes that share a file are not quite at one
 WORKING = 5.0  # seconds after which an agent at work says so
 LOCK = "/run/smbplan/lock{}"  # where nobody else can hold it
 
@@ -118,9 +119,19 @@ class Lease:
         return {"owner": "somebody", "site": "", "run": "", "since": 0.0, **known, "silent": self._silence()}
 
     def _silence(self) -> float:
-        """Seconds. One whose folder is gone, as nobody has kept it, has lost it."""
+        """Seconds. One whose folder is gone, as nobody has kept it, has lost it.
+
+        A time to come was set by a clock that was wrong: silence counts from when that is seen. pmxcfs counts by
+        itself, and is asked.
+        """
         try:
-            return max(0.0, time.time() - (self._slot.heard if self._slot else self._path.stat().st_mtime))
+            silent = time.time() - (self._slot.heard if self._slot else self._path.stat().st_mtime)
+            if silent > -AHEAD:
+                return max(0.0, silent)
+            if self._slot:
+                return SILENT
+            os.utime(self._path)
+            return 0.0
         except OSError:
             return SILENT if self._slot else 0.0
 

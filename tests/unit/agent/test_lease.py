@@ -4,15 +4,16 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from smbplan.drivers.agent import core, journal, lease, main
+from smbplan.drivers.agent import core, journal, lease, main, pmxcfs
 from smbplan.drivers.agent.journal import Journal
 from smbplan.drivers.agent.lease import SILENT, Lease, Lost
+from smbplan.drivers.agent.pmxcfs import Slot
 
 DO = {"step": "file.x", "way": "do", "words": {"id": "file.x"}}
 UNDO = {"step": "file.x", "way": "undo"}
@@ -67,6 +68,42 @@ def test_an_owner_that_is_silent_is_replaced_and_can_do_nothing_any_more(home: P
         with pytest.raises(Lost) as caught:
             use()
         assert caught.value.lease and caught.value.lease["owner"] == "bob@here"
+
+
+def ahead(path: Path, seconds: float = 86400.0) -> None:
+    soon = time.time() + seconds
+    os.utime(path, (soon, soon))
+
+
+@pytest.mark.parametrize("look", [lambda: taken("bob"), lambda: Lease().told()])
+def test_silence_counts_from_when_a_time_to_come_is_seen(home: Path, look: Callable[[], Any]) -> None:
+    """The owner's last word was by a clock that was wrong; it has died since."""
+    taken("alice")
+    ahead(home / "lease")
+    assert look()["silent"] < 1 and abs(time.time() - (home / "lease").stat().st_mtime) < 5
+    silent(home)
+    assert taken("bob") is None
+
+
+def test_an_owner_that_lives_keeps_it_whatever_the_clock_was(home: Path) -> None:
+    taken("alice")
+    ahead(home / "lease")
+    assert taken("bob") is not None
+    silent(home)
+    Lease().check("alice")
+    assert taken("bob") is not None
+    ahead(home / "lease", 3.0)
+    assert taken("bob") is not None and (home / "lease").stat().st_mtime > time.time(), "nodes' clocks differ a little"
+
+
+def test_of_a_wide_lease_from_the_time_to_come_pmxcfs_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pmxcfs, "PRIV", tmp_path / "priv")
+    assert Lease("office", wide=True).take(claim("alice"), [], False, 0.0) is None
+    folder = tmp_path / "priv" / "lock" / "smbplan-office"
+    for gone in (False, True):
+        ahead(folder)
+        monkeypatch.setattr(Slot, "take", lambda self, ours, gone=gone: gone)
+        assert (Lease("office", wide=True).take(claim("bob"), [], False, 0.0) is None) == gone
 
 
 def test_an_owner_that_has_ended_for_sure_is_replaced_at_once() -> None:
