@@ -158,6 +158,14 @@ def test_an_answer_has_a_limit(peer: Callable[[str], Channel], monkeypatch: pyte
     assert peer(f"{READY} read -r request; {answer}; read -r more").request("facts").endswith(" 7")
 
 
+def test_an_answer_that_no_parser_takes_is_refused(peer: Callable[[str], Channel]) -> None:
+    deep = "python3 -c 'print(\"[\" * 100_000)'"
+    with pytest.raises(Unreachable):
+        peer(f"read -r bundle; {deep}").open()
+    with pytest.raises(ChannelError, match="lost the connection to office"):
+        peer(f"{READY} read -r request; {deep}").request("facts")
+
+
 def test_an_answer_in_parts_has_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qga, "execute", lambda *words, **more: qga.Done(0, "x" * 1000, ""))
     box = Inside(Endpoint("box", guest="box"), client=Client(Access("", "", "")), _folder="/run/x")

@@ -23,7 +23,7 @@ class Inventory:
             sites = json.loads(read_text(self._path) or "{}")
             if all(isinstance(site["records"], dict) and isinstance(site["peers"], dict) for site in sites.values()):
                 return {str(name): site for name, site in sites.items()}
-        except (ValueError, AttributeError, KeyError, TypeError):
+        except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
             pass
         raise Refused(f"{self._path} is damaged", "", "restore it from a backup, or move it away and use apply --adopt")
 

@@ -117,7 +117,7 @@ def _status(note: dict[str, Any], answer: Any) -> str:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Without what a power failure has torn."""
     for text in (read_text(path) or "").splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             line = json.loads(text)
             if isinstance(line, dict):
                 yield line

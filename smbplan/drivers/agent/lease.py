@@ -150,7 +150,7 @@ class Lease:
     def _read(self) -> dict[str, Any] | None:
         try:
             lease = json.loads(read_text(self._path) or "null")
-        except (ValueError, OSError):
+        except (ValueError, RecursionError, OSError):
             return None
         whole = isinstance(lease, dict) and {"token", "owner", "run", "site"} <= lease.keys()
         return lease if whole and isinstance(lease["token"], str) else None

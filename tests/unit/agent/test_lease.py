@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from smbplan.drivers.agent import core, journal, lease, main, pmxcfs
+from smbplan.drivers.agent.inventory import Inventory
 from smbplan.drivers.agent.journal import Journal
 from smbplan.drivers.agent.lease import SILENT, Lease, Lost
 from smbplan.drivers.agent.pmxcfs import Slot
 
 DO = {"step": "file.x", "way": "do", "words": {"id": "file.x"}}
+DEEP = "[" * 100_000
 UNDO = {"step": "file.x", "way": "undo"}
 
 
@@ -153,9 +155,10 @@ def test_what_is_at_work_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert time.time() - (home / "lease").stat().st_mtime < 10
 
 
-def test_a_damaged_lease_is_nobodys(home: Path) -> None:
+@pytest.mark.parametrize("text", ["{", DEEP])
+def test_a_damaged_lease_is_nobodys(home: Path, text: str) -> None:
     taken("alice")
-    (home / "lease").write_text("{")
+    (home / "lease").write_text(text)
     assert taken("bob") is None
 
 
@@ -241,6 +244,22 @@ def test_a_torn_line_hides_no_other(home: Path) -> None:
     path.write_text(path.read_text()[:-10])
     written.doing([UNDO])
     assert [line.get("status") for line in known()] == [None, "undoing"]
+
+
+def test_a_line_that_no_parser_takes_hides_no_other(home: Path) -> None:
+    written = begun("alice")
+    with (home / "journal" / "office" / "run-alice").open("a") as file:
+        file.write(f"\n{DEEP}")
+    written.doing([DO])
+    assert [line.get("status") for line in known()] == [None, "doing"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"office": {}}', DEEP])
+def test_a_damaged_inventory_is_refused(home: Path, text: str) -> None:
+    home.mkdir()
+    (home / "inventory.json").write_text(text)
+    with pytest.raises(core.Refused, match="is damaged"):
+        Inventory(home / "inventory.json")
 
 
 def test_a_run_is_known_until_it_has_ended_and_then_forgotten(home: Path) -> None:
