@@ -1,9 +1,10 @@
 """What a person types on the nodes of a cluster when smbplan could not finish. ctdb(1)"""
 
-import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from smbplan.engine.step import Move
+from smbplan.report.typed import word, words
 
 OURS = "/etc/ctdb/nodes /etc/ctdb/public_addresses /etc/ctdb/events/legacy/{49.winbind,50.samba,06.smbplan}.script"
 PACKAGED = "ctdb.conf ctdb.tunables script.options"
@@ -19,7 +20,8 @@ def commands(op: Move) -> list[str]:
     return [line for node in gone for line in _out(node)] + _settings(before, after)
 
 
-def _out(node: str) -> list[str]:
+def _out(name: str) -> list[str]:
+    node = word(name)
     return [
         f"{node}# systemctl disable --now ctdb; systemctl stop smbd",
         f"{node}# for file in {PACKAGED}; do mv {KEPT}/$file /etc/ctdb/; done",
@@ -30,24 +32,24 @@ def _out(node: str) -> list[str]:
 
 def _settings(before: Any, after: Any) -> list[str]:
     """The files of every node, one after the other, so that the others serve meanwhile."""
-    lines = [""] * after["next"]
+    lines = [""] * int(after["next"])
     for node in [*before["nodes"].values(), *after["nodes"].values()]:
         lines[node["number"] :] = [node["address"], *lines[node["number"] + 1 :]]
     wanted = {node["number"] for node in after["nodes"].values()}
     text = "".join(f"{'' if number in wanted else '#'}{line}\\n" for number, line in enumerate(lines))
-    tunables = " ".join(f"{name}={value}" for name, value in after["tunables"].items())
+    tunables = words(f"{name}={value}" for name, value in after["tunables"].items())
     found = []
-    for node in after["nodes"]:
+    nodes = _typed_on(after["nodes"])
+    for node in nodes:
         found += [
-            f"{node}# printf {shlex.quote(text)} >/etc/ctdb/nodes",
-            f"{node}# editor /etc/ctdb/public_addresses  # {' '.join(after['addresses'])}, each with its interface",
-            f"{node}# editor /etc/ctdb/ctdb.conf  # cluster lock = {after['lock']}, "
-            f"leader timeout = {after['leader_timeout']}",
+            f"{node}# printf {word(text)} >/etc/ctdb/nodes",
+            f"{node}# editor /etc/ctdb/public_addresses  # {words(after['addresses'])}, each with its interface",
+            f"{node}# editor /etc/ctdb/ctdb.conf  # cluster lock = {word(after['lock'])}, "
+            f"leader timeout = {word(after['leader_timeout'])}",
             f"{node}# editor /etc/ctdb/ctdb.tunables  # {tunables}",
         ]
-    first = next(iter(after["nodes"]))
-    restarts = [f"{node}# systemctl enable ctdb; systemctl restart ctdb; ctdb status" for node in after["nodes"]]
-    return [*found, f"{first}# ctdb reloadnodes", *restarts]
+    restarts = [f"{node}# systemctl enable ctdb; systemctl restart ctdb; ctdb status" for node in nodes]
+    return [*found, f"{nodes[0]}# ctdb reloadnodes", *restarts]
 
 
 def led(op: Move) -> list[str]:
@@ -56,7 +58,11 @@ def led(op: Move) -> list[str]:
     verbs = ("systemctl start winbind smbd; ", "enable") if on else ("systemctl stop winbind; ", "disable")
     scripts = ("49.winbind", "50.samba") if on else ("49.winbind",)
     lines = [f"ctdb event script {verbs[1]} legacy {script}" for script in scripts]
-    return [f"{node}# {verbs[0]}{'; '.join(lines)}" for node in (op.after or op.before)["nodes"]]
+    return [f"{node}# {verbs[0]}{'; '.join(lines)}" for node in _typed_on((op.after or op.before)["nodes"])]
+
+
+def _typed_on(names: Iterable[str]) -> list[str]:
+    return [word(name) for name in names]
 
 
 RENDER = {"ctdb": commands, "led": led}

@@ -4,12 +4,12 @@ A name is no proof: somebody else's guest may have it, too. An id counts only fr
 person looks for the mark first. Nothing here deletes a volume.
 """
 
-import shlex
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from smbplan.engine.step import Move, Step
+from smbplan.report.typed import literal, word
 
 # Our comment in the notes; what is packed into it, or percent-encoded, doesn't matter here.
 MARK = "<!-- smbplan "
@@ -27,7 +27,7 @@ class Guest:
     """A gateway's guest as commands name it."""
 
     gateway: str
-    id: str
+    id: str  # a number, or what a person has to fill in
     node: str
     tool: str = "pct"  # pct, qm
 
@@ -49,7 +49,7 @@ def known(steps: Iterable[Step]) -> dict[str, Guest]:
     for move in _whole(steps):
         state, tool = move.before or {}, "pct" if move.key.type == "container" else "qm"
         if state.get("mark"):
-            found[move.key.name] = Guest(move.key.name, str(state["vmid"]), state["node"], tool)
+            found[move.key.name] = Guest(move.key.name, str(int(state["vmid"])), word(state["node"]), tool)
     return found
 
 
@@ -86,8 +86,8 @@ def commands(op: Move, target: str, found: dict[str, Guest]) -> list[str]:
 def _look(gateway: str, tool: str) -> str:
     """Shows /etc/pve/nodes/NODE/…/ID.conf of guests with our mark and this name, whole or parked; see kinds.guest."""
     key = "hostname" if tool == "pct" else "name"
-    name = f"^{key}: {gateway[:56]}({gateway[56:]}|-parked)$"
-    return f"grep -l '^#.*{MARK}' /etc/pve/nodes/*/{FOLDERS[tool]}/*.conf | xargs -r grep -HE '{name}'"
+    name = word(f"^{key}: {literal(gateway[:56])}({literal(gateway[56:])}|-parked)$")
+    return f"grep -l '^#.*{MARK}' /etc/pve/nodes/*/{FOLDERS[tool]}/*.conf | xargs -r grep -HE {name}"
 
 
 def _guest(guest: Guest, path: str, op: Move) -> list[str]:
@@ -97,17 +97,17 @@ def _guest(guest: Guest, path: str, op: Move) -> list[str]:
         gone = f"{guest.ours_and_empty} && {tool} destroy {guest.id}"
         return [f"{tool} stop {guest.id}", *loosen, f"{gone}  # with volumes it stays, for their data would go with it"]
     if before is None:
-        return [f"# the guest of {guest.gateway} was removed; smbplan apply makes it anew, without its volumes"]
+        return [f"# the guest of {word(guest.gateway)} was removed; smbplan apply makes it anew, without its volumes"]
     plain = ("hostname", "cores", "memory", "swap", "balloon", "onboot", "protection")
     changed = [
-        f"--{'name' if key == 'hostname' and tool == 'qm' else key} {shlex.quote(str(_number(after[key])))}"
+        f"--{'name' if key == 'hostname' and tool == 'qm' else key} {word(_number(after[key]))}"
         for key in plain
         if after.get(key) not in (None, "") and after[key] != before.get(key)
     ]
     lines = [f"{tool} set {guest.id} {' '.join(changed)}"] if changed else []
     old, new = before.get("pool") or "", after.get("pool") or ""
     if new != old:
-        how = f"--poolid {new} --allow-move 1" if new else f"--poolid {old} --delete 1"
+        how = f"--poolid {word(new)} --allow-move 1" if new else f"--poolid {word(old)} --delete 1"
         lines.append(f"pvesh set /pools {how} --vms {guest.id}")
     return lines
 
@@ -118,15 +118,19 @@ def _number(value: Any) -> Any:
 
 def _volume(guest: Guest, path: str, op: Move) -> list[str]:
     if op.after is not None:
-        return [f"pct config {guest.id}  # the volume at {path} keeps its size"]
+        return [f"pct config {guest.id}  # the volume at {word(path)} keeps its size"]
     if op.options.get("delete_data"):
         return [f"pct config {guest.id}  # delete its unused volume"]
     return [f"{_unmounted(guest, path)}  # it is unused then; delete it if it holds no data"]
 
 
 def _unmounted(guest: Guest, path: str) -> str:
-    mounted = f"awk -F: -v at={shlex.quote(f',mp={path},')} 'index($0 \",\", at) {{print $1}}'"
-    return f"pct set {guest.id} --delete $(pct config {guest.id} | {mounted})"
+    return f"pct set {guest.id} --delete $(pct config {guest.id} | awk -F: {_first(f',mp={path},')})"
+
+
+def _first(part: str, line: str = "") -> str:
+    """For awk: the key of a setting that has this part."""
+    return f"-v at={word(part)} '{line}index($0 \",\", at) {{print $1}}'"
 
 
 def _power(guest: Guest, path: str, op: Move) -> list[str]:
@@ -136,43 +140,43 @@ def _power(guest: Guest, path: str, op: Move) -> list[str]:
 def _bind(guest: Guest, path: str, op: Move) -> list[str]:
     if op.after is None:
         return [_unmounted(guest, path)]
-    return [f"pct set {guest.id} --mp9 {shlex.quote(op.after['volume'])},mp={shlex.quote(path)}  # any free mpN"]
+    return [f"pct set {guest.id} --mp9 {word(op.after['volume'])},mp={word(path)}  # any free mpN"]
 
 
 def _idmap(guest: Guest, path: str, op: Move) -> list[str]:
     lines = [f"lxc.idmap: {line}" for line in (op.after or {"map": []})["map"]]
-    return [f"sed -i '/^lxc.idmap/d' {guest.conf}", *(f"echo {shlex.quote(line)} >> {guest.conf}" for line in lines)]
+    return [f"sed -i '/^lxc.idmap/d' {guest.conf}", *(f"echo {word(line)} >> {guest.conf}" for line in lines)]
 
 
 def _entry(guest: Guest, path: str, op: Move) -> list[str]:
     way = (
-        f"write the lxc.mount.entry of {path} from {op.after['source']}"
+        f"write the lxc.mount.entry of {word(path)} from {word(op.after['source'])}"
         if op.after
-        else f"take the lxc.mount.entry of {path} out"
+        else f"take the lxc.mount.entry of {word(path)} out"
     )
     return [f"editor {guest.conf}  # {way}"]
 
 
 def _disk(guest: Guest, serial: str, op: Move) -> list[str]:
     if op.after is not None:
-        return [f"qm config {guest.id}  # the disk {serial} keeps its size"]
-    found = f"$(qm config {guest.id} | awk -F: '/,serial={serial}(,|$)/ {{print $1}}')"
+        return [f"qm config {guest.id}  # the disk {word(serial)} keeps its size"]
+    found = f"$(qm config {guest.id} | awk -F: {_first(f',serial={serial},')})"
     return [f"qm disk unlink {guest.id} --idlist {found}  # it is unused then; delete it if it holds no data"]
 
 
 def _virtiofs(guest: Guest, mapping: str, op: Move) -> list[str]:
     if op.after is not None:
-        return [f"qm set {guest.id} --virtiofs9 {mapping},expose-acl=1,expose-xattr=1  # any free virtiofsN"]
+        return [f"qm set {guest.id} --virtiofs9 {word(mapping)},expose-acl=1,expose-xattr=1  # any free virtiofsN"]
     return [
-        f"qm set {guest.id} --delete $(qm config {guest.id} | awk -F: '/^virtiofs[0-9]+: {mapping},/ {{print $1}}')"
+        f"qm set {guest.id} --delete $(qm config {guest.id} | awk -F: {_first(f': {mapping},', '/^virtiofs/ && ')})"
     ]
 
 
 def _mapping(guest: Guest, mapping: str, op: Move) -> list[str]:
     if op.after is None:
-        return [f"pvesh delete /cluster/mapping/dir/{mapping}"]
-    places = " ".join(f"--map node={node},path={path}" for node, path in sorted(op.after["nodes"].items()))
-    where = f"/cluster/mapping/dir/{mapping}" if op.before else f"/cluster/mapping/dir --id {mapping}"
+        return [f"pvesh delete /cluster/mapping/dir/{word(mapping)}"]
+    places = " ".join(f"--map {word(f'node={node},path={path}')}" for node, path in sorted(op.after["nodes"].items()))
+    where = f"/cluster/mapping/dir/{word(mapping)}" if op.before else f"/cluster/mapping/dir --id {word(mapping)}"
     return [f"pvesh {'set' if op.before else 'create'} {where} {places}"]
 
 

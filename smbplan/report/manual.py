@@ -9,6 +9,7 @@ from smbplan.drivers.agent.core import image_file, is_open
 from smbplan.drivers.agent.files import header
 from smbplan.engine.step import Call, Move, Nature, Step
 from smbplan.report import clusters, guests
+from smbplan.report.typed import literal, word, words
 
 TITLE = "When its cause is gone, `smbplan recover` finishes it; or else these commands do, in this order"
 
@@ -26,7 +27,7 @@ def commands(steps: Sequence[Step]) -> list[str]:
         elif isinstance(op, Move) and op.key.type in clusters.RENDER:
             found += clusters.RENDER[op.key.type](op)
         elif isinstance(op, Move) and op.options.get("delete_data"):
-            found += [f"{step.target}# {line}" for line in _deletion(op.key.type, shlex.quote(op.key.name))]
+            found += [f"{step.target}# {line}" for line in _deletion(op.key.type, op.key.name)]
         elif isinstance(op, Move) and op.key.type in UNSEEN and is_open(op.after):
             found.append(f"{step.target}# {_unseen(op.key.type, op.key.name)}")
         elif isinstance(op, Move):
@@ -37,7 +38,7 @@ def commands(steps: Sequence[Step]) -> list[str]:
 
 
 def _call(op: Call) -> list[str]:
-    share = shlex.quote(str(op.arguments.get("share", "")))
+    share = word(op.arguments.get("share", ""))
     return {
         "reload": ["smbcontrol smbd reload-config"],
         "daemon-reload": ["systemctl daemon-reload"],
@@ -47,19 +48,19 @@ def _call(op: Call) -> list[str]:
 
 
 def _deletion(type_: str, name: str) -> list[str]:
-    gone = f"{name}.smbplan-deleted"
-    each = f"find {gone}/.snapshots -mindepth 1 -maxdepth 1 -exec btrfs subvolume delete {{}} +"
+    gone, kept = word(f"{name}.smbplan-deleted"), word(f"{name}.smbplan-deleted/.snapshots")
+    each = f"find {kept} -mindepth 1 -maxdepth 1 -exec btrfs subvolume delete {{}} +"
     return {
         "directory": [f"rm -r {gone}"],
-        "subvolume": [f"! test -d {gone}/.snapshots || {each}", f"btrfs subvolume delete {gone}"],
-        "dataset": [f"zfs destroy -r {name}"],
+        "subvolume": [f"! test -d {kept} || {each}", f"btrfs subvolume delete {gone}"],
+        "dataset": [f"zfs destroy -r {word(name)}"],
     }[type_]
 
 
 def _sealed(mark: str, thing: str) -> str:
     """A mark as its host makes it, see drivers.agent.core.seal."""
-    words = f"'%s\\0%s\\0%s' \"$(cat /etc/machine-id)\" {shlex.quote(thing)} {shlex.quote(mark)}"
-    return f'{shlex.quote(mark)}/"$(printf {words} | sha256sum | cut -c1-10)"'
+    words = f"'%s\\0%s\\0%s' \"$(cat /etc/machine-id)\" {word(thing)} {word(mark)}"
+    return f'{word(mark)}/"$(printf {words} | sha256sum | cut -c1-10)"'
 
 
 def _image(name: str) -> str:
@@ -93,14 +94,14 @@ def _unseen(type_: str, name: str) -> str:
     head = "import json, os, sys; from glob import glob; from subprocess import check_call as do; name = sys.argv[1]"
     script = f"{head}; [({does}) for was in map(json.load, map(open, glob(sys.argv[2])[-1:]))]"
     image = shlex.quote(_image(f"{class_} {name}"))
-    return f"SYSTEMCTL_SKIP_SYSV=1 python3 -c {shlex.quote(script)} {shlex.quote(name)} {image}"
+    return f"SYSTEMCTL_SKIP_SYSV=1 python3 -c {shlex.quote(script)} {word(name)} {image}"
 
 
 UNMARK = "python3 -c 'import os, sys; os.removexattr(sys.argv[1], \"trusted.smbplan\")'"
 
 
 def _path(name: str, before: Any, after: Any) -> list[str]:
-    path = shlex.quote(name)
+    path = word(name)
     if after is None:
         return [f"rmdir {path}"]
     lines = [f"mkdir -p {path}"] if before is None else []
@@ -110,11 +111,11 @@ def _path(name: str, before: Any, after: Any) -> list[str]:
         lines.append(f"{UNMARK} {path}")
     if "owner" not in after:  # a node's folder, whose owners are set from inside its container
         return lines
-    lines.append(f"chown {shlex.quote(after['owner'])}:{shlex.quote(after['group'])} {path}")
+    lines.append(f"chown {word(after['owner'])}:{word(after['group'])} {path}")
     lines.append(f"setfacl -b -k {path}")
-    lines.append(f"setfacl --set {shlex.quote(','.join(after['acl']))} {path}")
+    lines.append(f"setfacl --set {word(','.join(after['acl']))} {path}")
     if after["default"]:
-        lines.append(f"setfacl -d --set {shlex.quote(','.join(after['default']))} {path}")
+        lines.append(f"setfacl -d --set {word(','.join(after['default']))} {path}")
     lines.append(
         f"chmod {'u' if int(after['special']) & 4 else 'g' if int(after['special']) & 2 else 'o'}+s {path}"
         if int(after["special"])
@@ -124,139 +125,140 @@ def _path(name: str, before: Any, after: Any) -> list[str]:
 
 
 def _subvolume(name: str, before: Any, after: Any) -> list[str]:
-    path = shlex.quote(name)
+    path = word(name)
     if after is None:
         return [f"btrfs subvolume delete {path}"]
-    limit = [f"btrfs qgroup limit {after['quota'] or 'none'} {path}"] if after.get("quota") is not None else []
+    limit = [f"btrfs qgroup limit {word(after['quota'] or 'none')} {path}"] if after.get("quota") is not None else []
     make = [f"btrfs subvolume create {path}"] if before is None else []
     return [*make, *limit, *_path(name, before or {"mark": None}, after)]
 
 
 def _dataset(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"zfs destroy {shlex.quote(name)}"]
+        return [f"zfs destroy {word(name)}"]
     return [
-        *([f"zfs create -p {shlex.quote(name)}"] if before is None else []),
-        f"zfs set quota={after.get('quota') or 'none'} {shlex.quote(name)}",
-        *([f"zfs set smbplan:mark={_sealed(after['mark'], name)} {shlex.quote(name)}"] if after.get("mark") else []),
+        *([f"zfs create -p {word(name)}"] if before is None else []),
+        f"zfs set quota={word(after.get('quota') or 'none')} {word(name)}",
+        *([f"zfs set smbplan:mark={_sealed(after['mark'], name)} {word(name)}"] if after.get("mark") else []),
         *_path(f"/{name}", after, after),
     ]
 
 
 def _user(name: str, before: Any, after: Any) -> list[str]:
+    user, full_name = word(name), word((after or {}).get("full_name") or "")
     if after is None:
-        return [f"userdel {name}"]
-    full_name = after.get("full_name") or ""
+        return [f"userdel {user}"]
     if before is None:
-        make = f"useradd -M -N -g users -d /nonexistent -s /usr/sbin/nologin -u {after['uid']} {name}"
-        return [make, f"usermod -c {shlex.quote(full_name)} {name}"]
+        make = f"useradd -M -N -g users -d /nonexistent -s /usr/sbin/nologin -u {word(after['uid'])} {user}"
+        return [make, f"usermod -c {full_name} {user}"]
     if not after.get("mark"):
-        return [f"usermod -c {shlex.quote(full_name)} {name}"]
+        return [f"usermod -c {full_name} {user}"]
     # Who it belongs to stands behind the name, and at its end whether it is parked: passwd(5)
-    mark = f"\"$(getent passwd {name} | grep -o ',,,,[^:!]*')\"{shlex.quote('!') if after['locked'] else ''}"
-    return [f"usermod -c {shlex.quote(full_name)}{mark} {name}"]
+    mark = f"\"$(getent passwd {user} | grep -o ',,,,[^:!]*')\"{shlex.quote('!') if after['locked'] else ''}"
+    return [f"usermod -c {full_name}{mark} {user}"]
 
 
 def _group(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"groupdel {name}"]
-    make = [f"groupadd -g {after['gid']} {name}"] if before is None else []
-    return [*make, f"gpasswd -M {shlex.quote(','.join(after['members']))} {name}"]
+        return [f"groupdel {word(name)}"]
+    make = [f"groupadd -g {word(after['gid'])} {word(name)}"] if before is None else []
+    return [*make, f"gpasswd -M {word(','.join(after['members']))} {word(name)}"]
 
 
 # By the binding: a hash would be seen in a command line.
 PASSWORD = (
-    "from glob import glob; from samba.samba3 import param, passdb; told = param.get_context(); "
+    "import sys; from glob import glob; from samba.samba3 import param, passdb; told = param.get_context(); "
     'told.load("/etc/samba/smb.conf"); users = passdb.PDB(told.get("passdb backend")); '
-    'user = users.getsampwnam("{name}"); user.nt_passwd = bytes.fromhex(open(glob("{image}")[-1]).read()); {when}'
+    "user = users.getsampwnam(sys.argv[1]); user.nt_passwd = bytes.fromhex(open(glob(sys.argv[2])[-1]).read()); {when}"
     "users.update_sam_account(user)"
 )
 
 
 def _password(name: str, before: Any, after: Any) -> list[str]:
+    user = word(name)
     if after is None:
-        return [f"smbpasswd -x {name}"]
-    turned = [f"smbpasswd -{'d' if after['disabled'] else 'e'} {name}"]
+        return [f"smbpasswd -x {user}"]
+    turned = [f"smbpasswd -{'d' if after['disabled'] else 'e'} {user}"]
     if before and before["password"] == after["password"]:
         return turned
-    new = f'new=$(head -c 16 /dev/urandom | base64); printf \'%s\\n\' "$new" "$new" | smbpasswd -s -a {name}'
-    when = f"user.pass_last_set_time = {after['changed']:d}; " if after.get("changed") is not None else ""
-    restore = PASSWORD.format(name=name, image=_image(f"password:{name}"), when=when)
-    return [*([] if before else [new]), f"python3 -c {shlex.quote(restore)}", *turned]
+    new = f'new=$(head -c 16 /dev/urandom | base64); printf \'%s\\n\' "$new" "$new" | smbpasswd -s -a {user}'
+    when = f"user.pass_last_set_time = {int(after['changed'])}; " if after.get("changed") is not None else ""
+    restore = shlex.quote(PASSWORD.format(when=when))
+    return [*([] if before else [new]), f"python3 -c {restore} {user} {word(_image(f'password:{name}'))}", *turned]
 
 
 def _file(name: str, before: Any, after: Any) -> list[str]:
-    path = shlex.quote(name)
+    path = word(name)
     if after is None:
         folder = PurePosixPath(name).parent
-        ours = [f"rmdir --ignore-fail-on-non-empty {shlex.quote(str(folder))}"] if folder.name == "smbplan" else []
+        ours = [f"rmdir --ignore-fail-on-non-empty {word(folder)}"] if folder.name == "smbplan" else []
         return [f"rm -f {path}", *ours]
-    mode = [f"chmod {after['mode']} {path}"] if "mode" in after else []
+    mode = [f"chmod {word(after['mode'])} {path}"] if "mode" in after else []
     if not after.get("mark"):
-        return [f"printf %s {shlex.quote(after['content'])} > {path}", *mode]
+        return [f"printf %s {word(after['content'])} > {path}", *mode]
     begin, end = header(name)
-    first = f"{shlex.quote(begin)}{_sealed(after['mark'], name)}{shlex.quote(end) if end else ''}"
+    first = f"{word(begin)}{_sealed(after['mark'], name)}{word(end) if end else ''}"
     return [
-        f"mkdir -p {shlex.quote(str(PurePosixPath(name).parent))}",
-        f"printf '%s\\n%s' {first} {shlex.quote(after['content'])} > {path}",
+        f"mkdir -p {word(PurePosixPath(name).parent)}",
+        f"printf '%s\\n%s' {first} {word(after['content'])} > {path}",
         *mode,
     ]
 
 
 def _smbconf(name: str, before: Any, after: Any) -> list[str]:
-    path, image = shlex.quote(name), _image(f"smbconf:{name}")
+    path, image = word(name), _image(f"smbconf:{name}")
     if after is None:  # Debian's own was kept
         return [f'for each in {image}; do if [ -s "$each" ]; then cat "$each" > {path}; else rm -f {path}; fi; done']
     if after.get("foreign"):
-        return [f"editor {path}  # the line `include = {after['include'] or before.get('include')}`"]
+        return [f"editor {path}  # the line `include = {word(after['include'] or before.get('include'))}`"]
     return _file(name, before, after)
 
 
 def _share(name: str, before: Any, after: Any) -> list[str]:
-    lines = [] if before is None else [f"net conf delshare {shlex.quote(name)}"]
+    lines = [] if before is None else [f"net conf delshare {word(name)}"]
     if after is None:
         return lines
-    section = f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in after["params"].items())
-    mark = f"'smbplan:mark = '{_sealed(after['mark'], name.lower())}" if after.get("mark") else ""
-    return [*lines, f"printf '%s%s\\n' {shlex.quote(section)} {mark} | net conf import /dev/stdin {shlex.quote(name)}"]
+    section = words([f"[{name}]", *(f"{key} = {value}" for key, value in after["params"].items())])
+    mark = f" 'smbplan:mark = '{_sealed(after['mark'], name.lower())}" if after.get("mark") else ""
+    return [*lines, f"printf '%s\\n' {section}{mark} | net conf import /dev/stdin {word(name)}"]
 
 
 def _packages(name: str, before: Any, after: Any) -> list[str]:
     was, stays = (set((state or {}).get("installed") or ()) for state in (before, after))
     gone = sorted(was - stays)
-    return [f"apt-get purge {' '.join(gone)}"] if gone else []
+    return [f"apt-get purge {words(gone)}"] if gone else []
 
 
 def _filesystem(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"lsblk -o NAME,SERIAL  # then `wipefs -a` of the disk {name}, only if nothing is on it"]
-    return [f"lsblk -o NAME,SERIAL  # the file system of the disk {name} keeps its size"]
+        return [f"lsblk -o NAME,SERIAL  # then `wipefs -a` of the disk {word(name)}, only if nothing is on it"]
+    return [f"lsblk -o NAME,SERIAL  # the file system of the disk {word(name)} keeps its size"]
 
 
 def _service(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"SYSTEMCTL_SKIP_SYSV=1 systemctl disable --now {name}"]
+        return [f"SYSTEMCTL_SKIP_SYSV=1 systemctl disable --now {word(name)}"]
     return [
-        f"SYSTEMCTL_SKIP_SYSV=1 systemctl {'enable' if after['enabled'] else 'disable'} {name}",
-        f"systemctl {'start' if after['active'] else 'stop'} {name}",
+        f"SYSTEMCTL_SKIP_SYSV=1 systemctl {'enable' if after['enabled'] else 'disable'} {word(name)}",
+        f"systemctl {'start' if after['active'] else 'stop'} {word(name)}",
     ]
 
 
 def _subid(name: str, before: Any, after: Any) -> list[str]:
     kind, line = name[0], f"root:{name[2:]}"
-    path = f"/etc/sub{kind}id"
-    return [f"sed -i '/^{line}$/d' {path}" if after is None else f"echo {line} >> {path}"]
+    path, known = word(f"/etc/sub{kind}id"), literal(line).replace("/", r"\/")
+    return [f"sed -i {word(f'/^{known}$/d')} {path}" if after is None else f"echo {word(line)} >> {path}"]
 
 
 def _view(name: str, before: Any, after: Any) -> list[str]:
-    path = shlex.quote(name)
+    path = word(name)
     return [f"mkdir -p {path}"] if after else [f"umount {path}/*; rmdir {path}/* {path}"]
 
 
 def _member(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"net ads leave -U USER  # somebody who may delete {before['name']} from {name}"]
-    return [f"net ads join -U USER  # somebody who may join {after['name']} to {name}"]
+        return [f"net ads leave -U USER  # somebody who may delete {word(before['name'])} from {word(name)}"]
+    return [f"net ads join -U USER  # somebody who may join {word(after['name'])} to {word(name)}"]
 
 
 def _principals(name: str, before: Any, after: Any) -> list[str]:
@@ -264,29 +266,29 @@ def _principals(name: str, before: Any, after: Any) -> list[str]:
 
 
 def _nss(name: str, before: Any, after: Any) -> list[str]:
-    wanted = ", ".join((after or {}).get("databases") or ()) or "none"
-    return [f"editor /etc/nsswitch.conf  # {name} is asked for: {wanted}"]
+    wanted = ", ".join(map(word, (after or {}).get("databases") or ())) or "none"
+    return [f"editor /etc/nsswitch.conf  # {word(name)} is asked for: {wanted}"]
 
 
 def _hosts(name: str, before: Any, after: Any) -> list[str]:
-    return [f"editor /etc/hosts  # {'with' if after and after['listed'] else 'without'} {name}"]
+    return [f"editor /etc/hosts  # {'with' if after and after['listed'] else 'without'} {word(name)}"]
 
 
 def _resolver(name: str, before: Any, after: Any) -> list[str]:
-    servers = " ".join((after or {}).get("nameservers") or ()) or "none"
-    return [f"editor {shlex.quote(name)}  # nameserver: {servers}"]
+    servers = words((after or {}).get("nameservers") or ()) or "none"
+    return [f"editor {word(name)}  # nameserver: {servers}"]
 
 
 def _time(name: str, before: Any, after: Any) -> list[str]:
-    servers = " ".join((after or {}).get("servers") or ()) or "no servers of smbplan"
+    servers = words((after or {}).get("servers") or ()) or "no servers of smbplan"
     return [f"editor /etc/chrony/sources.d/smbplan.sources  # {servers}; then chronyc reload sources"]
 
 
 def _controllers(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"rm -f {shlex.quote(name)}"]
-    servers = " ".join(after["servers"] or ()) or f"the controllers of the site {after['ad_site']}"
-    return [f"editor {shlex.quote(name)}  # password server = {servers}"]
+        return [f"rm -f {word(name)}"]
+    servers = words(after["servers"] or ()) or f"the controllers of the site {word(after['ad_site'])}"
+    return [f"editor {word(name)}  # password server = {servers}"]
 
 
 RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {

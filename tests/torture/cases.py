@@ -204,7 +204,7 @@ def _typed(ground: Ground, outcome: Outcome) -> list[str]:
         target, _, command = guest.named(line).partition("# ")
         try:
             if "NODE" not in target:  # there is none any more
-                guest.told(line, ground.shells[target](command))
+                guest.told(line, ground.shells[target](f"exec bash -ec {shlex.quote(command)}"))
         except AssertionError as error:
             wrong.append(f"{shlex.quote(line)}: {error}")
     return [*ground.differences(), *(f"{NOTES}: {each}" for each in wrong)]
