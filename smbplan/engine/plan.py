@@ -25,8 +25,8 @@ class Plan:
     warnings: tuple[str, ...]
     spec_digest: str
     live_digest: str
-    targets: tuple[str, ...] = ()  # to which it is limited
     misplaced: tuple[str, ...] = ()  # warnings of what differs, and no step can bring back
+    targets: tuple[str, ...] = ()  # to which it is limited
 
     @property
     def empty(self) -> bool:

@@ -4,7 +4,6 @@ import re
 import shlex
 from collections.abc import Iterable
 
-
 PLAIN = {"\n": "\\n", "\t": "\\t"}
 
 
