@@ -284,7 +284,8 @@ def test_a_target_that_has_forgotten_the_run_knows_nothing_better() -> None:
 
 def cut() -> runs.Run:
     """A run of this machine that was cut short in its step."""
-    run = runs.start("office", {"steps": [step_to_json(step("a"))], "endpoints": {}}, RUN)
+    places = {"files": Endpoint("files").as_json()}
+    run = runs.start("office", {"steps": [step_to_json(step("a"))], "endpoints": places}, RUN)
     journal = runs.Journal(run)
     journal.write([recovery.Entry("a", Status.DOING)])
     journal.close()
@@ -318,6 +319,17 @@ def test_a_run_that_was_altered_is_not_recovered_by_what_is_here(
         app.recover("office", lambda step, status: None, no_connection)
     assert "smbplan runs verify" in caught.value.troubles[0].hint
     assert "by what the targets have written down" in caught.value.troubles[0].hint
+
+
+def test_a_run_whose_last_line_is_torn_is_recovered() -> None:
+    class Idle(Told):
+        answers: Mapping[str, Any] = {"lock": {"held": None, "unfinished": []}, **NOTHING}
+
+    run = cut()
+    run.journal.write_bytes(run.journal.read_bytes()[:-9])
+    done = app.recover("office", lambda step, status: None, Idle)
+    assert done and done.outcome.name == "rolled_back" and runs.interrupted("office") is None
+    run.must_be_whole()
 
 
 def test_what_a_crash_has_left_is_no_alteration() -> None:
