@@ -1,5 +1,6 @@
 """What a run has left behind, as its targets know it: their journals count, the one here is a copy."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -15,11 +16,14 @@ from smbplan.engine.resource import STRANGE, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import expand, kinds
+from smbplan.kinds.cluster import PREFIX
 from smbplan.kinds.guest import CLUSTER
 from smbplan.observe import peers
+from smbplan.report import clusters, guests
 from smbplan.spec.model import Site
 from smbplan.store import files, runs
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 STRANDED, TAKEN_OVER = "stranded", "taken_over"
 Lines = Sequence[Mapping[str, Any]]
 Headers = Mapping[str, Sequence[Mapping[str, Any]]]  # the first lines of open runs, by target
@@ -48,6 +52,8 @@ class Left:
                 own = {name for name, keeper in self.keepers.items() if keeper == target}
                 _must_be_known(target, told, [item for item in expand(site) if item.target in own])
                 made = [step for step in map(step_from_json, told) if step.target in own]
+                if not all(map(_may_be, made)):
+                    raise ValueError
                 twice = next((step.id for step in made if step.id in found), "")
                 if twice:
                     words = f"{target} and {found[twice].target} both tell of {twice}: one of them lies"
@@ -69,6 +75,17 @@ class Left:
 
     def entries(self) -> list[Entry]:
         return [Entry(step, status) for target in self.lines for step, status in statuses(self.lines[target]).items()]
+
+
+def _may_be(step: Step) -> bool:
+    """Whether a target may tell of it: what only a cluster has is not its own; and all that is shown is one line."""
+    types = {op.key.type for op in (step.do, step.undo) if isinstance(op, Move)}
+    names = [op.key.name for op in (step.do, step.undo) if isinstance(op, Move)]
+    if types & guests.RENDER.keys() and step.target != CLUSTER:
+        return False
+    if types & clusters.RENDER.keys() and not step.target.startswith(PREFIX):
+        return False
+    return not any(CONTROL.search(text) for text in (step.id, step.address, step.target, step.title, *names))
 
 
 def _must_be_known(target: str, told: Any, mine: Sequence[Resource]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from smbplan.engine.encoding import step_to_json
 from smbplan.engine.resource import Key, Live
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused
+from smbplan.report import clusters
+from smbplan.report import guests as guest_commands
 from smbplan.spec.load import load_source
 from smbplan.spec.model import Site
 from smbplan.spec.source import parse
@@ -180,6 +183,42 @@ def test_a_target_gets_no_secret_that_is_not_its_own(site: Site, source: dict[st
     else:
         with pytest.raises(Refused, match="names secrets"):
             found.steps(site)
+
+
+def of_type(type_: str, target: str) -> Step:
+    move = Move("a", Key(type_, "box"), {"mark": "m"}, None)
+    return Step("a", "a", target, "a", move, move.reversed(None))
+
+
+@pytest.mark.parametrize("type_", [*guest_commands.RENDER, *clusters.RENDER])
+def test_what_only_a_cluster_has_no_other_target_tells_of(site: Site, type_: str) -> None:
+    """It would be printed as commands for its nodes."""
+    for target in ("files", "@proxmox", "@ha:box"):
+        told = {target: [header(), doing(of_type(type_, target))]}
+        found = recovery.Left(RUN, header(), told, {}, {target: target}, False)
+        if target == ("@ha:box" if type_ in clusters.RENDER else "@proxmox"):
+            assert len(found.steps(site)) == 1
+        else:
+            with pytest.raises(Refused, match="is damaged"):
+                found.steps(site)
+    through = {"files": [header(), doing(of_type(type_, "@proxmox"))]}
+    assert recovery.Left(RUN, header(), through, {}, {"files": "files"}, False).steps(site) == (), "nor on its behalf"
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r", "\x1b", "\x7f"])
+@pytest.mark.parametrize("field", ["id", "address", "title", "name", "undo"])
+def test_what_is_shown_of_a_step_is_one_line(site: Site, field: str, sign: str) -> None:
+    good = step("a")
+    bad = Move("a", Key("file", f"/a{sign}pve1# reboot"), None, None)
+    odd = {"name": {"do": bad}, "undo": {"undo": bad}}.get(field, {field: f"a{sign}pve1# reboot"})
+    for each, fine in ((good, True), (replace(good, **odd), False)):
+        found = left(site, files=known(header(RUN, "files"), doing(each)), vault=NOTHING)
+        assert found
+        if fine:
+            assert found.steps(site) == (good,)
+        else:
+            with pytest.raises(Refused, match="is damaged"):
+                found.steps(site)
 
 
 def test_of_two_who_tell_of_one_step_one_lies(site: Site) -> None:
