@@ -206,8 +206,8 @@ def peers(fleet: Fleet, live: Mapping[str, Live], proxmox: Proxmox | Literal["la
     for target, at in list(fleet.endpoints.items()):
         speaks = target in live and not (at.guest or at.of)  # what guests share, any of them can write
         for name, data in live[target].peers.items() if speaks else ():
-            if not isinstance(data, Mapping) or data.get("name") != name:
-                continue
+            if not isinstance(data, Mapping) or data.get("name") != name or name == CLUSTER:
+                continue  # no host speaks for a cluster that the site does not have
             way = at
             if data.get("guest") or data.get("node"):
                 if proxmox is None:

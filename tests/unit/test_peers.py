@@ -86,6 +86,12 @@ def test_a_guest_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert set(fleet.endpoints) == {"files"}
 
 
+def test_no_host_is_taken_for_a_cluster() -> None:
+    with Fleet("office", {"files": TELLER}) as fleet:
+        told = {name: {"name": name, "host": "files.example"} for name in (CLUSTER, "old")}
+        assert observe.peers(fleet, {"files": Live({}, {}, {}, told)}, None).keys() == {"old"}
+
+
 def test_what_is_told_of_it_holds_no_way_into_this_machine() -> None:
     assert TELLER.peer() == {
         "name": "files", "host": "files.example", "user": "root", "port": None, "sudo": False, "guest": "", "node": "",
