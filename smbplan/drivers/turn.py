@@ -1,16 +1,19 @@
 """What a run says of itself, and of what it does, to the targets that it changes."""
 
-import getpass
 import os
+import pwd
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from smbplan.drivers.errors import Answered, ChannelError, as_error
 from smbplan.kinds.guest import CLUSTER
 
+LOGIN = Path("/proc/self/loginuid")  # who has logged in, whatever he became since: pam_loginuid(8)
+NOBODY = 2**32 - 1
 BEAT = 20.0  # seconds between two signs of life to a target that is changed
 
 
@@ -35,8 +38,26 @@ class Claim:
 
 
 def owner() -> str:
-    """Who works here, and where."""
-    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+    """Who works here, for whom, and where. $USER and $LOGNAME are not asked: anybody may set them."""
+    name, behind = _user(os.geteuid()), _behind()
+    who = f"{name} for {behind}" if behind and behind != name else name
+    return f"{who}@{socket.gethostname()} (process {os.getpid()})"
+
+
+def _behind() -> str:
+    """Who became the user of this process: by the kernel's word, or else by sudo's; "" where neither tells."""
+    try:
+        login = int(LOGIN.read_text())
+    except (OSError, ValueError):
+        login = NOBODY
+    return os.environ.get("SUDO_USER", "") if login == NOBODY else _user(login)
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def written_down(

@@ -108,7 +108,7 @@ def test_a_second_apply_is_told_who_is_at_work(site: Site) -> None:
     first = started(site, 2)
     first.send_signal(signal.SIGSTOP)
     second = smbplan(site, "apply", str(site.folder), "--yes")
-    who = f"is being changed by {owner().partition(' ')[0]} (process {first.pid}) since "
+    who = f"is being changed by {owner().rpartition(' (')[0]} (process {first.pid}) since "
     assert who in second.communicate()[1] and second.returncode == 1
     first.send_signal(signal.SIGCONT)
     assert first.wait() == 0
