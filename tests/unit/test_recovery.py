@@ -299,6 +299,25 @@ def test_a_plan_says_who_is_at_work_or_has_left_something() -> None:
     over(idle)
 
 
+def test_the_last_word_is_the_latest_whichever_node_tells_it() -> None:
+    """Of a cluster, each node tells its own lines."""
+    lines = [{"step": "a", "status": "done", "time": 3.0}, {"step": "b", "status": "doing", "time": 1.0}]
+    lines += [{"step": "a", "status": "doing", "time": 2.0}]
+    assert list(recovery.statuses(lines).items()) == [("b", Status.DOING), ("a", Status.DONE)]
+
+
+def test_while_a_node_can_not_be_asked_nothing_is_taken_up(site: Site) -> None:
+    """It may know of steps that the others don't."""
+    told = known(header(RUN, "files"), doing(step("a")))
+    unsure = {"runs": {**told["runs"], "unsure": True}}
+    with pytest.raises(Refused, match="a node of the cluster can't be asked"):
+        left(site, files=unsure, vault=NOTHING)
+    both = header(RUN, "files", "vault")
+    unsure = {"runs": {"runs": [], "unsure": True}}
+    with pytest.raises(Refused, match="a node of the cluster can't be asked"):  # nor has it forgotten the run
+        left(site, files=known(both, doing(step("a"))), vault=unsure)
+
+
 def test_the_journal_here_is_believed_of_who_can_not_be_asked(site: Site) -> None:
     steps = (step("a"), step("b"), step("c", "vault"))
     run = runs.start("office", {"steps": [step_to_json(each) for each in steps]}, RUN)

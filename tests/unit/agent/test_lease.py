@@ -237,6 +237,42 @@ def test_what_can_not_be_written_down_is_not_begun_but_undone(monkeypatch: pytes
     assert ("untouched" in answer) == (way == "do")
 
 
+def test_what_is_written_down_is_durable_when_it_is_done(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append(os.readlink(f"/proc/self/fd/{file}")), real(file))[1])
+    taken("alice")
+    calls.clear()
+    written, folder = Journal("office", "run-alice"), home / "journal" / "office"
+    written.begin({"run": "run-alice", "targets": []})
+    assert calls == [str(folder / "run-alice"), str(folder), str(folder.parent)], "the file itself could be lost"
+    calls.clear()
+    written.doing([DO])
+    assert calls == [str(folder / "run-alice")]
+
+
+def test_a_run_that_is_dropped_takes_no_other_with_it(home: Path) -> None:
+    for name in ("alice", "bob", "carol"):
+        Journal("office", f"run-{name}").begin({"run": f"run-{name}", "targets": []})
+    Journal("office", "run-alice").drop(False)
+    assert [row["run"] for row in journal.runs("office")] == ["run-bob", "run-carol"]
+    Journal("office", "run-bob").drop(True)
+    assert journal.runs("office") == [] and not (home / "journal").exists()
+
+
+def test_a_wide_lease_is_the_folder_that_all_nodes_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another node has made there counts, whatever stands in a file."""
+    monkeypatch.setattr(pmxcfs, "PRIV", tmp_path / "priv")
+    monkeypatch.setattr(pmxcfs, "SETTLES", 0.0)
+    folder = tmp_path / "priv" / "lock" / "smbplan-office"
+    wide = Lease("office", wide=True)
+    assert wide.take(claim("alice"), [], False, 0.0) is None and folder.is_dir()
+    wide.give_up("alice")
+    assert not folder.exists()
+    folder.mkdir()
+    assert wide.take(claim("bob"), [], False, 0.0) is not None and not wide.told()
+
+
 def test_a_torn_line_hides_no_other(home: Path) -> None:
     written = begun("alice")
     written.doing([DO])

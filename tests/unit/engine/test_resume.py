@@ -1,6 +1,7 @@
 """A run that is killed at any write to its journal is taken back, as often as that is killed itself."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -194,3 +195,12 @@ def test_what_waits_for_an_irreversible_step_of_unknown_effect_never_starts() ->
 )
 def test_whether_a_run_was_complete(journal: list[Status], done: bool) -> None:
     assert completed([Entry("one", each) for each in journal], [step("one")]) is done
+
+
+def test_of_a_run_that_is_done_only_brackets_were_left_out() -> None:
+    """A cancelled step that is none may be work that was never begun."""
+    steps = [step("one"), replace(step("two"), bracket=True)]
+    done, cancelled = Entry("one", Status.DONE), Entry("two", Status.CANCELLED)
+    assert completed([done, cancelled], steps)
+    assert not completed([done, cancelled], [steps[0], step("two")])
+    assert not completed([done], steps)
