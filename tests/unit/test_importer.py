@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from smbplan import importer
 from smbplan.drivers.agent import files, sections
+from smbplan.drivers.agent.core import rewrite
 from smbplan.drivers.channel import Endpoint
 from smbplan.drivers.errors import ChannelError
 from smbplan.errors import Refused
@@ -228,11 +229,11 @@ def parked(path: str, *names: str) -> dict[str, bytes]:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     for name in names:
         for file, text in sections.park(name).items():
-            sections.save(file, text)
+            rewrite(Path(file), text)
     found = {file.name: file.read_bytes() for file in folder.iterdir()}
     for name in reversed(names):
         for file, text in sections.unpark(name).items():
-            sections.save(file, text)
+            rewrite(Path(file), text)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     return found
 
@@ -304,6 +305,6 @@ def test_a_symbolic_link_stays_one(conf: Conf, tmp_path: Path) -> None:
     real = Path(conf("real.conf", "[x]\npath = /x\n"))
     (tmp_path / "smb.conf").symlink_to(real)
     for file, text in sections.park("x").items():
-        sections.save(file, text)
+        rewrite(Path(file), text)
     assert (tmp_path / "smb.conf").is_symlink()
     assert real.read_bytes().startswith(b"#smbplan# [x]")
