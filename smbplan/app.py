@@ -18,9 +18,10 @@ from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.turn import owner
 from smbplan.engine import plan as planning
 from smbplan.engine.encoding import step_to_json
-from smbplan.engine.execute import Execution, Outcome, Warned, completed, resumed
+from smbplan.engine.execute import Execution
 from smbplan.engine.graph import CycleError
 from smbplan.engine.kind import Hazard, Options
+from smbplan.engine.outcome import Outcome, Warned, completed, resumed
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Resource
 from smbplan.engine.solve import UnknownTarget

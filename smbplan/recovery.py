@@ -11,7 +11,7 @@ from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.cluster import MADE, Absent, Asleep
 from smbplan.drivers.secrets import references
 from smbplan.engine.encoding import step_from_json
-from smbplan.engine.execute import Entry
+from smbplan.engine.outcome import Entry
 from smbplan.engine.resource import STRANGE, Live, Resource
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused, Trouble

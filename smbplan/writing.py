@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from smbplan.engine.execute import Entry, Journal, Result, Runner
+from smbplan.engine.outcome import Entry, Journal, Result, Runner
 from smbplan.engine.step import Way, Work
 
 ROOM = "make room, then smbplan recover"
@@ -25,7 +25,7 @@ class Careful:
         return f"the journal can't be written: {self.error.strerror}"
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """See engine.execute.Journal."""
+        """See engine.outcome.Journal."""
         if self.error:
             return
         try:
@@ -35,7 +35,7 @@ class Careful:
             self.stop()
 
     def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
-        """See engine.execute.Runner."""
+        """See engine.outcome.Runner."""
         if not self.error:
             return self._runner.run(target, works)
         back = [work for work in works if work.way is not Way.DO]

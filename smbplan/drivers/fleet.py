@@ -18,7 +18,7 @@ from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.drivers.secrets import MissingSecret, Secrets, references
 from smbplan.drivers.turn import BEAT, Claim, owner
 from smbplan.engine.encoding import step_to_json
-from smbplan.engine.execute import Result
+from smbplan.engine.outcome import Result
 from smbplan.engine.resource import STRANGE, Key, Live, Record
 from smbplan.engine.step import Move, Op, Way, Work
 from smbplan.kinds.guest import CLUSTER
@@ -269,7 +269,7 @@ class Fleet:
         self.ask(target, verb, site=self.site, run=self.claim.run, token=self.token, **words)
 
     def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
-        """See engine.execute.Runner."""
+        """See engine.outcome.Runner."""
         try:
             ops = [{**self._secrets.resolve(encode(work.op)), "note": note(work)} for work in works]
         except MissingSecret as error:

@@ -7,8 +7,8 @@ from smbplan.drivers.channel import Counts, Endpoint
 from smbplan.engine import diff
 from smbplan.engine import plan as planning
 from smbplan.engine.encoding import step_to_json
-from smbplan.engine.execute import Outcome
 from smbplan.engine.kind import Action, Change, Kinds
+from smbplan.engine.outcome import Outcome
 from smbplan.engine.plan import Plan
 from smbplan.engine.step import Nature, Status, Step
 from smbplan.errors import Trouble

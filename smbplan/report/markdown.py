@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from smbplan.engine.execute import Outcome
 from smbplan.engine.kind import Change, Kinds
+from smbplan.engine.outcome import Outcome
 from smbplan.engine.plan import Plan
 from smbplan.engine.step import Status, Step
 from smbplan.errors import Trouble

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
-from smbplan.engine.execute import Outcome, Problem
 from smbplan.engine.kind import Action, Change, Hazard, Kinds
+from smbplan.engine.outcome import Outcome, Problem
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Location
 from smbplan.engine.step import Call, Nature, Status, Step

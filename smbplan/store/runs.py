@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from smbplan.engine.encoding import step_from_json
-from smbplan.engine.execute import Entry
+from smbplan.engine.outcome import Entry
 from smbplan.engine.resource import STRANGE
 from smbplan.engine.step import Status, Step
 from smbplan.store import audit, files
@@ -135,7 +135,7 @@ class Run:
 
 
 class Journal:
-    """Appends to a run's journal, each line sealed; see store.audit, and engine.execute.Journal."""
+    """Appends to a run's journal, each line sealed; see store.audit, and engine.outcome.Journal."""
 
     def __init__(self, run: Run, operator: str = "", token: str = "") -> None:
         """`token` is that of the leases on the targets."""

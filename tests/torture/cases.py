@@ -16,7 +16,7 @@ from torture.troubles import BACKWARDS, DEATHS, KINDS, NEVER, Killed, Shell, Tro
 from smbplan import app
 from smbplan.app import Planned
 from smbplan.drivers import fleet
-from smbplan.engine.execute import Outcome
+from smbplan.engine.outcome import Outcome
 from smbplan.engine.step import Nature, Status, Step
 from smbplan.report import manual
 

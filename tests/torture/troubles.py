@@ -20,7 +20,7 @@ from smbplan.drivers.fleet import Connect
 from smbplan.drivers.pve.cluster import Cluster
 from smbplan.drivers.pve.errors import Unreachable as ApiUnreachable
 from smbplan.drivers.pve.inside import Inside
-from smbplan.engine.execute import Entry
+from smbplan.engine.outcome import Entry
 from smbplan.engine.step import Status, Step
 from smbplan.kinds.guest import CLUSTER
 from smbplan.store import runs

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smbplan.drivers.agent.core import Object, Refused, Untouched, move
-from smbplan.engine.execute import Entry, Result
+from smbplan.engine.outcome import Entry, Result
 from smbplan.engine.resource import Key, Live, Record, State
 from smbplan.engine.step import Call, Move, Op, Work
 

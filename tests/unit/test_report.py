@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from smbplan.engine import plan as planning
-from smbplan.engine.execute import Outcome, Problem, Warned
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Removal
+from smbplan.engine.outcome import Outcome, Problem, Warned
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Live, Location, Record, Resource
 from smbplan.engine.step import Call, Move, Nature, Status, Step

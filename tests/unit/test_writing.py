@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from smbplan.engine.execute import Entry, Execution, Result
+from smbplan.engine.execute import Execution
+from smbplan.engine.outcome import Entry, Result
 from smbplan.engine.resource import Key
 from smbplan.engine.step import Move, Step, Way, Work
 from smbplan.writing import Careful

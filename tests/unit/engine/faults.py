@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import strategies as st
 from unit.simulated import Notes, World
 
-from smbplan.engine.execute import Entry, Execution, Outcome, Result
+from smbplan.engine.execute import Execution
+from smbplan.engine.outcome import Entry, Outcome, Result
 from smbplan.engine.step import Call, Move, Nature, Status, Step, Way, Work
 
 FORWARD = ("refused", "before", "after", "lost")  # no effect (twice), effect, effect of all that started with it

@@ -5,7 +5,7 @@ from unit.engine.faults import Faults, walk
 from unit.engine.things import plan, resource, there
 from unit.simulated import World
 
-from smbplan.engine.execute import Outcome
+from smbplan.engine.outcome import Outcome
 from smbplan.engine.step import Step
 
 # As a container's power comes behind its mounts: each mount is a share's, and what is inside needs both.

@@ -9,7 +9,8 @@ from unit.engine.faults import Faults, Runner, walk
 from unit.engine.things import plan, resource, there
 from unit.simulated import Notes, World
 
-from smbplan.engine.execute import BATCH, Entry, Execution, Outcome, Result
+from smbplan.engine.execute import BATCH, Execution
+from smbplan.engine.outcome import Entry, Outcome, Result
 from smbplan.engine.resource import Key
 from smbplan.engine.step import Call, Move, Nature, Status, Step, Work
 

@@ -10,7 +10,8 @@ from unit.engine.faults import Faults, Runner, walk
 from unit.engine.things import Case, cases, plan, resource, there
 from unit.simulated import Notes, World
 
-from smbplan.engine.execute import Execution, Result
+from smbplan.engine.execute import Execution
+from smbplan.engine.outcome import Result
 from smbplan.engine.step import Status, Way, Work
 
 DATA = st.data()

@@ -10,7 +10,8 @@ from unit.engine.faults import Faults, Killed, Mortal, Runner, Walk, faults, wal
 from unit.engine.things import Case, cases, plan, resource, there
 from unit.simulated import Notes, World
 
-from smbplan.engine.execute import Entry, Execution, Outcome, completed, resumed
+from smbplan.engine.execute import Execution
+from smbplan.engine.outcome import Entry, Outcome, completed, resumed
 from smbplan.engine.step import Call, Move, Nature, Status, Step
 
 

@@ -10,8 +10,9 @@ from unit.kinds.sites import BOUND, CONTAINER, MACHINE, MEMBER, RICH, plan, site
 from unit.simulated import STORAGE, Notes, World
 
 from smbplan import templates
-from smbplan.engine.execute import Execution, Result
+from smbplan.engine.execute import Execution
 from smbplan.engine.kind import Change, Options
+from smbplan.engine.outcome import Result
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Key, Record, Resource
 from smbplan.engine.step import Move, Nature, Op

@@ -16,8 +16,9 @@ from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.cluster import Cluster, cluster
 from smbplan.engine import plan as planning
-from smbplan.engine.execute import Execution, Outcome, Result
+from smbplan.engine.execute import Execution
 from smbplan.engine.kind import Change, Options
+from smbplan.engine.outcome import Outcome, Result
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Resource
 from smbplan.engine.step import Move, Step, Work

@@ -22,7 +22,8 @@ from smbplan.drivers.pve.errors import ApiError
 from smbplan.drivers.pve.machine_templates import VERSION, comment
 from smbplan.drivers.pve.preflight import Wish
 from smbplan.engine import plan as planning
-from smbplan.engine.execute import Entry, Execution, Outcome, resumed
+from smbplan.engine.execute import Execution
+from smbplan.engine.outcome import Entry, Outcome, resumed
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Live
 from smbplan.engine.step import Move, Status

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from smbplan.engine.execute import Entry
+from smbplan.engine.outcome import Entry
 from smbplan.engine.step import Status
 from smbplan.report import history
 from smbplan.store import audit, runs

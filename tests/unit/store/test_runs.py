@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from unit.store.test_codec import MADE
 
-from smbplan.engine.execute import Entry
+from smbplan.engine.outcome import Entry
 from smbplan.engine.step import Status
 from smbplan.store import files, runs
 from smbplan.store.codec import BadPlan
