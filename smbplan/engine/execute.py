@@ -15,6 +15,7 @@ Targets work at the same time; each one gets all its ready steps as one batch, i
 import queue
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 
 from smbplan.engine.outcome import Entry, Journal, Outcome, Problem, Result, Runner, Warned
 from smbplan.engine.step import Nature, Status, Step, Way, Work
@@ -114,13 +115,16 @@ class Execution:
     def _batches(self, busy: set[str]) -> dict[str, Batch]:
         """What may start now, by target; settles on the way what never will."""
         self._settle()
+        return self._ready(busy, self._is_awaited) or ({} if busy else self._ready(busy, lambda step: False))
+
+    def _ready(self, busy: set[str], awaited: Callable[[Step], bool]) -> dict[str, Batch]:
         found: dict[str, Batch] = {}
         for step in self._steps.values():
             if step.target in busy or len(found.get(step.target, ())) >= BATCH:
                 continue
             if self._may_do(step):
                 found.setdefault(step.target, []).append((step, True))
-            elif self._may_undo(step):
+            elif self._may_undo(step) and not awaited(step):
                 found.setdefault(step.target, []).append((step, False))
         return found
 
@@ -177,6 +181,20 @@ class Execution:
             return again and step.id in self._due and self._is_quiet(step)
         first = all(self._stays(follower) for follower in self._followers.get(step.id, ()))
         return step.id in self._doomed and status in {Status.DONE, Status.FAILED} and first and self._is_bare(step)
+
+    def _is_awaited(self, step: Step) -> bool:
+        """A bracket is still to run for what has stood on it, as on a guest that runs: no need, but better order."""
+        for name, below in self._beneath.items():
+            status = self._status[name]
+            running = status in {Status.DOING, Status.UNDOING}
+            if step.id in below and (running or (name in self._due and status is not Status.STRANDED)):
+                return True
+        return False
+
+    @cached_property
+    def _beneath(self) -> dict[str, set[str]]:
+        """Of each bracket."""
+        return {step.id: self._strictly_below(step) for step in self._steps.values() if step.bracket}
 
     def _stays(self, follower: Step) -> bool:
         """It is not about to be undone, so that what it came behind need not wait for that."""
@@ -268,6 +286,13 @@ class Execution:
         """Nothing that it stands on may be touched any more."""
         self._outcome.stranded.append(step)
         self._fenced |= set() if step.bracket else self._below([step])
+
+    def _strictly_below(self, bracket: Step) -> set[str]:
+        """What that which it follows stands on, but for what stands on some of that itself."""
+        follows = {*bracket.after}
+        return {
+            name for name in self._below([bracket]) - follows if follows.isdisjoint(self._below([self._steps[name]]))
+        }
 
     def _pinned(self) -> set[str]:
         """The irreversible steps that took effect, or may have, and what they stand on."""

@@ -21,6 +21,7 @@ from smbplan.engine.step import Nature, Status, Step
 from smbplan.report import manual
 
 RESTORED, APPLIED, BY_HAND, AGAIN, LOST = "restored", "applied", "restored by hand", "restored by recover", "lost"
+EMPTIED = "qm disk unlink"  # the printed command asks a person to look, and to delete what is unused then
 NOTES = "file /var/lib/smbplan"  # what smbplan itself has noted: it goes when smbplan is back
 
 
@@ -190,6 +191,12 @@ class Guest:
         if line.endswith("# tells NODE and ID of what follows"):
             self._found = (found[1], found[2]) if found else None
 
+    @property
+    def deletes(self) -> str:
+        """The disk that is unused now; a person has looked, and there is nothing on it."""
+        assert self._found
+        return f"qm set {self._found[1]} --delete unused0"
+
     def named(self, line: str) -> str:
         if self._found is None:
             return line
@@ -205,6 +212,8 @@ def _typed(ground: Ground, outcome: Outcome) -> list[str]:
         try:
             if "NODE" not in target:  # there is none any more
                 guest.told(line, ground.shells[target](f"exec bash -ec {shlex.quote(command)}"))
+                if EMPTIED in line:
+                    ground.shells[target](guest.deletes)
         except AssertionError as error:
             wrong.append(f"{shlex.quote(line)}: {error}")
     return [*ground.differences(), *(f"{NOTES}: {each}" for each in wrong)]

@@ -11,8 +11,9 @@ from unit.engine.things import Case, cases, plan, resource, there
 from unit.simulated import Notes, World
 
 from smbplan.engine.execute import Execution
-from smbplan.engine.outcome import Entry, Outcome, completed, resumed
-from smbplan.engine.step import Call, Move, Nature, Status, Step
+from smbplan.engine.outcome import Entry, Outcome, Result, completed, resumed
+from smbplan.engine.resource import Key
+from smbplan.engine.step import Call, Move, Nature, Status, Step, Work
 
 
 def killed(world: World, steps: Sequence[Step], told: Faults, journal: Mortal, recovery: bool = False) -> bool:
@@ -205,3 +206,24 @@ def test_of_a_run_that_is_done_only_brackets_were_left_out() -> None:
     assert completed([done, cancelled], steps)
     assert not completed([done, cancelled], [steps[0], step("two")])
     assert not completed([done], steps)
+
+
+def test_what_a_bracket_is_still_to_run_on_is_there_until_then() -> None:
+    """A guest is stopped when what runs in it has been told, not meanwhile."""
+    power = Move("power", Key("power", "box"), None, {"on": True})
+    file = Move("file", Key("file", "/f"), None, {"mark": None})
+    steps = (
+        Step("power", "power", "cluster", "", power, power.reversed(None), units=("s",)),
+        Step("file", "file", "box", "", file, file.reversed(None), after=("power",), units=("s",)),
+        Step("tell", "file", "box", "", Call("tell"), Call("tell"), after=("file",), units=("s",), bracket=True),
+    )
+    told: list[str] = []
+
+    class Told:
+        def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
+            told.extend(work.step.id for work in works)
+            return [Result(True)] * len(works)
+
+    start = {"power": Status.DONE, "file": Status.UNDONE, "tell": Status.FAILED}
+    outcome = Execution(steps, Told(), Notes(), start=start).run()
+    assert (outcome.name, told) == ("rolled_back", ["tell", "power"])
