@@ -1,11 +1,12 @@
 # make test       everything, on Debian as root: it builds the lab and uses it
 # make test-unit  what needs neither root nor Debian
 # make bench-ha   how long clients of a cluster are without service (an hour; goes on where it was stopped)
+# make bench      smbplan against Ansible, pyinfra, octoDNS and plain scripts (an hour; goes on where it was stopped)
 # make torture    every trouble at every kind of step (half an hour; goes on where it was stopped)
 SHELL := /bin/bash
 BIN = $(shell scripts/setup --print-venv)/bin
 
-.PHONY: setup setup-user demo test test-unit bench-ha torture check check-tools schemas docs clean
+.PHONY: setup setup-user demo test test-unit bench bench-ha torture check check-tools schemas docs clean
 
 setup:
 	@scripts/setup
@@ -23,6 +24,9 @@ test: setup
 
 test-unit: setup-user
 	$(BIN)/python -m pytest -m 'not lab'
+
+bench: setup
+	$(BIN)/python -m bench
 
 bench-ha: setup
 	$(BIN)/python -m bench.ha

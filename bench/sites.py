@@ -1,7 +1,6 @@
 """The same shares, written for each tool: N of them on one host, each with a folder, an ACL and two groups."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = "/srv/bench"
@@ -58,7 +57,3 @@ def variables(folder: Path, count: int, proved: bool = True) -> Path:
     file = folder / f"variables-{count}-{'proved' if proved else 'plain'}.json"
     file.write_text(json.dumps(found))
     return file
-
-
-def exports(shares: Sequence[str]) -> str:
-    return " ".join(shares)
