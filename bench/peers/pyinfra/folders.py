@@ -66,14 +66,14 @@ def deploy() -> None:
             groups=[member["group"]],
             home="/nonexistent",
             shell="/usr/sbin/nologin",
-            create_home=False,
+            ensure_home=False,
         )
+    template = str(Path(__file__).parents[1] / "ansible" / "smb.conf.j2")
+    written = files.template(template, "/etc/samba/smb.conf", shares=DATA["shares"], comment=DATA["comment"])
     known: Any = host.get_fact(Known)
     for user, password in DATA["passwords"].items():
         if user not in known:
             server.shell(f"printf '%s\\n%s\\n' {password} {password} | smbpasswd -s -a {user}")
-    template = str(Path(__file__).parents[1] / "ansible" / "smb.conf.j2")
-    written = files.template(template, "/etc/samba/smb.conf", shares=DATA["shares"], comment=DATA["comment"])
     for share in DATA["shares"]:
         files.directory(share["path"], user="root", group="root", mode="2770")
     acls: Any = host.get_fact(Acls, root=DATA["root"])
@@ -81,7 +81,8 @@ def deploy() -> None:
     if wrong:
         server.shell([f"setfacl --set {SET} {path}; chmod g+s {path}" for path in wrong])
     systemd.service("smbd", enabled=True, running=True)
-    server.shell("testparm -s >/dev/null 2>&1 && smbcontrol smbd reload-config", _if=written.did_change)
+    if written.will_change:
+        server.shell("testparm -s >/dev/null 2>&1 && smbcontrol smbd reload-config")
 
 
 deploy()
