@@ -12,9 +12,8 @@ from typing import Any
 from smbplan import preflight, recovery
 from smbplan.drivers.agent.core import is_open, matches
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import ChannelError, Held
+from smbplan.drivers.errors import Absent, Asleep, ChannelError, Held
 from smbplan.drivers.fleet import LOCK_WAIT, Connect, Fleet
-from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.turn import owner
 from smbplan.engine import plan as planning
 from smbplan.engine.encoding import step_to_json
@@ -82,6 +81,7 @@ def plan(path: Path, options: Options, connect: Connect = Channel) -> Planned:
     loaded = validate(path)
     site = loaded.site
     with Fleet(site.site, endpoints(site), connect) as fleet:
+        fleet.expect()
         loaded = replace(loaded, site=located(fleet, site))
         made = _plan(fleet, loaded, options)
         return Planned(made, fleet.endpoints, loaded, fleet.counts)

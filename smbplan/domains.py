@@ -5,8 +5,8 @@ from typing import Any
 
 from smbplan import observe
 from smbplan.drivers.channel import Channel, Endpoint
+from smbplan.drivers.errors import Absent, Asleep
 from smbplan.drivers.fleet import Connect, Fleet
-from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import member

@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from smbplan.drivers.channel import Endpoint
-from smbplan.drivers.errors import ChannelError
+from smbplan.drivers.errors import Absent, Asleep, ChannelError
 from smbplan.drivers.fleet import Fleet
-from smbplan.drivers.pve.cluster import Absent, Asleep
 from smbplan.drivers.secrets import REFERENCE, MissingSecret
 from smbplan.engine.kind import Hazard, Options
 from smbplan.engine.plan import Plan
@@ -17,7 +16,6 @@ from smbplan.errors import Refused, Trouble
 from smbplan.kinds import cluster as ha
 from smbplan.kinds import config, guest, ids, kinds, member, mounts, updates, virtiofs
 from smbplan.kinds.guest import CLUSTER
-from smbplan.lab import Lab, LabError
 from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.model import Gateway, Site
 from smbplan.spec.proxmox import Proxmox
@@ -59,6 +57,8 @@ def _written_out(written: Proxmox | Literal["lab"]) -> Proxmox:
     """For `lab` the cluster of the lab that SMBPLAN_LAB names in place of `default`."""
     if written != "lab":
         return written
+    from smbplan.lab import Lab, LabError
+
     try:
         return Proxmox.model_validate(Lab(os.environ.get("SMBPLAN_LAB") or "default").proxmox)
     except LabError as error:

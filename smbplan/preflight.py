@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smbplan.drivers.channel import timed
 from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
-from smbplan.drivers.pve.preflight import Wish
 from smbplan.engine.kind import Action, Change, Hazard
 from smbplan.engine.plan import Plan
 from smbplan.engine.resource import Resource
@@ -15,6 +14,9 @@ from smbplan.errors import Refused, Trouble
 from smbplan.kinds import cluster, container, disk, guest, machine, together, volume
 from smbplan.kinds.guest import CLUSTER
 from smbplan.spec.model import Gateway, Site
+
+if TYPE_CHECKING:
+    from smbplan.drivers.pve.preflight import Wish
 
 
 def check(fleet: Fleet, site: Site, made: Plan) -> list[Hazard]:
@@ -45,10 +47,12 @@ def guests(fleet: Fleet, site: Site, made: Plan) -> list[Hazard]:
     ]
 
 
-def _wish(name: str, gateway: Gateway, new: Resource | None, disks: Sequence[Resource]) -> Wish:
+def _wish(name: str, gateway: Gateway, new: Resource | None, disks: Sequence[Resource]) -> "Wish":
     linked = gateway.mode == "vm" and gateway.clone == "linked"
     root = "" if linked or not new else gateway.storage
     storages = [*(item.desired["volume"] for item in disks), *filter(None, [root])]
+    from smbplan.drivers.pve.preflight import Wish
+
     return Wish(
         name,
         gateway.mode,

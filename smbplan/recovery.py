@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from smbplan.drivers.errors import ChannelError, Held, is_silent, seconds, who
+from smbplan.drivers.errors import Absent, Asleep, ChannelError, Held, is_silent, seconds, who
 from smbplan.drivers.fleet import Fleet
-from smbplan.drivers.pve.cluster import MADE, Absent, Asleep
+from smbplan.drivers.pve.cluster import MADE
 from smbplan.drivers.secrets import references
 from smbplan.engine.encoding import step_from_json
 from smbplan.engine.outcome import Entry

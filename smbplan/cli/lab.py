@@ -5,11 +5,12 @@ import json
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from smbplan.lab import Lab, LabError, LabStatus
+if TYPE_CHECKING:
+    from smbplan.lab import Lab, LabError, LabStatus
 
 app = typer.Typer(
     epilog="Example: smbplan lab up && ssh -F /run/smbplan/lab/default/ssh_config pve1",
@@ -29,6 +30,12 @@ class Format(StrEnum):
 
 Name = Annotated[str, typer.Option("--name", help="Which lab; several can be up at once.")]
 Output = Annotated[Format, typer.Option("--format", help="One document of this form on stdout.")]
+
+
+def _lab(name: str) -> "Lab":
+    from smbplan.lab import Lab
+
+    return Lab(name)
 
 
 @app.command(epilog="Example: smbplan lab up --nodes 3 --zfs")
@@ -64,7 +71,7 @@ def up(
     cluster = nodes >= CLUSTER if pve is None else pve
     _show(
         format,
-        lambda: Lab(name).up(
+        lambda: _lab(name).up(
             nodes,
             samba=samba,
             btrfs=btrfs,
@@ -84,8 +91,10 @@ def up(
 def down(name: Name = "default", format: Output = Format.text) -> None:
     """Remove a lab and everything that it left on this host, also after a crash."""
 
-    def take_down() -> LabStatus:
-        Lab(name).down()
+    def take_down() -> "LabStatus":
+        from smbplan.lab import LabStatus
+
+        _lab(name).down()
         return LabStatus(name, (), None)
 
     _show(format, take_down)
@@ -94,7 +103,7 @@ def down(name: Name = "default", format: Output = Format.text) -> None:
 @app.command(epilog="Example: smbplan lab status --format json")
 def status(name: Name = "default", format: Output = Format.text) -> None:
     """Show a lab's machines as they are now."""
-    _show(format, lambda: Lab(name).status())
+    _show(format, lambda: _lab(name).status())
 
 
 @app.command(epilog="Example: smbplan lab reset pve1")
@@ -104,7 +113,7 @@ def reset(
     format: Output = Format.text,
 ) -> None:
     """Put machines back to the pristine filesystem; addresses and keys stay."""
-    _show(format, lambda: Lab(name).reset(*(nodes or ()), progress=_progress))
+    _show(format, lambda: _lab(name).reset(*(nodes or ()), progress=_progress))
 
 
 @app.command(
@@ -119,11 +128,13 @@ def exec_(
     format: Output = Format.text,
 ) -> None:
     """Run a command as root in a machine, without ssh; its exit code is ours."""
+    from smbplan.lab import LabError
+
     try:
         if format is Format.text:
-            code = Lab(name).attach(node, command)
+            code = _lab(name).attach(node, command)
         else:
-            done = Lab(name).exec(node, command, None if sys.stdin.isatty() else sys.stdin.buffer.read())
+            done = _lab(name).exec(node, command, None if sys.stdin.isatty() else sys.stdin.buffer.read())
             code = done.returncode
             _print_json(
                 {
@@ -142,7 +153,9 @@ def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _show(format: Format, call: Callable[[], LabStatus]) -> None:
+def _show(format: Format, call: "Callable[[], LabStatus]") -> None:
+    from smbplan.lab import LabError
+
     try:
         status = call()
     except LabError as error:
@@ -162,7 +175,7 @@ def _print_json(document: object) -> None:
     print(json.dumps(document, indent=2))
 
 
-def _fail(format: Format, error: LabError) -> NoReturn:
+def _fail(format: Format, error: "LabError") -> NoReturn:
     if format is Format.json:
         _print_json({"errors": [{"summary": error.summary, "detail": "", "hint": error.hint}]})
     else:

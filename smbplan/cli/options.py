@@ -83,7 +83,7 @@ Allow = Annotated[
         help=f"Lift one guardrail ({', '.join(GUARDRAILS)}). Repeatable.",
     ),
 ]
-Timings = Annotated[bool, typer.Option("--timings", help="Tell round trips, operations, bytes and seconds.")]
+Timings = Annotated[bool, typer.Option("--timings", help="Tell round trips, commands, API calls, bytes and seconds.")]
 
 
 def options(

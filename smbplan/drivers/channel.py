@@ -49,10 +49,15 @@ main()
 
 @dataclass(slots=True)
 class Counts:
-    """What a run cost. Bytes are those of requests and answers, without the transport's own."""
+    """What a run cost. Bytes are those of requests and answers, without the transport's own.
+
+    `commands` are the programs that the agent has started on the target, `calls` the requests to Proxmox VE's API.
+    """
 
     connections: int = 0
     round_trips: int = 0
+    commands: int = 0
+    calls: int = 0
     operations: int = 0
     sent: int = 0
     received: int = 0
@@ -186,6 +191,11 @@ class Channel:
                 "set ssh.user: root, or ssh.sudo: true for a user who may sudo without a password",
             )
 
+    def connect(self) -> None:
+        """Raises Unreachable."""
+        with self._turn:
+            self.open()
+
     def request(self, verb: str, timeout: float = REQUEST_TIMEOUT, **arguments: Any) -> Any:
         """The target's answer. Raises ChannelError when the connection is lost, or the target refuses."""
         with self._turn:
@@ -214,6 +224,7 @@ class Channel:
             raise strange(self.endpoint.name, error) from None
 
     def _understood(self, answer: Any) -> Any:
+        self.counts.commands += int(answer.get("commands", 0))
         if "lost" in answer:
             raise TakenOver(self.endpoint.name, dict(answer["lost"]))
         if "error" in answer:

@@ -3,6 +3,7 @@
 ChannelError          the connection can't be made, or was lost
 ├── Unreachable       it can't be made: nothing has happened on the target
 ├── Answered          the target says why not
+├── Absent, Asleep    there is no guest, or it doesn't run
 ├── Held              it is somebody else's turn to change it
 └── TakenOver         it was our turn, and is somebody else's now: nothing has happened on the target
 """
@@ -30,6 +31,14 @@ class Answered(ChannelError):
 
 class Unreachable(ChannelError):
     """No connection was made, so nothing was changed."""
+
+
+class Absent(ChannelError):
+    """The gateway has no guest yet."""
+
+
+class Asleep(ChannelError):
+    """The gateway's guest doesn't run."""
 
 
 class Held(ChannelError):

@@ -4,24 +4,26 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from smbplan.drivers import ha, ha_nodes
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import TALKS, ChannelError, Held, TakenOver, Unreachable, strange
-from smbplan.drivers.pve.cluster import Cluster, cluster
-from smbplan.drivers.secrets import MissingSecret, Secrets, references
+from smbplan.drivers.secrets import MissingSecret, Secrets
 from smbplan.drivers.turn import BEAT, Claim, owner
-from smbplan.engine.encoding import step_to_json
+from smbplan.drivers.wire import encode, live, note, result
 from smbplan.engine.outcome import Result
-from smbplan.engine.resource import STRANGE, Key, Live, Record
-from smbplan.engine.step import Move, Op, Way, Work
+from smbplan.engine.resource import STRANGE, Key, Live
+from smbplan.engine.step import Work
 from smbplan.kinds.guest import CLUSTER
+
+if TYPE_CHECKING:
+    from smbplan.drivers.ha import Ha
+    from smbplan.drivers.pve.cluster import Cluster
 
 MEETING = 3.0  # seconds; two that begin at the same moment need not refuse each other
 TOLD = 10.0  # seconds that a target is given to hear that a run has ended
@@ -30,6 +32,7 @@ LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what
 EVERYWHERE = ("reload", "restart", "close")  # calls that every node of a cluster gets
 Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them
 Connect = Callable[[Endpoint, Counts], Channel]
+AnyChannel: TypeAlias = "Channel | Cluster | Ha"
 
 
 class Fleet:
@@ -44,7 +47,8 @@ class Fleet:
         self.counts: dict[str, Counts] = {}
         self._secrets = Secrets()
         self._connect = connect
-        self._channels: dict[str, Channel | Cluster | ha.Ha] = {}
+        self._channels: dict[str, AnyChannel] = {}
+        self._expected: dict[str, Future[None]] = {}  # connections that are being made
         self._away: set[str] = set()  # targets that were waited for in vain
         self._locked: dict[str, float] = {}  # targets whose turn it is, and when they said so last
         self._asked: set[str] = set()  # targets that may be locked, whatever they have answered
@@ -62,7 +66,7 @@ class Fleet:
         for channel in self._channels.values():
             channel.close()
 
-    def channel(self, target: str) -> "Channel | Cluster | ha.Ha":
+    def channel(self, target: str) -> "AnyChannel":
         """Raises ApiError where a container has to be looked for, and MissingSecret for the cluster's token."""
         with self._guard:
             known = self._channels.get(target)
@@ -77,21 +81,34 @@ class Fleet:
                 self._channels[target] = made
             return self._channels[target]
 
-    def _made(self, endpoint: Endpoint, counts: Counts) -> "Channel | Cluster | ha.Ha":
+    def _made(self, endpoint: Endpoint, counts: Counts) -> "AnyChannel":
+        """What Proxmox VE and CTDB need is only loaded where there are any."""
         if endpoint.api:
+            from smbplan.drivers.pve.cluster import cluster
+
             return cluster(self._secrets.resolve(endpoint.api), self.site, counts, partial(self._node, endpoint))
         if endpoint.nodes:
-            return ha.Ha(endpoint, self.site, counts, self._member)
+            from smbplan.drivers.ha import Ha
+
+            return Ha(endpoint, self.site, counts, self._member)
         if endpoint.of:
+            from smbplan.drivers.ha_nodes import enter
+
             members = self.endpoints[endpoint.of].nodes or {}
-            return ha_nodes.enter(endpoint, members, counts, self._member)
+            return enter(endpoint, members, counts, self._member)
         if endpoint.guest or endpoint.node:
-            there = self.channel(CLUSTER)
-            assert isinstance(there, Cluster)
+            there = self.cluster
             if endpoint.node:
                 return self._connect(replace(endpoint, host=there.address(endpoint.node)), counts)
             return there.enter(endpoint, counts, self._connect)
         return self._connect(endpoint, counts)
+
+    @property
+    def cluster(self) -> "Cluster":
+        """Proxmox VE. Raises what `channel` does."""
+        found = self.channel(CLUSTER)
+        assert not isinstance(found, Channel)
+        return cast("Cluster", found)
 
     def _member(self, endpoint: Endpoint, counts: Counts) -> Channel:
         """A node of a cluster."""
@@ -115,8 +132,26 @@ class Fleet:
         with ThreadPoolExecutor(max_workers=max(1, min(32, len(targets)))) as pool:
             return dict(zip(targets, pool.map(safely, targets), strict=True))
 
+    def expect(self) -> None:
+        """Connect meanwhile to the hosts that can be reached by what is known; the first request waits for that."""
+        plain = [name for name, at in self.endpoints.items() if self._is_host(at) and not (at.api or at.of or at.node)]
+        if plain:
+            pool = ThreadPoolExecutor(max_workers=min(32, len(plain)))
+            self._expected = {target: pool.submit(self._open, target) for target in plain}
+            pool.shutdown(wait=False)
+
+    def _open(self, target: str) -> None:
+        found = self.channel(target)
+        if isinstance(found, Channel) and not self._ended.is_set():
+            found.connect()
+        if self._ended.is_set():
+            found.close()
+
     def ask(self, target: str, verb: str, **arguments: Any) -> Any:
         """Raises ChannelError."""
+        expected = self._expected.pop(target, None)
+        if expected:
+            expected.result()
         return self.channel(target).request(verb, **arguments)
 
     def resolved(self, data: Any) -> Any:
@@ -131,7 +166,7 @@ class Fleet:
         keys = [[*key, self._secrets.resolve(options)] for key, options in wanted.items()]
         answer = self.ask(target, "read", site=self.site, keys=keys)
         try:
-            return _live(target, answer)
+            return live(target, answer)
         except STRANGE as error:
             raise strange(target, error) from None
 
@@ -165,7 +200,7 @@ class Fleet:
     def unkept(self) -> list[str]:
         """Targets of the run that write nothing down."""
         known = {target: self._channels[target] for target in self._locked}
-        return [target for target, channel in known.items() if isinstance(channel, Cluster) and channel.unkept]
+        return [target for target, channel in known.items() if getattr(channel, "unkept", False)]
 
     @property
     def token(self) -> str:
@@ -279,7 +314,7 @@ class Fleet:
         except ChannelError as error:
             untouched = isinstance(error, Unreachable | TakenOver | Held)
             return [Result(False, error.summary, error.detail, error.hint, untouched=untouched, lost=True)] * len(ops)
-        return [_result(answer) for answer in answers]
+        return [result(answer) for answer in answers]
 
     def _patiently(self, target: str, ops: Sequence[Any]) -> Sequence[Any]:
         """A target that is away, as one that reboots, is waited for; once in a run. Raises ChannelError."""
@@ -306,14 +341,13 @@ class Fleet:
                     raise
                 time.sleep(1)
 
-    def _performed(self, target: str, channel: "Channel | Cluster | ha.Ha", ops: Sequence[Any]) -> Sequence[Any]:
+    def _performed(self, target: str, channel: "AnyChannel", ops: Sequence[Any]) -> Sequence[Any]:
         """Written down with it, or before and after where that is done elsewhere. Raises ChannelError."""
         assert self.claim is not None
         request, keeper = dict[str, Any](site=self.site, run=self.claim.run), self.keeper(target)
         if keeper == target:
             return self._spread(target, channel, ops, {**request, "token": self.token})
-        there, notes = self.channel(keeper), [op["note"] for op in ops]
-        assert isinstance(there, Cluster)
+        there, notes = self.cluster, [op["note"] for op in ops]
         there.note(notes=notes)
         answers = self._spread(target, channel, ops, request)
         with suppress(ChannelError):  # unknown to a recovery, which looks
@@ -321,7 +355,7 @@ class Fleet:
         return answers
 
     def _spread(
-        self, target: str, channel: "Channel | Cluster | ha.Ha", ops: Sequence[Any], request: Mapping[str, Any]
+        self, target: str, channel: "AnyChannel", ops: Sequence[Any], request: Mapping[str, Any]
     ) -> Sequence[Any]:
         """Of what a cluster serves, sessions are on any node: what is for sessions goes to all. Raises ChannelError."""
         at = self.endpoints[target]
@@ -347,46 +381,3 @@ class Fleet:
         """Raises ChannelError."""
         assert self.claim is not None
         self._tell(target, "note", about=self.claim.about(guest=True), notes=[op["note"]], **more)
-
-
-def _live(target: str, answer: Mapping[str, Any]) -> tuple[Live, dict[Key, dict[str, str]]]:
-    if any(True for _ in references([answer["states"], answer["records"]])):  # they would be resolved when sent back
-        words = f"{target} tells of secrets of this machine, which smbplan never puts there"
-        raise ChannelError(words, "", "somebody has written that there: look at its notes and /var/lib/smbplan")
-    states: dict[Key, Any] = {}
-    errors: dict[Key, dict[str, str]] = {}
-    for type_, name, found in answer["states"]:
-        if "error" in found:
-            errors[Key(type_, name)] = {word: str(found["error"][word]) for word in ("summary", "detail", "hint")}
-        else:
-            states[Key(type_, name)] = found["state"]
-    records = {address: Record.from_json(data) for address, data in answer["records"].items()}
-    return Live(dict(answer["facts"]), states, records, dict(answer["peers"])), errors
-
-
-def note(work: Work) -> dict[str, Any]:
-    """What the journal on a target is told of it; secrets are references there."""
-    found = {"step": work.step.id, "way": work.way.value}
-    return {**found, "words": step_to_json(work.step)} if work.way is Way.DO else found
-
-
-def encode(op: Op) -> dict[str, Any]:
-    """An operation as the agent takes it."""
-    if isinstance(op, Move):
-        return {
-            "type": op.key.type,
-            "name": op.key.name,
-            "before": op.before,
-            "after": op.after,
-            "record": op.record.as_json() if op.record else None,
-            "address": op.address,
-            "options": dict(op.options),
-        }
-    return {"call": op.name, "arguments": dict(op.arguments)}
-
-
-def _result(answer: Mapping[str, Any]) -> Result:
-    if "error" in answer:
-        words = answer["error"]
-        return Result(False, words["summary"], words["detail"], words["hint"], untouched="untouched" in answer)
-    return Result(True, output=answer["ok"], warnings=answer.get("warnings", ()))

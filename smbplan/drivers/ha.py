@@ -13,10 +13,9 @@ from typing import Any
 from smbplan.drivers import ha_looks
 from smbplan.drivers.agent.core import matches
 from smbplan.drivers.channel import Channel, Counts, Endpoint, timed
-from smbplan.drivers.errors import Answered, ChannelError, as_error
+from smbplan.drivers.errors import Absent, Answered, ChannelError, as_error
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
 from smbplan.drivers.ha_nodes import Enter, at_once, good
-from smbplan.drivers.pve.cluster import Absent
 from smbplan.drivers.turn import Claim, written_down
 from smbplan.kinds import together
 from smbplan.kinds.cluster import OK

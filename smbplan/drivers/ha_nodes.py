@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import ChannelError
-from smbplan.drivers.pve.cluster import Asleep
+from smbplan.drivers.errors import Asleep, ChannelError
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.kinds.cluster import OK
 

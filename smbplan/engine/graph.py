@@ -1,8 +1,12 @@
 """Order. Errors name the whole cycle, so that a person can see where to cut it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError as Cycle
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
 
-import networkx as nx
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class CycleError(Exception):
@@ -13,8 +17,20 @@ class CycleError(Exception):
         self.nodes = nodes
 
 
+def check(edges: Mapping[str, Iterable[str]]) -> None:
+    """Raises CycleError. What nobody walks needs no library for graphs, which takes a tenth of a second to load."""
+    try:
+        TopologicalSorter(
+            {node: [each for each in befores if each in edges] for node, befores in edges.items()}
+        ).prepare()
+    except Cycle:
+        build(edges)
+
+
 def build(edges: Mapping[str, Iterable[str]]) -> "nx.DiGraph[str]":
     """A graph from `node: what it waits for`; edges point from the earlier to the later. Raises CycleError."""
+    import networkx as nx
+
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(edges)
     graph.add_edges_from((before, node) for node, befores in edges.items() for before in befores if before in edges)
@@ -25,13 +41,21 @@ def build(edges: Mapping[str, Iterable[str]]) -> "nx.DiGraph[str]":
 
 def order(graph: "nx.DiGraph[str]") -> list[str]:
     """Topological, and stable: by name where the graph leaves a choice."""
+    import networkx as nx
+
     return list(nx.lexicographical_topological_sort(graph))
+
+
+def earlier_first(graph: "nx.DiGraph[str]") -> Iterator[str]:
+    import networkx as nx
+
+    return iter(nx.topological_sort(graph))
 
 
 def units(graph: "nx.DiGraph[str]", own: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The units of each node: its own and those of everything that needs it, or else itself."""
     found: dict[str, frozenset[str]] = {}
-    for node in reversed(list(nx.topological_sort(graph))):
+    for node in reversed(list(earlier_first(graph))):
         users = frozenset().union(*(found[user] for user in graph.successors(node)))
         mine = frozenset({own[node]}) if own.get(node) else frozenset()
         found[node] = users | mine or frozenset({node})

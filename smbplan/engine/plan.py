@@ -62,7 +62,7 @@ def build(
 def _build(site: str, wanted: Sequence[Resource], live: Mapping[str, Live], kinds: Kinds, options: Options) -> Plan:
     wanted = [] if options.destroy else list(wanted)
     names = {item.address for item in wanted}
-    graph.build({item.address: item.after for item in wanted})
+    graph.check({item.address: item.after for item in wanted})
     changes: list[Change] = []
     hazards: list[Hazard] = []
     warnings: list[str] = []

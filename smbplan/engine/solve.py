@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from smbplan.engine import graph
 from smbplan.engine.kind import Action, Change, Kind, Kinds, Options
 from smbplan.engine.resource import Live, Record
 from smbplan.engine.step import Call, Move, Nature, Step
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 ATOMIC = "run"  # the unit of everything under --atomic
 
@@ -46,6 +48,8 @@ def selected(changes: Sequence[Change], targets: Sequence[str]) -> list[Change]:
 
 def steps(changes: Sequence[Change], kinds: Kinds, live: Mapping[str, Live], options: Options) -> tuple[Step, ...]:
     """The steps in a stable topological order."""
+    if all(change.action is Action.NOOP for change in changes):
+        return ()
     tree = graph.build({change.address: _waits(change) for change in changes})
     units = graph.units(tree, {change.address: _unit(change) for change in changes})
     if options.atomic:
@@ -179,7 +183,7 @@ def _proofs(
 ) -> Iterator[Step]:
     """A proof for every resource that changed or stands on something that did."""
     stands_on: dict[str, frozenset[str]] = {}
-    for name in nx.topological_sort(tree):
+    for name in graph.earlier_first(tree):
         below = frozenset().union(*(stands_on[dep] for dep in tree.predecessors(name)))
         stands_on[name] = frozenset({name}) if name in changed else below
     for change in changes:

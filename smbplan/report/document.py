@@ -93,10 +93,12 @@ def errors(troubles: Sequence[Trouble]) -> dict[str, Any]:
     }
 
 
+COUNTED = ("connections", "round_trips", "commands", "calls", "operations", "sent", "received")
+
+
 def timings(counts: Mapping[str, Counts]) -> dict[str, Any]:
     """Exact counts, and seconds spent waiting for the target."""
     return {
-        target: {name: getattr(each, name) for name in ("connections", "round_trips", "operations", "sent", "received")}
-        | {"seconds": round(each.seconds, 3)}
+        target: {name: getattr(each, name) for name in COUNTED} | {"seconds": round(each.seconds, 3)}
         for target, each in sorted(counts.items())
     }

@@ -173,6 +173,16 @@ def _by_hand(outcome: Outcome, colour: bool) -> str:
 
 def timings(data: Mapping[str, Mapping[str, Any]]) -> str:
     """document.timings as a table."""
-    head = ["gateway", "connections", "round trips", "operations", "sent", "received", "seconds"]
-    keys = ["connections", "round_trips", "operations", "sent", "received", "seconds"]
+    head = [
+        "gateway",
+        "connections",
+        "round trips",
+        "commands",
+        "API calls",
+        "operations",
+        "sent",
+        "received",
+        "seconds",
+    ]
+    keys = ["connections", "round_trips", "commands", "calls", "operations", "sent", "received", "seconds"]
     return "\n".join(columns(head, [[target, *(str(row[key]) for key in keys)] for target, row in data.items()]))

@@ -10,8 +10,8 @@ from lab.site import Site
 
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import ChannelError
-from smbplan.drivers.fleet import encode
 from smbplan.drivers.pve.inside import Inside
+from smbplan.drivers.wire import encode
 from smbplan.engine.step import Step
 from smbplan.spec.load import load
 

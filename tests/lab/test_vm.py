@@ -12,7 +12,8 @@ from lab.site import Site
 from lab.vm import inside, smb, vmid
 
 from smbplan import app, image, observe
-from smbplan.drivers.fleet import Fleet, encode
+from smbplan.drivers.fleet import Fleet
+from smbplan.drivers.wire import encode
 from smbplan.engine.resource import Key
 from smbplan.engine.step import Move
 from smbplan.lab import Lab

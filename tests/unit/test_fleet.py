@@ -1,6 +1,8 @@
 """A target that goes away in the middle of a run: it is waited for, once."""
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -156,3 +158,31 @@ def test_a_lock_that_may_have_been_taken_is_given_up(clock: Callable[[], float])
         former = fleet.token
         fleet.release()
         assert made["files"].verbs[-1] == "release" and fleet.token != former and not fleet.locked
+
+
+@dataclass(slots=True)
+class Slow(Line):
+    """Takes a while to connect to, or can't be."""
+
+    refuses: bool = False
+
+    def open(self) -> None:
+        self.counts.connections += 1
+        threading.Event().wait(0.1)
+        if self.refuses:
+            raise Unreachable("nobody is there")
+
+
+def test_who_is_expected_is_connected_meanwhile_and_the_first_request_waits_for_it() -> None:
+    def connect(endpoint: Endpoint, counts: Counts) -> Channel:
+        return Slow(endpoint, counts, target=Target(), refuses=endpoint.name == "vault")
+
+    with Fleet("office", {name: Endpoint(name) for name in ("files", "vault")}, connect) as fleet:
+        began = time.monotonic()
+        fleet.expect()
+        assert time.monotonic() < began + 0.1
+        assert fleet.ask("files", "read") == {"held": None, "unfinished": []}
+        assert time.monotonic() > began + 0.1
+        with pytest.raises(Unreachable, match="nobody is there"):
+            fleet.ask("vault", "read")
+        assert [fleet.counts[name].connections for name in ("files", "vault")] == [1, 1], "it is not tried twice"

@@ -7,8 +7,7 @@ import pytest
 
 from smbplan.drivers import ha, ha_nodes
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import ChannelError
-from smbplan.drivers.pve.cluster import Absent, Asleep
+from smbplan.drivers.errors import Absent, Asleep, ChannelError
 
 HOME = "/mnt/ceph/.smbplan/files"
 ADDRESSES = {"n1": "10.0.0.1", "n2": "10.0.0.2", "n3": "10.0.0.3", "n4": "10.0.0.4"}

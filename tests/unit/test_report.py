@@ -270,10 +270,11 @@ def test_progress_is_live_on_a_terminal() -> None:
 
 
 def test_timings() -> None:
-    row = {"connections": 1, "round_trips": 2, "operations": 0, "sent": 9, "received": 8, "seconds": 0.5}
+    row = {"connections": 1, "round_trips": 2, "commands": 3, "calls": 4, "operations": 0, "sent": 9, "received": 8}
+    row |= {"seconds": 0.5}
     head, line = text.timings({"files": row}).splitlines()
     assert head.split()[0] == "gateway"
-    assert line.split() == ["files", "1", "2", "0", "9", "8", "0.5"]
+    assert line.split() == ["files", "1", "2", "3", "4", "0", "9", "8", "0.5"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in kinds().by_name.values() if kind.object in manual.RENDER])

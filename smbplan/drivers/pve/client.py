@@ -95,6 +95,7 @@ class Client:
         finally:
             with self._guard:
                 self.counts.round_trips += 1
+                self.counts.calls += 1
                 self.counts.seconds += time.monotonic() - start
 
     def _api(self) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import ChannelError, strange
+from smbplan.drivers.errors import Absent, Asleep, ChannelError, strange
 from smbplan.drivers.pve import begun, preflight, qga
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import ApiError, Unreachable
@@ -28,14 +28,6 @@ MACHINES = ("machine", "disk", "virtiofs", "mapping")  # types of objects that o
 MADE = ("machine", "container")
 Connect = Callable[[Endpoint, Counts], Channel]
 WORKERS = 30  # containers that change at a time; the nodes queue what is too much for them
-
-
-class Absent(ChannelError):
-    """The gateway has no guest yet."""
-
-
-class Asleep(ChannelError):
-    """The gateway's guest doesn't run."""
 
 
 class Cluster:
