@@ -14,6 +14,8 @@ COUNT, DRIFT = int(sys.argv[1]), len(sys.argv) > 2
 class Memory(BaseProvider):  # type: ignore[misc]
     """A provider whose records are at hand."""
 
+    log = logging.getLogger("memory")
+
     SUPPORTS_GEO = SUPPORTS_DYNAMIC = False
     SUPPORTS = frozenset({"A"})
 

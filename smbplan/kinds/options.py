@@ -1,6 +1,7 @@
 """smb.conf parameters in one form: names as smb.conf(5) spells them first, values without needless variety."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 SYNONYMS = {
     "allow hosts": "hosts allow", "deny hosts": "hosts deny", "browsable": "browseable",
@@ -34,6 +35,7 @@ SWITCHES = {
 # Values are lists of names; spaces and commas separate.
 LISTS = {"valid users", "invalid users", "read list", "write list", "admin users", "hosts allow", "hosts deny"}
 MASKS = {"create mask", "directory mask", "force create mode", "force directory mode"}
+TYPED = MASKS | SWITCHES
 
 
 def plain(value: str | bool | int) -> str:
@@ -45,19 +47,24 @@ def canonical(params: Mapping[str, str]) -> dict[str, str]:
     """Equal settings become equal dictionaries; texts and lists stay as they are written."""
     found: dict[str, str] = {}
     for key, value in params.items():
-        name = " ".join(key.lower().split())
-        words = str(value).strip()
+        name, words = _name(key), str(value).strip()
         if name in INVERTED and words.lower() in YES | NO:
             name, words = INVERTED[name], "no" if words.lower() in YES else "yes"
-        name = SYNONYMS.get(name, name)
-        found[name] = _value(name, words)
+        found[name] = _value(name, words) if name in TYPED else words
     return dict(sorted(found.items()))
 
 
+@lru_cache(maxsize=1024)
+def _name(key: str) -> str:
+    name = " ".join(key.lower().split())
+    return SYNONYMS.get(name, name)
+
+
+@lru_cache(maxsize=1024)
 def _value(name: str, words: str) -> str:
     if name in MASKS:
         return f"{int(words, 8):04o}" if words and set(words) <= set("01234567") else words
-    if name in SWITCHES and words.lower() in YES | NO:
+    if words.lower() in YES | NO:
         return "yes" if words.lower() in YES else "no"
     return words
 
