@@ -20,6 +20,14 @@ from smbplan.store import runs
 pytestmark = pytest.mark.lab
 
 
+class Died(BaseException):
+    """The controller has."""
+
+
+def die(*_: object, **__: object) -> None:
+    raise Died
+
+
 def smbplan(site: Site, *words: str, **options: object) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "smbplan", *words]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
@@ -59,26 +67,17 @@ def test_a_killed_run_is_recovered(site: Site, lines: int) -> None:
 
 
 def test_a_run_that_was_killed_when_all_was_done_stays(site: Site) -> None:
-    done = site.applied()
-    (run,) = runs.runs("quickstart")
-    assert run.id == done.run
-    (run.folder / "outcome.json").unlink()
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Died):
+        patched.setattr(runs.Run, "finish", die)
+        site.applied()
     recovered = smbplan(site, "recover", str(site.folder), "--format", "json")
     assert json.loads(recovered.communicate()[0])["outcome"] == "applied" and recovered.returncode == 0
     assert site.differences() == []
 
 
-class Died(BaseException):
-    """The controller has."""
-
-
 @pytest.mark.parametrize(("owner", "name"), [(Fleet, "ended"), (Fleet, "finish"), (runs.Run, "finish")])
 def test_a_run_that_died_when_it_was_ending_ends_as_it_was_to_end(site: Site, owner: type, name: str) -> None:
     """One share has failed, the others are served; before its targets know, when they do, and when they forget."""
-
-    def die(*_: object, **__: object) -> None:
-        raise Died
-
     planned = site.plan()
     site.shell("pve1", "touch /srv/welcome")  # where a folder is to be
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Died):
