@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smbplan import preflight, recovery
-from smbplan.drivers.agent.core import is_open, matches
+from smbplan import preflight, recovery, stale
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Held
 from smbplan.drivers.fleet import LOCK_WAIT, Connect, Fleet
@@ -19,16 +18,16 @@ from smbplan.engine import plan as planning
 from smbplan.engine.encoding import step_to_json
 from smbplan.engine.execute import Execution
 from smbplan.engine.graph import CycleError
-from smbplan.engine.kind import Hazard, Options
+from smbplan.engine.kind import Options
 from smbplan.engine.outcome import Outcome, Warned, completed, resumed
 from smbplan.engine.plan import Plan
-from smbplan.engine.resource import Key, Live, Resource
+from smbplan.engine.resource import Resource
 from smbplan.engine.solve import UnknownTarget
-from smbplan.engine.step import Move, Status, Step
-from smbplan.errors import CutShort, Refused, TakenOver, Trouble
+from smbplan.engine.step import Status, Step
+from smbplan.errors import CutShort, Refused, TakenOver, Trouble, trouble
 from smbplan.kinds import cluster, expand, fallback, kinds, member
 from smbplan.kinds.guest import CLUSTER
-from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending, read
+from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending
 from smbplan.report import document
 from smbplan.spec.load import Loaded, load
 from smbplan.spec.model import Site
@@ -167,7 +166,7 @@ def apply_saved(saved: codec.Saved, parallelism: int, watch: Watch, connect: Con
     """Exactly the plan that was saved. Raises Refused for one that is stale."""
     _must_be_recovered(saved.site)
     found = {name: Endpoint(**data) for name, data in saved.endpoints.items()}
-    _refuse_stale(saved.site, saved.steps, found, connect)
+    stale.refuse(saved.site, saved.steps, found, connect)
     return _run(saved.site, saved.steps, found, saved.document, parallelism, watch, connect)
 
 
@@ -177,37 +176,6 @@ def load_saved(path: Path) -> codec.Saved:
         return codec.read(path)
     except codec.BadPlan as error:
         raise Refused(Trouble(error.summary, error.hint, file=str(path))) from None
-
-
-def _refuse_stale(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint], connect: Connect) -> None:
-    moves = [(step.target, step.do) for step in steps if isinstance(step.do, Move)]
-    keys: dict[str, dict[Key, Mapping[str, Any]]] = {}
-    for target, move in moves:
-        keys.setdefault(target, {})[move.key] = move.options
-    live: dict[str, Live] = {}
-    hazards: list[Hazard] = []
-    with Fleet(site, found, connect) as fleet:
-        read(fleet, keys, live, hazards)
-    if hazards:
-        raise Refused(*map(trouble, hazards))
-    stale = [step.address for step in steps if isinstance(step.do, Move) and _is_stale(step, step.do, live)]
-    if stale:
-        raise Refused(
-            *(
-                Trouble("the plan is stale: this has changed since it was made", "make a new plan", address=address)
-                for address in stale
-            )
-        )
-
-
-def _is_stale(step: Step, move: Move, live: Mapping[str, Live]) -> bool:
-    seen = live[step.target]
-    if seen.facts.get("absent") or is_open(move.before):
-        return False  # nobody could look when it was planned, either; the step compares
-    before = step.undo.record if isinstance(step.undo, Move) else None
-    return not matches(seen.states.get(move.key), move.before) or (
-        step.undo is not None and seen.records.get(move.address) != before
-    )
 
 
 def _run(
@@ -391,17 +359,3 @@ def _taken_back(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], watch: Wat
     careful = Careful(fleet, journal)
     execution = Execution(steps, careful, careful, watch=watch, start=start, ended=ended)
     return _walked(fleet, run, execution, careful, steps, whole=False)
-
-
-def trouble(hazard: Hazard) -> Trouble:
-    place = hazard.origin
-    return Trouble(
-        hazard.summary,
-        hazard.hint,
-        hazard.detail,
-        address=hazard.address,
-        file=place.file if place else "",
-        line=place.line if place else 0,
-        column=place.column if place else 0,
-        guardrail=hazard.guardrail,
-    )

@@ -1,6 +1,10 @@
 """What ends a command early; the command line turns it into a message and an exit code."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smbplan.engine.kind import Hazard
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +41,17 @@ class TakenOver(Refused):
     """Somebody else has the run, with what it has changed."""
 
     code = 4
+
+
+def trouble(hazard: "Hazard") -> Trouble:
+    place = hazard.origin
+    return Trouble(
+        hazard.summary,
+        hazard.hint,
+        hazard.detail,
+        address=hazard.address,
+        file=place.file if place else "",
+        line=place.line if place else 0,
+        column=place.column if place else 0,
+        guardrail=hazard.guardrail,
+    )

@@ -278,7 +278,7 @@ def _plan(planned: "Planned", form: Format, view: "View", timings: bool) -> str 
 
 
 def _plan_data(planned: "Planned", more: dict[str, Any], view: "View") -> dict[str, Any]:
-    from smbplan.app import trouble
+    from smbplan.errors import trouble
     from smbplan.kinds import kinds
     from smbplan.report import document
 

@@ -88,14 +88,14 @@ def graph(
     """Print what stands on what. Resources, or the steps of a plan, by gateway."""
     from smbplan import app
     from smbplan.engine.kind import Options
-    from smbplan.errors import Refused
+    from smbplan.errors import Refused, trouble
     from smbplan.kinds import expand, kinds
     from smbplan.report import graph as drawing
 
     if steps:
         made = app.plan(site, Options()).plan
         if made.refused:
-            raise Refused(*map(app.trouble, made.refused))
+            raise Refused(*map(trouble, made.refused))
         name, nodes = made.site, drawing.of_steps(made.steps)
     else:
         loaded = app.validate(site).site
