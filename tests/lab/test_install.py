@@ -120,9 +120,9 @@ def test_the_wheel_works_on_the_machine_itself(site: Site, tmp_path: Path) -> No
     site.shell("pve1", f"{run} destroy /opt/local --yes --purge")
     assert site.shell("pve1", "net conf listshares").split() == []
     verify = f"{run} runs verify --format json || true"
-    assert told(site, verify) == (True, 2), "the system's log knows how both runs ended"
+    assert told(site, verify) == (True, 4), "the system's log knows how both runs began and ended"
     site.shell("pve1", CUT)
-    assert told(site, verify) == (False, 2)
+    assert told(site, verify) == (False, 4)
 
 
 # The end of the last run, and the last line of its journal.
@@ -132,6 +132,6 @@ cd /root/.local/state/smbplan/*/runs; last=$(ls | tail -n 1); sed -i '$d' $last/
 
 
 def told(site: Site, verify: str) -> tuple[bool, int]:
-    """Whether what is written of the runs is whole, and how many of them the system's log knows."""
+    """Whether what is written of the runs is whole, and how many of their ends the system's log knows."""
     (one,) = json.loads(site.shell("pve1", verify))["sites"]
     return one["whole"], one["logged"]
