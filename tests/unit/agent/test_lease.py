@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -164,7 +166,7 @@ def test_a_damaged_lease_is_nobodys(home: Path, text: str) -> None:
 
 def perform(token: str, *ops: dict[str, Any]) -> Any:
     request = {"verb": "perform", "site": "office", "run": f"run-{token}", "token": token, "ops": list(ops)}
-    return main._answered(request)
+    return main._answer_to(request)
 
 
 def known() -> list[dict[str, Any]]:
@@ -306,17 +308,17 @@ def test_a_run_is_known_until_it_has_ended_and_then_forgotten(home: Path) -> Non
     written.end("applied")
     assert journal.unfinished("office") == [] and len(journal.runs("office")) == 1
     given = {"verb": "finish", "site": "office", "run": "run-alice", "token": "alice", "everything": False}
-    assert main._answered(given) == {"ok": None}
+    assert main._answer_to(given) == {"ok": None}
     assert not home.exists(), "nothing of it stays"
 
 
 def test_a_run_that_has_begun_nothing_leaves_nothing(home: Path) -> None:
     begun("alice")
-    main._answered({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
+    main._answer_to({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
     assert not home.exists()
     written = begun("alice")
     written.doing([DO])
-    main._answered({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
+    main._answer_to({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
     assert len(known()) == 2 and not (home / "lease").exists()
 
 
@@ -329,7 +331,7 @@ def test_who_has_lost_the_lease_takes_nothing_from_the_other_one(home: Path, ver
     core.IMAGES.of("office", "run-bob")
     core.IMAGES.keep("password:x", lambda: "former")
     request = {"verb": verb, "site": "office", "run": "run-alice", "token": "alice", "everything": True}
-    answer = main._answered({**request, "outcome": "", "peers": {}, "about": claim("alice"), "notes": []})
+    answer = main._answer_to({**request, "outcome": "", "peers": {}, "about": claim("alice"), "notes": []})
     assert answer == {"ok": None} if verb == "release" else answer["lost"]["owner"] == "bob@here"
     assert len(list((home / "journal" / "office").iterdir())) == 2 and core.IMAGES.has("password:x")
     assert taken("bob", again=True) is None
@@ -341,7 +343,7 @@ def test_a_lease_is_given_up_when_nothing_can_be_written_down(home: Path, monkey
 
     monkeypatch.setattr(Journal, "_append", full)
     request = {"verb": "lock", "site": "office", "token": "alice", "former": [], "again": False, "wait": 0}
-    answer = main._answered({**request, "about": {"run": "run-alice"}})
+    answer = main._answer_to({**request, "about": {"run": "run-alice"}})
     assert answer["error"]["summary"] == "nothing can be written: No space left on device"
     assert taken("bob") is None
 
@@ -350,8 +352,8 @@ def test_a_bare_lease_leaves_what_is_written_down_alone(home: Path) -> None:
     begun("alice").doing([DO])
     other = {"site": "office", "token": "node", "lease": "office-ha-x", "bare": True, "run": "run-alice"}
     lock = {"former": [], "again": False, "wait": 0, "about": claim("alice")}
-    assert main._answered({"verb": "lock", **other, **lock}) == {"ok": {"held": None, "unfinished": []}}
-    assert main._answered({"verb": "finish", "everything": True, **other}) == {"ok": None}
+    assert main._answer_to({"verb": "lock", **other, **lock}) == {"ok": {"held": None, "unfinished": []}}
+    assert main._answer_to({"verb": "finish", "everything": True, **other}) == {"ok": None}
     assert len(known()) == 2 and not (home / "lease-office-ha-x").exists()
 
 
@@ -366,3 +368,13 @@ def test_only_root_may_read_what_is_written_down(home: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in [home, *home.rglob("*")]}
     assert modes == {"smbplan": 0o755, "lease": 0o600, "journal": 0o700, "office": 0o700, "run-alice": 0o600}
     assert json.loads((home / "lease").read_text())["token"] == "alice"
+
+
+def test_commands_that_an_answer_took_are_counted() -> None:
+    """The hook stays in the process, as it does in an agent."""
+    sys.addaudithook(main.Commands.audit)
+    before = main.Commands.count
+    subprocess.run(["true"], check=True)
+    subprocess.run(["true"], check=True)
+    assert main.Commands.count == before + 2
+    assert main._answered({"verb": "nonsense"})["commands"] == 0
