@@ -30,6 +30,9 @@ class Goal:
     sides: Callable[[Sides], Sequence[Side]]
     metric: str = "wall"
 
+    def ratio(self, rows: Sequence[Row]) -> float:
+        return rows[0].median(self.metric) / rows[1].median(self.metric)
+
 
 def no_op(made: Sides, count: int, peer: str) -> Sequence[Side]:
     """Both hosts as they are to be; both sides agree on that, and find one folder that is not."""
@@ -171,7 +174,7 @@ def table(found: dict[str, list[Row]]) -> str:
     lines = ["| Goal | at most | measured | |", "|---|---|---|---|"]
     for goal in GOALS:
         if rows := found.get(goal.name):
-            ratio = rows[0].median(goal.metric) / rows[1].median(goal.metric)
+            ratio = goal.ratio(rows)
             lines.append(
                 f"| {goal.name} | {words(goal.limit)} | {words(ratio)} | {'met' if ratio <= goal.limit else 'missed'} |"
             )
@@ -214,12 +217,7 @@ def main() -> None:
     before, after = PAGE.read_text().partition(BEGIN)[0], PAGE.read_text().partition(END)[2]
     PAGE.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
     print(table(found))
-    missed = [goal.name for goal in GOALS if (rows := found.get(goal.name)) and _misses(goal, rows)]
-    sys.exit(bool(missed))
-
-
-def _misses(goal: Goal, rows: Sequence[Row]) -> bool:
-    return rows[0].median(goal.metric) / rows[1].median(goal.metric) > goal.limit
+    sys.exit(any(goal.ratio(rows) > goal.limit for goal in GOALS if (rows := found.get(goal.name))))
 
 
 if __name__ == "__main__":

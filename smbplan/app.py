@@ -195,15 +195,16 @@ def _run(
         fleet.begin(name, sorted({step.target for step in steps}), steps=len(steps))
         _lock_targets(fleet)
         run, journal = recovery.written_down(fleet, name, text, fleet.unkept())
-        careful = Careful(fleet, journal)
-        execution = Execution(steps, careful, careful, parallelism, watch)
-        return _walked(fleet, run, execution, careful, steps, whole=not text.get("targets"))
+        whole = not text.get("targets")
+        return _walked(fleet, run, journal, steps, whole, parallelism=parallelism, watch=watch)
 
 
 def _walked(
-    fleet: Fleet, run: runs.Run, execution: Execution, careful: Careful, steps: tuple[Step, ...], whole: bool
+    fleet: Fleet, run: runs.Run, journal: runs.Journal, steps: tuple[Step, ...], whole: bool, **how: Any
 ) -> Applied:
-    """Raises CutShort where it can't be written down how it ended."""
+    """`how` is for engine.execute. Raises CutShort where it can't be written down how it ended."""
+    careful = Careful(fleet, journal)
+    execution = Execution(steps, careful, careful, **how)
     careful.stop = execution.stop
     with _stopped_by_signals(execution):
         outcome = execution.run()
@@ -354,8 +355,6 @@ def _taken_back(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], watch: Wat
         cut_back = told in ENDINGS and told != "applied"
         outcome = Outcome(resumed(run.entries(), steps), interrupted=cut_back, brackets=brackets)
         return _finish(fleet, run, steps, outcome, whole=False)
-    start, ended = resumed(entries, steps), bool(run.outcome() or plan.get("ended") or run.ending())
+    start, ended = resumed(entries, steps), bool(run.outcome() or plan.get("ended") or told)
     journal = runs.Journal(run, fleet.owner, fleet.token)
-    careful = Careful(fleet, journal)
-    execution = Execution(steps, careful, careful, watch=watch, start=start, ended=ended)
-    return _walked(fleet, run, execution, careful, steps, whole=False)
+    return _walked(fleet, run, journal, steps, whole=False, watch=watch, start=start, ended=ended)

@@ -8,7 +8,6 @@ from typing import Any
 
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Held, is_silent, seconds, who
 from smbplan.drivers.fleet import Fleet
-from smbplan.drivers.pve.cluster import MADE
 from smbplan.drivers.secrets import references
 from smbplan.engine.encoding import step_from_json
 from smbplan.engine.outcome import Entry
@@ -227,7 +226,7 @@ def corrected(run: runs.Run, steps: Sequence[Step], fleet: Fleet) -> list[Entry]
     """
     found, keepers = run.entries(), {step.target: fleet.keeper(step.target) for step in steps}
     moves = [step.do for step in steps if isinstance(step.do, Move)]
-    made = {move.key.name for move in moves if move.key.type in MADE and move.before is None}
+    made = {move.key.name for move in moves if move.key.type in guests.WHOLE and move.before is None}
     for target, answer in _journals(fleet, sorted({*keepers.values()} - run.unkept())).items():
         mine = [step for step in steps if keepers[step.target] == target]
         if isinstance(answer, Absent) and target in made:
@@ -293,7 +292,7 @@ def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
 def _made(lines: Lines) -> set[str]:
     """The gateways whose guests the run has made: what is in one goes with it."""
     ops = [line["words"]["do"] for line in lines if isinstance(line.get("words"), Mapping)]
-    return {str(op["set"][1]) for op in ops if "set" in op and op["set"][0] in MADE and op["before"] is None}
+    return {str(op["set"][1]) for op in ops if "set" in op and op["set"][0] in guests.WHOLE and op["before"] is None}
 
 
 def _peers(answer: Mapping[str, Any]) -> dict[str, Any]:

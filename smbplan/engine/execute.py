@@ -184,17 +184,21 @@ class Execution:
 
     def _is_awaited(self, step: Step) -> bool:
         """A bracket is still to run for what has stood on it, as on a guest that runs: no need, but better order."""
-        for name, below in self._beneath.items():
+        for name in self._brackets_above.get(step.id, ()):
             status = self._status[name]
             running = status in {Status.DOING, Status.UNDOING}
-            if step.id in below and (running or (name in self._due and status is not Status.STRANDED)):
+            if running or (name in self._due and status is not Status.STRANDED):
                 return True
         return False
 
     @cached_property
-    def _beneath(self) -> dict[str, set[str]]:
-        """Of each bracket."""
-        return {step.id: self._strictly_below(step) for step in self._steps.values() if step.bracket}
+    def _brackets_above(self) -> dict[str, list[str]]:
+        """Of each step, the brackets that follow what stands on it."""
+        found: dict[str, list[str]] = {}
+        for bracket in (step for step in self._steps.values() if step.bracket):
+            for name in self._strictly_below(bracket):
+                found.setdefault(name, []).append(bracket.id)
+        return found
 
     def _stays(self, follower: Step) -> bool:
         """It is not about to be undone, so that what it came behind need not wait for that."""

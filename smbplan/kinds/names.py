@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.domain import Domain
 from smbplan.spec.model import Share, Site
 
 T = TypeVar("T")
+P = ParamSpec("P")
 ADDRESSES = {
     "packages": "packages.{gateway}",
     "config": "samba.config.{gateway}",
@@ -24,19 +25,20 @@ ADDRESSES = {
 }
 
 
-def once(find: Callable[..., T]) -> Callable[..., T]:
+def once(find: Callable[Concatenate[Site, P], T]) -> Callable[Concatenate[Site, P], T]:
     """What is asked for each of a thousand shares is found once for their site; the last one is remembered."""
-    known: tuple[Site | None, dict[tuple[str, ...], T]] = (None, {})
+    known: tuple[Site | None, dict[tuple[object, ...], T]] = (None, {})
 
     @wraps(find)
-    def found(site: Site, *of: str) -> T:
+    def found(site: Site, /, *of: P.args, **named: P.kwargs) -> T:
         nonlocal known
         if known[0] is not site:
             known = (site, {})
         answers = known[1]
-        if of not in answers:
-            answers[of] = find(site, *of)
-        return answers[of]
+        asked = (*of, *named.items())
+        if asked not in answers:
+            answers[asked] = find(site, *of, **named)
+        return answers[asked]
 
     return found
 

@@ -173,16 +173,6 @@ def _by_hand(outcome: Outcome, colour: bool) -> str:
 
 def timings(data: Mapping[str, Mapping[str, Any]]) -> str:
     """document.timings as a table."""
-    head = [
-        "gateway",
-        "connections",
-        "round trips",
-        "commands",
-        "API calls",
-        "operations",
-        "sent",
-        "received",
-        "seconds",
-    ]
-    keys = ["connections", "round_trips", "commands", "calls", "operations", "sent", "received", "seconds"]
+    keys = list(next(iter(data.values())))
+    head = ["gateway", *(key.replace("calls", "API calls").replace("_", " ") for key in keys)]
     return "\n".join(columns(head, [[target, *(str(row[key]) for key in keys)] for target, row in data.items()]))

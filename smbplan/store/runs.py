@@ -105,7 +105,7 @@ class Run:
 
     def must_be_whole(self) -> None:
         """Raises BadPlan where its plan or its journal is not what was written; a torn last line is as good as none."""
-        flaw = next(audit.flaws(self.folder), None)
+        flaw = next(audit.flaws(self.folder, audit.chain(self.journal)), None)
         if flaw is not None:
             where = f"line {flaw.line} of its journal: " if flaw.line else ""
             raise BadPlan(f"run {self.id} is not what was written: {where}{flaw.text}", ELSEWHERE)

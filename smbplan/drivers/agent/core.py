@@ -164,12 +164,10 @@ def write(path: Path, text: str, mode: int = 0o600, like: Path | None = None) ->
     sync(path.parent)
 
 
-def rewrite(path: Path, text: str, mode: int = 0o644) -> None:
-    """A file that may be somebody else's: a link stays one, and owner, mode, ACL and attributes stay; `mode` is of a
-    new one.
-    """
+def rewrite(path: Path, text: str) -> None:
+    """A file that may be somebody else's: a link stays one, and owner, mode, ACL and attributes stay."""
     real = Path(os.path.realpath(path))
-    write(real, text, mode, real if real.exists() else None)
+    write(real, text, 0o644, real if real.exists() else None)
 
 
 def _resemble(file: int, other: Path) -> None:
