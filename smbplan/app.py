@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from smbplan import preflight, recovery, stale
+from smbplan.alone import alone, must_be_recovered
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Held
 from smbplan.drivers.fleet import LOCK_WAIT, Connect, Fleet
-from smbplan.drivers.turn import owner
 from smbplan.engine import plan as planning
 from smbplan.engine.encoding import step_to_json
 from smbplan.engine.execute import Execution
@@ -89,7 +89,7 @@ def plan(path: Path, options: Options, connect: Connect = Channel) -> Planned:
 def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     site = loaded.site
     wanted = [_placed(item, loaded) for item in expand(site)]
-    _must_be_recovered(site.site)
+    must_be_recovered(site.site)
     live, hazards = observe(fleet, wanted, options, site.proxmox)
     recovery.must_be_over(fleet, live)
     waiting = [] if options.destroy else abandoned(fleet, site, live)
@@ -133,24 +133,6 @@ def _placed(item: Resource, loaded: Loaded) -> Resource:
     return replace(item, origin=Location(*loaded.source.where(where, key=True)))
 
 
-def _must_be_recovered(site: str) -> None:
-    cut = runs.interrupted(site)
-    if cut is None:
-        return
-    with _alone(site):
-        raise Refused(Trouble(f"run {cut.id} of site {site} was cut short", "smbplan recover puts things back first"))
-
-
-@contextmanager
-def _alone(site: str) -> Iterator[None]:
-    """Nobody else changes the site from this machine. Raises Refused."""
-    try:
-        with runs.lock(site, owner()):
-            yield
-    except runs.Busy as busy:
-        raise Refused(Trouble(f"site {site} is being changed by {busy.holder}", "wait until that run ends")) from None
-
-
 def apply(
     planned: Planned, parallelism: int = 10, watch: Watch = lambda step, status: None, connect: Connect = Channel
 ) -> Applied:
@@ -164,7 +146,7 @@ def apply(
 
 def apply_saved(saved: codec.Saved, parallelism: int, watch: Watch, connect: Connect = Channel) -> Applied:
     """Exactly the plan that was saved. Raises Refused for one that is stale."""
-    _must_be_recovered(saved.site)
+    must_be_recovered(saved.site)
     found = {name: Endpoint(**data) for name, data in saved.endpoints.items()}
     stale.refuse(saved.site, saved.steps, found, connect)
     return _run(saved.site, saved.steps, found, saved.document, parallelism, watch, connect)
@@ -187,7 +169,7 @@ def _run(
     watch: Watch,
     connect: Connect,
 ) -> Applied:
-    with _alone(site), Fleet(site, found, connect) as fleet:
+    with alone(site), Fleet(site, found, connect) as fleet:
         if not steps:
             _remember(fleet, site, found)
             return Applied("", site, steps, Outcome({}), fleet.counts)
@@ -263,13 +245,15 @@ def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outco
     if outcome.name in ("applied", "partial"):
         words = "it could not be told that the run has ended: `smbplan recover` from another machine would take it back"
         outcome.warnings += [Warned(f"gateway.{target}", words) for target in untold]
+    forgotten, everything = list[str](), whole and outcome.name == "applied"
     if outcome.name == "stranded":
         fleet.release()
     else:
         if outcome.name != "rolled_back":
             _remember(fleet, run.site, fleet.endpoints)
-        fleet.finish(everything=whole and outcome.name == "applied")
-    run.finish(document.applied(applied.run, applied.steps, outcome), fleet.owner)
+        forgotten = fleet.finish(everything)
+    told = document.applied(applied.run, applied.steps, outcome)
+    run.finish(told, fleet.owner, forgotten=forgotten, everything=everything)
     return applied
 
 
@@ -298,7 +282,7 @@ def recover(
     """
     run = runs.interrupted(name) or runs.stranded(name)
     try:
-        with _alone(name):
+        with alone(name):
             if run is not None:
                 if forget:
                     words = f"run {run.id} is of this machine: what can't be reached is left out by itself"

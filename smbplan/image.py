@@ -3,13 +3,14 @@
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Any, TypeVar
 
 from smbplan import bootable, observe
+from smbplan.alone import Deed, written
 from smbplan.drivers import image
 from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
@@ -77,12 +78,12 @@ def _provided(
     for place in places:
         templates.must_take(client, place)
     if file:
-        return Built(file.name, file.stat().st_size, "", None, _uploaded(client, places, file, progress))
+        return Built(file.name, file.stat().st_size, "", None, _uploaded(client, site, places, file, progress))
     with image.built(mirror, progress) as made:
         there = {one.volume for place in places for one in templates.on(client, place)}
         file = made.file.rename(made.file.with_name(_unused(made.file.name, places, there)))
         size = file.stat().st_size
-        return Built(file.name, size, made.samba, None, _uploaded(client, places, file, progress))
+        return Built(file.name, size, made.samba, None, _uploaded(client, site, places, file, progress))
 
 
 def _chosen(client: Client, site: Site, nodes: Sequence[str], mode: str) -> list[str]:
@@ -121,17 +122,25 @@ def _unused(name: str, places: Sequence[Place], there: set[str]) -> str:
     return next(each for each in names if not any(place.volume(each) in there for place in places))
 
 
-def _uploaded(client: Client, places: Sequence[Place], file: Path, progress: Progress) -> tuple[Template, ...]:
+def _uploaded(
+    client: Client, site: Site, places: Sequence[Place], file: Path, progress: Progress
+) -> tuple[Template, ...]:
     """Raises Refused for one that is there already."""
     for place in places:
         if any(one.volume == place.volume(file.name) for one in templates.on(client, place)):
             words = f"{place.volume(file.name)} is on {place.node} already, and is not overwritten"
             raise Refused(Trouble(words, f"`pvesm free {place.volume(file.name)}` there removes it"))
     done = []
-    for place in places:
-        progress(f"uploading it to {place.storage} of {place.node}")
-        done.append(Template(place, templates.upload(client, place, file), file.stat().st_size))
+    with _written(site, file, [f"{place.node} {place.volume(file.name)}" for place in places]):
+        for place in places:
+            progress(f"uploading it to {place.storage} of {place.node}")
+            done.append(Template(place, templates.upload(client, place, file), file.stat().st_size))
     return tuple(done)
+
+
+def _written(site: Site, file: Path, places: Sequence[str]) -> AbstractContextManager[None]:
+    """What is put on the cluster, as a run."""
+    return written(site.site, Deed("image build", file.name, {"templates": (None, list(places))}))
 
 
 def build_machine(output: Path, mirror: str, progress: Progress) -> Built:
@@ -161,7 +170,8 @@ def provide_machine(
         for upload, _ in pairs:
             templates.must_take(client, upload)
         with _disk(file, mirror, progress) as (path, samba):
-            made = [machine_image.made(client, upload, on, path, samba, progress) for upload, on in pairs]
+            with _written(site, path, [f"{upload.node} {on}" for upload, on in pairs]):
+                made = [machine_image.made(client, upload, on, path, samba, progress) for upload, on in pairs]
             return Built(path.name, path.stat().st_size, samba, None, machines=tuple(made))
 
     return _asked(site, provided)

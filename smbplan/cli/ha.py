@@ -12,7 +12,8 @@ from smbplan.cli.options import Format, Output, SiteArgument
 from smbplan.cli.output import coloured, emit, note
 
 if TYPE_CHECKING:
-    from smbplan.ha import Node, Status, Trial
+    from smbplan.ha import Node, Status
+    from smbplan.ha_trial import Trial
     from smbplan.spec.model import Site
 
 HEAD = ("", "node", "number", "address", "state", "serves")
@@ -109,10 +110,10 @@ def test(
     Without options, the first address moves to another node and back. Exits with 3 when the clients had no service for
     longer than the cluster's failover says, or when anything that was flushed is lost.
     """
-    from smbplan import ha
+    from smbplan import ha_trial
 
     loaded = _site(site)
-    found = ha.trial(loaded, _one(loaded, cluster), note, address, node, stop)
+    found = ha_trial.run(loaded, _one(loaded, cluster), note, address, node, stop)
     if format is Format.json:
         emit({"format_version": "1.0", "done": found.done, "ok": found.good, "clients": list(_rows(found))})
     else:

@@ -170,12 +170,12 @@ class Fleet:
         except STRANGE as error:
             raise strange(target, error) from None
 
-    def begin(self, run: str, targets: Sequence[str], former: Sequence[str] = (), steps: int = 0) -> None:
-        """From now on targets are changed for this run, which has so many steps."""
+    def begin(self, run: str, targets: Sequence[str], former: Sequence[str] = (), **known: Any) -> None:
+        """From now on targets are changed for this run. `known` are other words of its Claim."""
         everywhere = sorted({*targets, *({CLUSTER} & self.endpoints.keys())})  # its lock is the site's
         hosts = tuple(target for target in everywhere if self._is_host(self.endpoints[target]))
         token, now = secrets.token_hex(8), time.time()
-        self.claim = Claim(self.site, run, self.owner, now, token, tuple(everywhere), hosts, tuple(former), steps)
+        self.claim = Claim(self.site, run, self.owner, now, token, tuple(everywhere), hosts, tuple(former), **known)
         if not self._talker.is_alive() and not self._ended.is_set():
             self._talker = threading.Thread(target=self._keep_talking, daemon=True)
             self._talker.start()
@@ -280,13 +280,17 @@ class Fleet:
             time.sleep(1)
         return left
 
-    def finish(self, everything: bool) -> None:
-        """Drop the run's before-images and journals; with `everything` those of earlier, stranded runs too."""
-        self.each(list(self._locked), lambda target: self._tell(target, "finish", everything=everything))
+    def finish(self, everything: bool) -> list[str]:
+        """Drop the run's before-images and journals; with `everything` those of earlier, stranded runs too.
+
+        The targets that have forgotten it.
+        """
+        told = self.each(list(self._locked), lambda target: self._tell(target, "finish", everything=everything))
         assert self.claim is not None
         others = [name for name in self.claim.targets if self.keeper(name) != name and name in self._channels]
         given: dict[str, Any] = {"site": self.site, "run": self.claim.run, "everything": everything}
-        self.each(others, partial(self.ask, verb="finish", **given))
+        told |= self.each(others, partial(self.ask, verb="finish", **given))
+        return sorted(target for target, answer in told.items() if not isinstance(answer, Exception))
 
     def release(self) -> None:
         """It is not the run's turn any more, until it locks targets anew."""

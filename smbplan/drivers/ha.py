@@ -6,6 +6,7 @@ Every node is asked by an agent of its own, whose notes are kept on what the nod
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from smbplan.drivers import ha_looks
 from smbplan.drivers.agent.core import matches
 from smbplan.drivers.channel import Channel, Counts, Endpoint, timed
-from smbplan.drivers.errors import Absent, Answered, ChannelError, as_error
+from smbplan.drivers.errors import Absent, Answered, Asleep, ChannelError, Unreachable, as_error
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
 from smbplan.drivers.ha_nodes import Enter, at_once, good
 from smbplan.drivers.turn import Claim, written_down
@@ -23,6 +24,7 @@ from smbplan.kinds.cluster import OK
 RESTARTING = ("leader_timeout", "realtime")  # what ctdbd reads when it starts, besides its lock
 READY = 90.0  # seconds that a node has to become healthy: it recovers databases and starts Samba first
 DRAINED = 30.0
+AWAY = (Unreachable, Absent, Asleep)
 NOTICED = 1.5  # seconds after which CTDB has noticed that smbd was away, if it does
 
 
@@ -58,8 +60,9 @@ class Ha:
         with self._turn:
             try:
                 for name in sorted(self._members()):
-                    self._entered(name).lock(claim, wait, again, **self._lease)
-                    self._locked.add(name)
+                    with suppress(*AWAY if claim.partly else ()):
+                        self._entered(name).lock(claim, wait, again, **self._lease)
+                        self._locked.add(name)
             except ChannelError:
                 if not again:
                     self.release(claim)

@@ -46,7 +46,7 @@ def entry(run: Run) -> dict[str, Any]:
 def details(run: Run) -> dict[str, Any]:
     """One run with its steps, what went wrong, and what was planned. Raises BadPlan."""
     with readable(run.id):
-        ended, plan = run.outcome() or _journalled(run), run.plan()
+        ended, plan, cleanup = run.outcome() or _journalled(run), run.plan(), _cleanup(run)
     journal = [
         {"time": moment(line.get("time")), **{key: str(line.get(key, "")) for key in ("operator", "step", "status")}}
         for line in run.lines()
@@ -58,7 +58,18 @@ def details(run: Run) -> dict[str, Any]:
         "changes": plan.get("changes", []),
         **{key: ended.get(key, []) for key in ("steps", "warnings", "errors", "manual")},
         "journal": journal,
+        "cleanup": cleanup,
     }
+
+
+def _cleanup(run: Run) -> dict[str, Any]:
+    """Before-images and journals that were dropped, and where."""
+    line = run.forgotten()
+    if not line:
+        return {}
+    targets = [str(target) for target in line["forgotten"]]
+    words = {"time": moment(line.get("time")), "operator": str(line.get("operator", ""))}
+    return {**words, "targets": targets, "earlier_runs": bool(line.get("everything"))}
 
 
 def rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -88,6 +99,10 @@ def _text_details(one: Mapping[str, Any]) -> str:
         fields = [[field["path"], _value(field["before"]), _value(field["after"])] for field in change["fields"]]
         lines += ["", f"{change['action']} {safe(change['address'])}"] if fields else []
         lines += [f"  {line}" for line in columns(("field", "before", "after"), fields)] if fields else []
+    if dropped := one["cleanup"]:
+        what = "what this run and earlier ones kept" if dropped["earlier_runs"] else "what it kept"
+        places = safe(", ".join(dropped["targets"]))
+        lines += ["", f"{dropped['time'][11:23]} dropped {what} for going back: {places}"]
     for warning in one["warnings"]:
         lines += ["", f"Warning: {safe(warning['address'])}: {safe(warning['text'])}"]
     for error in one["errors"]:

@@ -45,7 +45,7 @@ class Busy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One apply or destroy."""
+    """One apply or destroy, or a command that does one thing."""
 
     site: str
     id: str
@@ -65,6 +65,13 @@ class Run:
         with suppress(BadPlan):
             return bool([self.plan()])
         return self.outcome() is not None or any(audit.lines(self.journal))
+
+    @property
+    def is_command(self) -> bool:
+        """It was to do one thing besides an apply, of which nothing is to be taken back."""
+        with suppress(BadPlan):
+            return bool(self.plan().get("command"))
+        return False
 
     def steps(self) -> tuple[Step, ...]:
         """Raises BadPlan."""
@@ -103,6 +110,10 @@ class Run:
         found = [str(line["ended"]) for line in self._told() if line.get("ended")]
         return found[-1] if found else ""
 
+    def forgotten(self) -> Mapping[str, Any]:
+        """When the targets have dropped what was kept for going back, and which; with `everything` of earlier runs."""
+        return next((line for line in self._told() if line.get("forgotten")), {})
+
     def must_be_whole(self) -> None:
         """Raises BadPlan where its plan or its journal is not what was written; a torn last line is as good as none."""
         flaw = next(audit.flaws(self.folder, audit.chain(self.journal)), None)
@@ -118,12 +129,12 @@ class Run:
             return None
         return data if isinstance(data, dict) else None
 
-    def finish(self, outcome: Mapping[str, Any], operator: str = "") -> None:
-        """The journal knows how it ended before anybody else does."""
+    def finish(self, outcome: Mapping[str, Any], operator: str = "", **cleanup: Any) -> None:
+        """The journal knows how it ended before anybody else does, and what became of what was kept for going back."""
         path = self.folder / "outcome.json"
         _write(path.with_suffix(".new"), outcome)
         journal = Journal(self, operator)
-        journal.note(outcome=audit.digest(path.with_suffix(".new")))
+        journal.note(outcome=audit.digest(path.with_suffix(".new")), **cleanup)
         journal.close()
         path.with_suffix(".new").replace(path)
         files.sync(self.folder)
@@ -156,7 +167,7 @@ class Journal:
     def write(self, entries: Sequence[Entry]) -> None:
         self._seal([{"step": entry.step, "status": entry.status, **_words(entry)} for entry in entries])
 
-    def note(self, **words: str) -> None:
+    def note(self, **words: Any) -> None:
         """What is no step."""
         self._seal([words])
 
@@ -260,12 +271,12 @@ def verify(site: str, log: audit.Log | None = None) -> audit.Verdict:
 
 def interrupted(site: str) -> Run | None:
     """The run that was cut short and has to be recovered, if there is one."""
-    return next((run for run in runs(site) if run.outcome() is None and run.begun), None)
+    return next((run for run in runs(site) if run.outcome() is None and run.begun and not run.is_command), None)
 
 
 def stranded(site: str) -> Run | None:
     """The newest run, if a person was told to finish it."""
-    newest = next((run for run in runs(site) if run.begun), None)
+    newest = next((run for run in runs(site) if run.begun and not run.is_command), None)
     ended = newest.outcome() if newest else None
     return newest if ended and ended.get("outcome") == "stranded" else None
 

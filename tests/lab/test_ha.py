@@ -1,6 +1,7 @@
 """examples/ha: a cluster of three hosts comes, serves, changes node by node, and goes."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ from lab import ha, snapshot
 from lab.containers import eventually
 from lab.site import Site
 
-from smbplan import app
+from smbplan import app, ha_trial
 from smbplan import ha as clusters
 from smbplan.cli.main import main
+from smbplan.errors import Refused
 from smbplan.lab import Lab
+from smbplan.store import runs
 
 pytestmark = pytest.mark.lab
 PATIENCE = 30.0  # seconds that a pause may last on a machine that runs four tests at once; bench/ha.py measures
@@ -190,3 +193,49 @@ def test_commands_for_whoever_looks_after_it(site: Site, capsys: pytest.CaptureF
     ):
         assert said(*words, code=1)["errors"][0]["summary"] == summary
     assert site.differences() == []
+    told = [(one.outcome() or {}, one.plan()["changes"][0]) for one in runs.runs("ha") if one.is_command]
+    assert [(change["action"], change["address"]) for _, change in reversed(told)][:3] == [
+        ("ha move", address),
+        ("ha drain", goal),
+        ("ha back", goal),
+    ]
+    assert {ended["outcome"] for ended, _ in told} == {"applied"} and len(told) == 5
+    moved = told[-1][1]["fields"][0]
+    assert moved == {"path": "node", "before": home, "after": goal}
+
+
+def test_nobody_moves_anything_while_somebody_else_changes_the_cluster(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.applied()
+    loaded = app.validate(site.folder).site
+    status, alice = clusters.status(loaded, "files"), os.environ["SMBPLAN_STATE"]
+    address, home = status.nodes[0].addresses[0], status.nodes[0].name
+    site.edit("site.yaml", "Files that stay", "Files that have changed")
+    planned = site.plan()
+    with clusters.held(loaded, "files"):
+        monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "bob"))
+        for asked in (
+            lambda: clusters.drain(loaded, "files", home),
+            lambda: clusters.move(loaded, "files", address, "files2"),
+            lambda: ha_trial.run(loaded, "files", print, stop=home),
+            lambda: app.apply(planned),
+        ):
+            with pytest.raises(Refused, match="is being changed by root"):
+                asked()
+    monkeypatch.setenv("SMBPLAN_STATE", alice)
+    assert [node.addresses for node in clusters.status(loaded, "files").nodes] == [
+        node.addresses for node in status.nodes
+    ]
+    site.applied()
+    site.shell("pve3", "systemctl stop ctdb; systemctl stop ssh")
+    try:
+        eventually(lambda: not clusters.status(loaded, "files").nobody, 30)
+        served = next(node for node in clusters.status(loaded, "files").nodes if len(node.addresses) == 2)
+        goal = next(name for name in ("files1", "files2") if name != served.name)
+        clusters.move(loaded, "files", served.addresses[0], goal)
+    finally:
+        site.shell("pve3", "systemctl start ssh")
+    site.applied()
+    leases = "ls /var/lib/smbplan/lease* /mnt/shared/.smbplan/*/lease* 2>/dev/null || :"
+    assert [site.shell(node, leases) for node in ha.NODES.values()] == ["", "", ""]
