@@ -33,16 +33,44 @@ PLAIN = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "H
 ENTER = "lxc-attach -n {id} --clear-env -- {run}; case $? in 1|127) exec pct exec {id} --keep-env 0 -- {run};; esac"
 TOLD = ("name", "host", "user", "port", "sudo", "guest", "node")  # what a target may say of a peer
 HOME = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/\.smbplan/[A-Za-z0-9_-]+")  # of a cluster, see spec.ha
+# Compiled once for a version and a boot: that takes longer than all that a plan asks of a host.
 LOADER = """
-import importlib.abc, importlib.util, sys
+import contextlib, hashlib, importlib.abc, importlib.util, marshal, os, sys
+FOLDER = "/run/smbplan"
+PATH = f"{FOLDER}/agent-{hashlib.sha256(repr(SOURCES).encode()).hexdigest()[:32]}.{sys.implementation.cache_tag}"
+def known():
+    with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
+        for path in (FOLDER, PATH):
+            found = os.lstat(path)
+            if found.st_uid or found.st_mode & 0o022:
+                return {}
+        with open(PATH, "rb") as file:
+            return marshal.load(file)
+    return {}
+CODE = known()
+def keep():
+    with contextlib.suppress(OSError):
+        os.makedirs(FOLDER, 0o700, exist_ok=True)
+        with open(os.open(f"{PATH}.{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            marshal.dump(CODE, file)
+        os.rename(f"{PATH}.{os.getpid()}", PATH)
+        for name in os.listdir(FOLDER):
+            if name.startswith("agent-") and f"{FOLDER}/{name}" != PATH:
+                os.unlink(f"{FOLDER}/{name}")
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    fresh = False
     def find_spec(self, name, path=None, target=None):
         if name in SOURCES:
             return importlib.util.spec_from_loader(name, self, is_package=name == "smbplan_agent")
     def exec_module(self, module):
-        exec(compile(SOURCES[module.__name__], module.__name__, "exec"), module.__dict__)
+        name = module.__name__
+        if name not in CODE:
+            CODE[name], Loader.fresh = compile(SOURCES[name], name, "exec"), True
+        exec(CODE[name], module.__dict__)
 sys.meta_path.insert(0, Loader())
 from smbplan_agent.main import main
+if Loader.fresh and not os.geteuid():
+    keep()
 main()
 """
 

@@ -1,8 +1,6 @@
 """Order. Errors name the whole cycle, so that a person can see where to cut it."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from graphlib import CycleError as Cycle
-from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,12 +16,24 @@ class CycleError(Exception):
 
 
 def check(edges: Mapping[str, Iterable[str]]) -> None:
-    """Raises CycleError. What nobody walks needs no library for graphs, which takes a tenth of a second to load."""
-    try:
-        TopologicalSorter(
-            {node: [each for each in befores if each in edges] for node, befores in edges.items()}
-        ).prepare()
-    except Cycle:
+    """Raises CycleError. What nobody walks needs no library for graphs, which takes a tenth of a second to load.
+
+    Kahn's algorithm: who waits for nobody goes, until none is left, or those that wait for each other.
+    """
+    users: dict[str, list[str]] = {}
+    waits = dict.fromkeys(edges, 0)
+    for node, befores in edges.items():
+        for before in befores:
+            if before in edges:
+                users.setdefault(before, []).append(node)
+                waits[node] += 1
+    gone = [node for node, count in waits.items() if not count]
+    for node in gone:  # grows meanwhile
+        for user in users.get(node, ()):
+            waits[user] -= 1
+            if not waits[user]:
+                gone.append(user)
+    if len(gone) < len(waits):
         build(edges)
 
 

@@ -211,7 +211,7 @@ def _stale(kind: Kind, record: Record | None, item: Resource) -> bool:
     """The inventory does not say what it should, so that a later removal would go wrong."""
     if record is None:
         return not kind.uses  # what is used as it stands needs no entry
-    return replace(record, original=None) != replace(Record.of(item, None), original=None)
+    return record != Record.of(item, record.original)
 
 
 def _removal(

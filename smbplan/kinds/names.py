@@ -109,8 +109,10 @@ def level(site: Site, share: Share, user: str) -> str:
     """What a user may do by the share's access lists: write, read, none (denied), or "" (not named)."""
 
     def named(names: list[str]) -> bool:
-        groups = {name[1:] for name in names if name[0] == "@"} & site.groups.keys()
-        return user in names or "*" in names or any(user in members(site, group) for group in groups)
+        if user in names or "*" in names:
+            return True
+        groups = (name[1:] for name in names if name[0] == "@")
+        return any(group in site.groups and user in members(site, group) for group in groups)
 
     if named(share.access.deny):
         return "none"

@@ -1,5 +1,7 @@
 """Owner, mode and POSIX ACL of a share's root, from what the definition says and its access lists imply. acl(5)"""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from smbplan.kinds.names import level
@@ -60,14 +62,19 @@ def _letters(digit: str) -> str:
 
 
 def _state(owner: str, group: str, mode: str, named: list[tuple[str, str, str]]) -> dict[str, Any]:
-    special, user, group_bits, other = tuple(mode)
+    acl = list(_acl(mode, tuple(named)))
+    return {"owner": owner, "group": group, "special": mode[0], "acl": acl, "default": acl if named else []}
+
+
+@lru_cache(maxsize=1024)  # a thousand shares have a few different ones
+def _acl(mode: str, named: Sequence[tuple[str, str, str]]) -> list[str]:
+    _, user, group_bits, other = tuple(mode)
     entries = {"user::": _letters(user), "group::": _letters(group_bits), "other::": _letters(other)}
     if named:
         entries |= {f"{what}:{name}:": letters for what, name, letters in named}
         masked = [letters for key, letters in entries.items() if key not in ("user::", "other::")]
         entries["mask::"] = "".join(x if any(x in letters for letters in masked) else "-" for x in "rwx")
-    acl = sorted((f"{key}{letters}" for key, letters in entries.items()), key=_rank)
-    return {"owner": owner, "group": group, "special": special, "acl": acl, "default": acl if named else []}
+    return sorted((f"{key}{letters}" for key, letters in entries.items()), key=_rank)
 
 
 def _rank(entry: str) -> tuple[int, str]:

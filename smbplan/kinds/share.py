@@ -32,7 +32,7 @@ class ShareKind(Kind):
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         """A list that means the same stays as it is written."""
         have = live["params"] if live else {}
-        params = canonical(desired["params"])
+        params = dict(desired["params"])
         params |= {key: have[key] for key in params if key in have and same(key, params[key], have[key])}
         return {"params": params, "source": "registry"}
 
@@ -208,8 +208,9 @@ def _after(site: Site, name: str, share: Share) -> Iterator[str]:
             yield address("password", gateway, user)
     if foreign(share):
         yield address("principals", gateway)
+    named = {*share.access.granted, *share.access.deny}
     for group in groups_on(site, gateway):
-        if f"@{group}" in [*share.access.granted, *share.access.deny] and not site.groups[group].external:
+        if f"@{group}" in named and not site.groups[group].external:
             yield address("group", gateway, group)
     for timer in schedule.timers(site, name, share):
         yield f"service.{name}.{timer.what}"

@@ -1,6 +1,6 @@
 """What all definitions share: the base class, secrets, and the way by SSH."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +11,10 @@ class Definition(BaseModel):
     """A part of the definitions: frozen, and closed against unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself: it is frozen, and pydantic would copy a default for each of ten thousand shares."""
+        return self
 
 
 class Secret(Definition):

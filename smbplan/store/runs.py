@@ -319,4 +319,4 @@ def _words(entry: Entry) -> dict[str, str]:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    files.write(path, json.dumps(data, indent=1, default=list) + "\n")
+    files.write(path, json.dumps(data, default=list) + "\n")

@@ -20,3 +20,9 @@ settings.load_profile("smbplan")
 def images(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Before-images of objects that tests set here are not this machine's."""
     core.IMAGES._folder = tmp_path_factory.mktemp("images")
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
+    """What an agent remembers while it answers."""
+    core.MEMORY.clear()

@@ -14,13 +14,14 @@ import struct
 from typing import Any
 
 from . import principals
-from .core import Refused
+from .core import Refused, remembered
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 TAGS = {0x01: "user:", 0x02: "user", 0x04: "group:", 0x08: "group", 0x10: "mask:", 0x20: "other:"}
 CODES = {name: code for code, name in TAGS.items()}
 
 
+@remembered
 def user_name(uid: int) -> str:
     """That of a domain as the definitions have it: winbind would have to be asked, and writes it in small letters."""
     foreign = {number: name for name, number in principals.ids("user").items()}
@@ -30,6 +31,7 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
+@remembered
 def group_name(gid: int) -> str:
     foreign = {number: name for name, number in principals.ids("group").items()}
     try:

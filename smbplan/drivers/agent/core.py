@@ -13,8 +13,9 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 SMB_CONF = "/etc/samba/smb.conf"
 LOCAL = Path("/var/lib/smbplan")  # before-images; root only
 # The inventory; root only. What the nodes of a cluster have in common is kept where all of them see it.
@@ -188,6 +189,24 @@ def sync(folder: Path) -> None:
         os.close(file)
 
 
+def remembered(find: Callable[..., T]) -> Callable[..., T]:
+    """What a thousand folders ask for is looked up once for all that are read, and anew for each that is changed."""
+
+    @functools.wraps(find)
+    def found(*words: Any) -> T:
+        key = (find, *words)
+        if key not in MEMORY:
+            MEMORY[key] = find(*words)
+        answer: T = MEMORY[key]
+        return answer
+
+    return found
+
+
+MEMORY: dict[Any, Any] = {}
+
+
+@remembered
 def machine() -> str:
     """What tells this host, or cluster, from a clone of it."""
     if "SMBPLAN_HOME" in os.environ:

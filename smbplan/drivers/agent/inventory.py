@@ -53,7 +53,7 @@ class Inventory:
         if not self._sites[site]["records"] and not self._sites[site]["peers"]:
             del self._sites[site]
         if self._sites:
-            write(self._path, json.dumps(self._sites, indent=1, sort_keys=True) + "\n")
+            write(self._path, json.dumps(self._sites, sort_keys=True) + "\n")
             return
         self._path.unlink(missing_ok=True)
         tidy()  # unless runs' before-images are still there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -15,7 +16,7 @@ from .accounts import Group, Password, User
 from .clock import Clock
 from .console import console
 from .controllers import Controllers
-from .core import IMAGES, LOCAL, STATE, Object, Refused, Untouched, is_node, machine, move, wait_for_boot
+from .core import IMAGES, LOCAL, MEMORY, STATE, Object, Refused, Untouched, is_node, machine, move, wait_for_boot
 from .facts import facts
 from .files import File, SmbConf
 from .filesystem import FileSystem
@@ -150,6 +151,7 @@ def _drops(op: dict[str, Any]) -> bool:
 
 
 def _answer(op: dict[str, Any], site: str, inventory: Inventory) -> Any:
+    MEMORY.clear()
     try:
         if "type" in op:
             warnings = move(OBJECTS[op["type"]], op["name"], op["before"], op["after"], op["options"])
@@ -331,6 +333,7 @@ class Commands:
 
 
 def _answered(request: dict[str, Any]) -> dict[str, Any]:
+    MEMORY.clear()
     before = Commands.count
     answer = _answer_to(request)
     return {**answer, "commands": Commands.count - before}
@@ -364,6 +367,7 @@ def _apart(request: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    gc.set_threshold(100_000)  # an answer of a thousand shares is no garbage
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # nothing else may write into the answers
     if os.geteuid():

@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,12 +31,16 @@ GONE = ".smbplan-deleted"  # after the name of what is being deleted
 
 def plain(path: str) -> None:
     """Raises Refused for a path that leads through a symbolic link or a file."""
-    here = Path("/")
+    here = ""
     for part in Path(path).parts[1:]:
-        here /= part
-        if here.is_symlink():
-            raise Refused(f"{path} leads through the symbolic link {here}", "", f"use {here.resolve()} instead")
-        if here.exists() and not here.is_dir():
+        here += f"/{part}"
+        try:
+            mode = os.lstat(here).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if stat.S_ISLNK(mode):
+            raise Refused(f"{path} leads through the symbolic link {here}", "", f"use {Path(here).resolve()} instead")
+        if not stat.S_ISDIR(mode):
             raise Refused(f"{here} is not a directory")
 
 
