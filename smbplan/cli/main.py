@@ -54,6 +54,7 @@ app.add_typer(lab.app, name="lab")
 
 
 def run() -> NoReturn:
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look through all that is installed
     gc.set_threshold(100_000)  # what a command reads, it keeps: looking for garbage in it is a tenth of the time
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

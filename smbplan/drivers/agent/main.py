@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterable, Iterator
 
 from . import ctdb, journal, member, samba
 from .accounts import Group, Password, User
+from .children import Commands, begun, side_by_side
 from .clock import Clock
 from .console import console
 from .controllers import Controllers
@@ -129,7 +130,8 @@ def _performed(request: dict[str, Any]) -> list[Any]:
     inventory.update(site, {op["address"]: op["record"] for op in ops if op.get("record")})
     answers: list[Any] = [None] * len(ops)
     shares = [number for number, op in enumerate(ops) if op.get("type") == "share"]
-    others = [number for number in range(len(ops)) if number not in set(shares)]
+    proofs = [number for number, op in enumerate(ops) if op.get("call") == "prove"]
+    others = sorted({*range(len(ops))} - {*shares, *proofs})
     try:
         with SHARES.transaction():
             for number in shares:
@@ -140,6 +142,9 @@ def _performed(request: dict[str, Any]) -> list[Any]:
             answers[number].setdefault("note", f"one by one, after {error}")
     for number in others:
         answers[number] = _answer(ops[number], site, inventory)
+    found = side_by_side([ops[number] for number in proofs], lambda op: _answer(op, site, inventory))
+    for number, answer in zip(proofs, found):
+        answers[number] = answer
     gone = {op["address"]: None for op, answer in zip(ops, answers) if _drops(op) and "ok" in answer}
     same = [op["address"] for op, answer in zip(ops, answers) if "type" in op and "untouched" in answer]
     inventory.update(site, {**gone, **{address: known.get(address) for address in same}})
@@ -322,16 +327,6 @@ def _lines(idle: float) -> Iterator[str]:
     shutil.rmtree(os.getcwd(), ignore_errors=True)  # the pipes, see drivers.pve.inside
 
 
-class Commands:
-    """How many programs have been started here. sys.addaudithook"""
-
-    count = 0
-
-    @classmethod
-    def audit(cls, event: str, arguments: Any) -> None:
-        cls.count += event == "subprocess.Popen"
-
-
 def _answered(request: dict[str, Any]) -> dict[str, Any]:
     MEMORY.clear()
     before = Commands.count
@@ -350,20 +345,10 @@ def _answer_to(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": _words(Refused(f"{type(error).__name__}: {error}"))}
 
 
-def _apart(request: dict[str, Any]) -> str:
+def _apart(request: dict[str, Any]) -> Any:
     """The answer by a child: Samba's libraries end a process whose ctdbd has gone, as one that is restarted does."""
-    out, into = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(out)
-        with os.fdopen(into, "w", encoding="utf-8") as file:
-            file.write(json.dumps(_answered(request)))
-        os._exit(0)
-    os.close(into)
-    with os.fdopen(out, encoding="utf-8") as file:
-        answer = file.read()
-    os.waitpid(child, 0)
-    return answer or json.dumps({"error": _words(Refused("CTDB went away meanwhile", "", "smbplan ha status"))})
+    gone = {"error": _words(Refused("CTDB went away meanwhile", "", "smbplan ha status"))}
+    return begun(lambda: _answered(request))() or gone
 
 
 def main() -> None:
@@ -380,5 +365,5 @@ def main() -> None:
         if not number:
             wait_for_boot()
         apart = request["verb"] in ("read", "perform") and (is_node() or "SMBPLAN_HOME" in os.environ)
-        answer = _apart(request) if apart else json.dumps(_answered(request))
-        print(answer, file=answers, flush=True)
+        answer = _apart(request) if apart else _answered(request)
+        print(json.dumps(answer), file=answers, flush=True)
