@@ -1,15 +1,20 @@
 """smbplan, the plan engine alone: shares and folders that are wanted, compared with those that are there, in memory.
 
 python -m bench.engine RESOURCES [drift]     prints the number of changes
+python -m bench.engine FOLDER                the same with definitions that are read from there
 """
 
+import gc
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from bench import sites
 from smbplan.engine import plan
 from smbplan.engine.kind import Options
 from smbplan.engine.resource import Live, Record, Resource, State
 from smbplan.kinds import expand, kinds
+from smbplan.spec.load import load
 from smbplan.spec.model import Site
 
 
@@ -37,15 +42,23 @@ def state(item: Resource) -> State:
     return {**found, "mark": f"bench/{item.address}"} if kind.marked else found
 
 
-def main() -> None:
-    wanted = list(expand(site(int(sys.argv[1]) // 2)))  # a share and its folder are two
+def changes(found: Callable[[], Site], drift: bool) -> int:
+    wanted = list(expand(found()))
     states = {item.key: state(item) for item in wanted}
     records = {item.address: Record.of(item, None) for item in wanted}
-    if len(sys.argv) > 2:
+    if drift:
         key = next(item.key for item in wanted if item.kind == "directory")
         states[key] = {**states[key], "owner": "daemon"}
-    made = plan.build("bench", wanted, {"files": Live({}, states, records, {})}, kinds(), Options())
-    print(len(made.changes))
+    return len(plan.build("bench", wanted, {"files": Live({}, states, records, {})}, kinds(), Options()).changes)
+
+
+def main() -> None:
+    gc.set_threshold(100_000)  # as the command line does
+    what = sys.argv[1]
+    if what.isdigit():
+        print(changes(lambda: site(int(what) // 2), len(sys.argv) > 2))  # a share and its folder are two
+    else:
+        print(changes(lambda: load(Path(what)).site, False))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,9 +40,17 @@ class Plan:
         return sum(change.action is action for change in self.changes)
 
 
-def digest(data: Any) -> str:
-    """SHA-256 over the canonical JSON form."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":"), default=list).encode()).hexdigest()
+def digest(*data: Any) -> str:
+    """SHA-256 over the canonical JSON forms."""
+    return _digest(data)
+
+
+def _digest(parts: Iterable[Any]) -> str:
+    """One after the other: all of them at once would be as large as everything else."""
+    found, encode = hashlib.sha256(), json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=list).encode
+    for part in parts:
+        found.update(encode(part).encode())
+    return found.hexdigest()
 
 
 def build(
@@ -102,7 +110,7 @@ def _build(site: str, wanted: Sequence[Resource], live: Mapping[str, Live], kind
         refused=refused,
         lifted=lifted,
         warnings=tuple(dict.fromkeys(warnings)),
-        spec_digest=digest([[item.address, item.target, item.key, item.desired, item.after] for item in wanted]),
+        spec_digest=_digest([item.address, item.target, item.key, item.desired, item.after] for item in wanted),
         live_digest=live_digest(live),
         targets=options.targets,
     )
@@ -130,15 +138,15 @@ def _explained(changed: Sequence[Change], live: Mapping[str, Live], kinds: Kinds
 
 def live_digest(live: Mapping[str, Live]) -> str:
     """Says whether anything that the plan looked at has changed."""
-    return digest(
-        {
-            target: [
-                sorted([*key, state] for key, state in seen.states.items()),
-                {address: record.as_json() for address, record in seen.records.items()},
-            ]
-            for target, seen in live.items()
-        }
-    )
+    return _digest(_told(live))
+
+
+def _told(live: Mapping[str, Live]) -> Iterator[list[Any]]:
+    """A record tells its address itself."""
+    for target in sorted(live):
+        yield [target]
+        yield from sorted([*key, state] for key, state in live[target].states.items())
+        yield from ([record.as_json()] for _, record in sorted(live[target].records.items()))
 
 
 def fields(change: Change, kinds: Kinds) -> tuple[diff.Field, ...]:
