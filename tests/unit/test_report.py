@@ -277,6 +277,18 @@ def test_timings() -> None:
     assert line.split() == ["files", "1", "2", "3", "4", "0", "9", "8", "0.5"]
 
 
+def typed(key: Key, before: dict[str, object]) -> str:
+    """The commands that undo what has made this."""
+    undo, do = Move("a", key, before, None), Move("a", key, None, before)
+    return "\n".join(manual.commands([Step("a", "a", "files", "", do, undo)]))
+
+
+def test_who_takes_a_cluster_apart_by_hand_leaves_the_files_of_its_package_as_they_were() -> None:
+    lines = typed(Key("ctdb", "files"), {"nodes": {"n1": {"number": 0, "address": "198.18.0.11"}}})
+    assert "n1# for file in ctdb.conf ctdb.tunables script.options; do install -m 644 " in lines
+    assert "/var/lib/ctdb/{scripts,*/*}" in lines
+
+
 @pytest.mark.parametrize("kind", [kind for kind in kinds().by_name.values() if kind.object in manual.RENDER])
 def test_what_nobody_could_see_is_told_by_its_host(kind: Kind) -> None:
     """Of a step whose state before was open when it was planned, as that of what lies in a machine not made yet."""
