@@ -257,7 +257,15 @@ def _view(name: str, before: Any, after: Any) -> list[str]:
 
 def _member(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"net ads leave -U USER  # somebody who may delete {word(before['name'])} from {word(name)}"]
+        who = f"  # somebody who may delete {word(before['name'])} from {word(name)}"
+        zone = f".{name}".lower()
+        names = [f"{before['name']}{zone}".lower(), *(each for each in before["aliases"] or () if each.endswith(zone))]
+        listed = names if before["registered"] is True else []
+        return [
+            *(f"net ads dns unregister {word(each)} -U USER{who}" for each in listed),
+            f"net ads leave -U USER{who}",
+            "! grep -q '\"keytab\": false' /var/lib/smbplan/member.json || rm -f /etc/krb5.keytab",
+        ]
     return [f"net ads join -U USER  # somebody who may join {word(after['name'])} to {word(name)}"]
 
 

@@ -283,6 +283,15 @@ def typed(key: Key, before: dict[str, object]) -> str:
     return "\n".join(manual.commands([Step("a", "a", "files", "", do, undo)]))
 
 
+def test_who_leaves_a_domain_by_hand_leaves_nothing_in_it() -> None:
+    member = {"name": "FILES", "aliases": ["shares.corp.test", "files.other.test"], "registered": True}
+    lines = typed(Key("member", "CORP.TEST"), member)
+    unregistered = [line.split()[5] for line in lines.splitlines() if "ads dns unregister" in line]
+    assert unregistered == ["files.corp.test", "shares.corp.test"]
+    assert lines.index("unregister") < lines.index("net ads leave") < lines.index("/etc/krb5.keytab")
+    assert "unregister" not in typed(Key("member", "CORP.TEST"), {**member, "registered": False})
+
+
 def test_who_takes_a_cluster_apart_by_hand_leaves_the_files_of_its_package_as_they_were() -> None:
     lines = typed(Key("ctdb", "files"), {"nodes": {"n1": {"number": 0, "address": "198.18.0.11"}}})
     assert "n1# for file in ctdb.conf ctdb.tunables script.options; do install -m 644 " in lines
