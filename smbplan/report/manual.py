@@ -1,8 +1,9 @@
 """Steps as commands for a person: what to type when smbplan could not finish. One renderer for each type of object."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from smbplan.drivers.agent.core import image_file, is_open
@@ -14,8 +15,19 @@ from smbplan.report.typed import literal, word, words
 TITLE = "When its cause is gone, `smbplan recover` finishes it; or else these commands do, in this order"
 
 
-def commands(steps: Sequence[Step]) -> list[str]:
-    """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on."""
+MACHINE = "/etc/machine-id"
+
+
+def commands(steps: Sequence[Step], homes: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on.
+
+    `homes` are of what clusters serve: a mark there is bound to the cluster, and to none of its nodes.
+    """
+    lines = [(line.partition("# ")[0], line) for line in _commands(steps)]
+    return [line.replace(MACHINE, f"{homes[name]}/identity") if name in homes else line for name, line in lines]
+
+
+def _commands(steps: Sequence[Step]) -> list[str]:
     found, known, gone = [], guests.known(steps), set[str]()
     for step in steps:
         op = step.do if step.nature is Nature.IRREVERSIBLE else step.undo
@@ -59,7 +71,7 @@ def _deletion(type_: str, name: str) -> list[str]:
 
 def _sealed(mark: str, thing: str) -> str:
     """A mark as its host makes it, see drivers.agent.core.seal."""
-    words = f"'%s\\0%s\\0%s' \"$(cat /etc/machine-id)\" {word(thing)} {word(mark)}"
+    words = f"'%s\\0%s\\0%s' \"$(cat {MACHINE})\" {word(thing)} {word(mark)}"
     return f'{word(mark)}/"$(printf {words} | sha256sum | cut -c1-10)"'
 
 

@@ -292,6 +292,14 @@ def test_who_leaves_a_domain_by_hand_leaves_nothing_in_it() -> None:
     assert "unregister" not in typed(Key("member", "CORP.TEST"), {**member, "registered": False})
 
 
+def test_a_mark_on_what_a_cluster_serves_is_bound_to_the_cluster() -> None:
+    move = Move("a", Key("share", "s"), None, {"params": {"path": "/srv"}, "mark": "m"})
+    step = Step("a", "a", "files", "", move, move)
+    (alone,), (served,) = manual.commands([step]), manual.commands([step], {"files": "/mnt/shared/.smbplan/files"})
+    assert '"$(cat /etc/machine-id)"' in alone
+    assert served == alone.replace("/etc/machine-id", "/mnt/shared/.smbplan/files/identity")
+
+
 def test_who_takes_a_cluster_apart_by_hand_leaves_the_files_of_its_package_as_they_were() -> None:
     lines = typed(Key("ctdb", "files"), {"nodes": {"n1": {"number": 0, "address": "198.18.0.11"}}})
     assert "n1# for file in ctdb.conf ctdb.tunables script.options; do install -m 644 " in lines
