@@ -15,16 +15,19 @@ from smbplan.report.typed import literal, word, words
 TITLE = "When its cause is gone, `smbplan recover` finishes it; or else these commands do, in this order"
 
 
-MACHINE = "/etc/machine-id"
+MACHINE, IMAGES = "/etc/machine-id", "/var/lib/smbplan/runs/"
 
 
 def commands(steps: Sequence[Step], homes: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on.
 
-    `homes` are of what clusters serve: a mark there is bound to the cluster, and to none of its nodes.
+    `homes` are of what clusters serve: marks and before-images there are the cluster's, and none of its nodes'.
     """
-    lines = [(line.partition("# ")[0], line) for line in _commands(steps)]
-    return [line.replace(MACHINE, f"{homes[name]}/identity") if name in homes else line for name, line in lines]
+    return [_at_home(line, homes.get(line.partition("# ")[0])) for line in _commands(steps)]
+
+
+def _at_home(line: str, home: str | None) -> str:
+    return line.replace(MACHINE, f"{home}/identity").replace(IMAGES, f"{home}/runs/") if home else line
 
 
 def _commands(steps: Sequence[Step]) -> list[str]:
@@ -77,7 +80,7 @@ def _sealed(mark: str, thing: str) -> str:
 
 def _image(name: str) -> str:
     """Where a run keeps a before-image on the host, see drivers.agent.core.Images."""
-    return f"/var/lib/smbplan/runs/*/*/{image_file(name)}"
+    return f"{IMAGES}*/*/{image_file(name)}"
 
 
 XATTR = "python3 -c 'import os, sys; os.setxattr(sys.argv[1], \"trusted.smbplan\", sys.argv[2].encode())'"

@@ -300,6 +300,14 @@ def test_a_mark_on_what_a_cluster_serves_is_bound_to_the_cluster() -> None:
     assert served == alone.replace("/etc/machine-id", "/mnt/shared/.smbplan/files/identity")
 
 
+def test_a_password_that_a_cluster_serves_is_set_from_what_its_nodes_share() -> None:
+    state = {"password": "other", "disabled": False, "changed": 1}
+    move = Move("a", Key("password", "alice"), {**state, "password": "current"}, state)
+    step, home = Step("a", "a", "files", "", move, move), "/mnt/shared/.smbplan/files"
+    assert " /var/lib/smbplan/runs/*/*/" in "\n".join(manual.commands([step])).replace("'", " ")
+    assert f" {home}/runs/*/*/" in "\n".join(manual.commands([step], {"files": home})).replace("'", " ")
+
+
 def test_who_takes_a_cluster_apart_by_hand_leaves_the_files_of_its_package_as_they_were() -> None:
     lines = typed(Key("ctdb", "files"), {"nodes": {"n1": {"number": 0, "address": "198.18.0.11"}}})
     assert "n1# for file in ctdb.conf ctdb.tunables script.options; do install -m 644 " in lines

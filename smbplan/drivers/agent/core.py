@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SMB_CONF = "/etc/samba/smb.conf"
-LOCAL = Path("/var/lib/smbplan")  # before-images; root only
+LOCAL = Path("/var/lib/smbplan")  # root only
 # The inventory; root only. What the nodes of a cluster have in common is kept where all of them see it.
 STATE = Path(os.environ.get("SMBPLAN_HOME") or LOCAL)
 IDENTITY = STATE / "identity"  # of a cluster
@@ -247,13 +247,16 @@ def image_file(name: str) -> str:
 
 
 class Images:
-    """Before-images that must not leave this host, in a folder of the run, deleted when the run ends well."""
+    """Before-images that must not leave this host, in a folder of the run, deleted when the run ends well.
+
+    Those of what a cluster serves are where any of its nodes finds them: it may be another one that undoes it.
+    """
 
     def __init__(self) -> None:
-        self._folder = LOCAL / "runs"
+        self._folder = STATE / "runs"
 
-    def of(self, site: str, run: str) -> None:
-        self._folder = LOCAL / "runs" / site / run
+    def of(self, site: str, run: str, top: Path | None = None) -> None:
+        self._folder = (top or STATE) / "runs" / site / run
 
     def _path(self, name: str) -> Path:
         return self._folder / image_file(name)
@@ -262,7 +265,7 @@ class Images:
         """Keep the first image of a name; a later one may be of what we did ourselves."""
         path = self._path(name)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private(path.parent)
             write(path, make())
 
     def has(self, name: str) -> bool:

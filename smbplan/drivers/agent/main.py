@@ -255,7 +255,7 @@ def finish(request: dict[str, Any]) -> Any:
     """What a run has kept for going back goes, and with `everything` what stranded ones have."""
     lease = _lease(request)
     with lease.held(request["token"]) if "token" in request else nullcontext():
-        IMAGES.of(request["site"], request["run"])
+        IMAGES.of(request["site"], request["run"], LOCAL if request.get("bare") else None)
         IMAGES.forget(request["everything"])
         if not request.get("bare"):
             Journal(request["site"], request["run"]).drop(request["everything"])
