@@ -236,6 +236,15 @@ def _ctdbd_answers(second: int) -> bool:
     return subprocess.run(["ctdb", "runstate", "RUNNING"], capture_output=True, check=False).returncode == 0
 
 
+def wait_for_ctdbd(longest: float = 60.0) -> None:
+    """Alone, a node would read and write databases of its own, which nobody serves. Raises Untouched."""
+    deadline = time.monotonic() + longest
+    while is_node() and not _ctdbd_answers(int(time.monotonic())):
+        if time.monotonic() > deadline:
+            raise Untouched("ctdbd does not answer, which keeps shares and passwords", "", "ctdb status says more")
+        time.sleep(0.2)
+
+
 def has_database(settings: Any, path: str) -> bool:
     """Whether one of Samba's databases is there; of a node, CTDB has it. Opening would create it."""
     return bool(settings.get("clustering")) or os.path.exists(path)

@@ -15,7 +15,19 @@ from .accounts import Group, Password, User
 from .clock import Clock
 from .console import console
 from .controllers import Controllers
-from .core import IMAGES, LOCAL, STATE, Object, Refused, Untouched, is_node, machine, move, wait_for_boot
+from .core import (
+    IMAGES,
+    LOCAL,
+    STATE,
+    Object,
+    Refused,
+    Untouched,
+    is_node,
+    machine,
+    move,
+    wait_for_boot,
+    wait_for_ctdbd,
+)
 from .facts import facts
 from .files import File, SmbConf
 from .filesystem import FileSystem
@@ -33,6 +45,7 @@ from .system import Packages, Service
 from .together import together
 
 SHARES = Share()
+KEPT_BY_CTDB = ("share", "password", "member")
 OBJECTS: dict[str, Object] = {
     "directory": Directory(SHARES.paths),
     "subvolume": Subvolume(SHARES.paths),
@@ -119,6 +132,11 @@ def _performed(request: dict[str, Any]) -> list[Any]:
     The inventory knows a thing before it exists and until it is gone: it only has to find it.
     """
     ops, site = request["ops"], request["site"]
+    if STATE != LOCAL and any(op.get("type") in KEPT_BY_CTDB for op in ops):
+        try:
+            wait_for_ctdbd()
+        except Untouched as refused:
+            return [{"error": _words(refused), "untouched": True}] * len(ops)
     IMAGES.of(site, request["run"])
     inventory = Inventory()
     known = dict(inventory.site(site)["records"])

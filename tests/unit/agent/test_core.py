@@ -194,6 +194,19 @@ def test_commands_that_fail_or_are_missing_are_refused_with_their_words() -> Non
         core.run(["no-such-command"])
 
 
+def test_a_node_waits_for_the_ctdbd_that_keeps_the_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False, False, True])
+    monkeypatch.setattr(core, "is_node", lambda: True)
+    monkeypatch.setattr(core, "_ctdbd_answers", lambda _: next(answers))
+    monkeypatch.setattr(core.time, "sleep", lambda _: None)
+    core.wait_for_ctdbd()
+    monkeypatch.setattr(core, "_ctdbd_answers", lambda _: False)
+    with pytest.raises(core.Untouched, match="ctdbd does not answer"):
+        core.wait_for_ctdbd(-1.0)
+    monkeypatch.setattr(core, "is_node", lambda: False)
+    core.wait_for_ctdbd(-1.0)
+
+
 def test_before_images_keep_the_first_and_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "STATE", tmp_path / "state")
     monkeypatch.setattr(core, "LOCAL", tmp_path / "state")
