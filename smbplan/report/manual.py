@@ -46,7 +46,9 @@ def _commands(steps: Sequence[Step]) -> list[str]:
         elif isinstance(op, Move) and op.key.type in UNSEEN and is_open(op.after):
             found.append(f"{step.target}# {_unseen(op.key.type, op.key.name)}")
         elif isinstance(op, Move):
-            found += [f"{step.target}# {line}" for line in RENDER[op.key.type](op.key.name, op.before, op.after)]
+            more = {"options": op.options} if op.key.type == "member" else {}
+            lines = RENDER[op.key.type](op.key.name, op.before, op.after, **more)
+            found += [f"{step.target}# {line}" for line in lines]
         elif isinstance(op, Call):
             found += [f"{step.target}# {line}" for line in _call(op)]
     return found
@@ -270,18 +272,26 @@ def _view(name: str, before: Any, after: Any) -> list[str]:
     return [f"mkdir -p {path}"] if after else [f"umount {path}/*; rmdir {path}/* {path}"]
 
 
-def _member(name: str, before: Any, after: Any) -> list[str]:
+def _member(name: str, before: Any, after: Any, options: Mapping[str, Any]) -> list[str]:
+    state, zone = after or before, f".{name}".lower()
+    names = [f"{state['name']}{zone}".lower(), *(each for each in state["aliases"] or () if each.endswith(zone))]
+    listed = [word(each) for each in names] if state["registered"] is True else []
     if after is None:
         who = f"  # somebody who may delete {word(before['name'])} from {word(name)}"
-        zone = f".{name}".lower()
-        names = [f"{before['name']}{zone}".lower(), *(each for each in before["aliases"] or () if each.endswith(zone))]
-        listed = names if before["registered"] is True else []
         return [
-            *(f"net ads dns unregister {word(each)} -U USER{who}" for each in listed),
+            *(f"net ads dns unregister {each} -U USER{who}" for each in listed),
             f"net ads leave -U USER{who}",
             "! grep -q '\"keytab\": false' /var/lib/smbplan/member.json || rm -f /etc/krb5.keytab",
         ]
-    return [f"net ads join -U USER  # somebody who may join {word(after['name'])} to {word(name)}"]
+    who = f"  # somebody who may join {word(after['name'])} to {word(name)}"
+    units = "/".join(part.partition("=")[2] for part in reversed((options.get("ou") or "").split(",")))
+    join = words(["net", "ads", "join", "--no-dns-updates", *([f"createcomputer={units}"] if units else [])])
+    register = [
+        f"net ads dns register {words([each, *(options.get('floating') or ())])} -U USER{who}"
+        for each in names
+        if listed
+    ]
+    return [f"{join} -U USER{who}", *register]
 
 
 def _principals(name: str, before: Any, after: Any) -> list[str]:
@@ -314,7 +324,7 @@ def _controllers(name: str, before: Any, after: Any) -> list[str]:
     return [f"editor {word(name)}  # password server = {servers}"]
 
 
-RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
+RENDER: dict[str, Callable[..., list[str]]] = {
     "subid": _subid,
     "view": _view,
     "directory": _path,

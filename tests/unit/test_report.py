@@ -292,6 +292,19 @@ def test_who_leaves_a_domain_by_hand_leaves_nothing_in_it() -> None:
     assert "unregister" not in typed(Key("member", "CORP.TEST"), {**member, "registered": False})
 
 
+def test_who_joins_by_hand_puts_the_account_and_the_names_where_they_were() -> None:
+    state = {"name": "FILES", "aliases": ["shares.corp.test"], "registered": True}
+    move = Move(
+        "a", Key("member", "CORP.TEST"), None, state, options={"ou": "OU=Files,OU=Servers", "floating": ["::1"]}
+    )
+    lines = [line.partition("  #")[0] for line in manual.commands([Step("a", "a", "files", "", move, move)])]
+    assert lines == [
+        "files# net ads join --no-dns-updates createcomputer=Servers/Files -U USER",
+        "files# net ads dns register files.corp.test ::1 -U USER",
+        "files# net ads dns register shares.corp.test ::1 -U USER",
+    ]
+
+
 def test_a_mark_on_what_a_cluster_serves_is_bound_to_the_cluster() -> None:
     move = Move("a", Key("share", "s"), None, {"params": {"path": "/srv"}, "mark": "m"})
     step = Step("a", "a", "files", "", move, move)
