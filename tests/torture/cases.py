@@ -17,7 +17,7 @@ from smbplan import app
 from smbplan.app import Planned
 from smbplan.drivers import fleet
 from smbplan.engine.outcome import Outcome
-from smbplan.engine.step import Nature, Status, Step
+from smbplan.engine.step import Move, Nature, Status, Step
 from smbplan.report import manual
 
 RESTORED, APPLIED, BY_HAND, AGAIN, LOST = "restored", "applied", "restored by hand", "restored by recover", "lost"
@@ -59,6 +59,7 @@ class Ground:
     back: Callable[[], object]
     wish: dict[str, object]  # the options of the plan
     machines: frozenset[str] = frozenset()  # targets that are virtual machines
+    another: bool = False  # what `back` makes is another one, as a new cluster is
     planned: Planned = field(init=False)
     before: dict[str, dict[str, object]] = field(init=False)
 
@@ -70,6 +71,7 @@ class Ground:
         """As before what was applied after all. A password that was set anew is another one: so is the plan."""
         self.back()
         self.planned = self.site.plan(atomic=True, **self.wish)
+        self.before = self.look() if self.another else self.before
 
     def differences(self) -> list[str]:
         return differences(self.before, self.look())
@@ -170,6 +172,7 @@ def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
         return (APPLIED, "") if not left else (LOST, f"it is said to be applied: {left}")
     word = RESTORED
     if outcome.stranded:
+        by_hand = by_hand and not any(map(_founds, outcome.stranded))
         word = BY_HAND if by_hand else AGAIN
         if by_hand:
             found = [line for line in _typed(ground, outcome) if not line.startswith(NOTES)]
@@ -182,6 +185,11 @@ def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
     if outcome.name == "partial" and not any(step.nature is Nature.IRREVERSIBLE for step in ground.planned.plan.steps):
         return LOST, f"only a part of it was taken back: {outcome.problems}"
     return (LOST, f"{outcome.name}: {'; '.join(found[:5])}; {outcome.problems[:1]}") if found else (word, "")
+
+
+def _founds(step: Step) -> bool:
+    """Whether a cluster has to come back: what its databases held, no person can type."""
+    return isinstance(step.undo, Move) and step.undo.key.type == "ctdb" and step.undo.after is not None
 
 
 class Guest:
