@@ -172,7 +172,7 @@ def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
         return (APPLIED, "") if not left else (LOST, f"it is said to be applied: {left}")
     word = RESTORED
     if outcome.stranded:
-        by_hand = by_hand and not any(map(_founds, outcome.stranded))
+        by_hand = by_hand and not any(map(_is_made_anew, outcome.stranded))
         word = BY_HAND if by_hand else AGAIN
         if by_hand:
             found = [line for line in _typed(ground, outcome) if not line.startswith(NOTES)]
@@ -187,9 +187,10 @@ def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
     return (LOST, f"{outcome.name}: {'; '.join(found[:5])}; {outcome.problems[:1]}") if found else (word, "")
 
 
-def _founds(step: Step) -> bool:
-    """Whether a cluster has to come back: what its databases held, no person can type."""
-    return isinstance(step.undo, Move) and step.undo.key.type == "ctdb" and step.undo.after is not None
+def _is_made_anew(step: Step) -> bool:
+    """What a cluster's databases held, no person can type; and a machine account that one makes is not smbplan's."""
+    undo = step.undo
+    return isinstance(undo, Move) and undo.after is not None and undo.key.type in ("ctdb", "member")
 
 
 class Guest:
