@@ -230,6 +230,7 @@ def _lock_targets(fleet: Fleet) -> None:
 
 def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outcome, whole: bool) -> Applied:
     """What earlier runs that stranded have kept goes when the whole site was applied."""
+    outcome.homes = {name: at.home for name, at in fleet.endpoints.items() if at.of}
     applied = Applied(run.id, run.site, steps, outcome, fleet.counts)
     if not fleet.taken_over:
         journal = runs.Journal(run, fleet.owner)

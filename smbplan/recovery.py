@@ -222,9 +222,12 @@ def _refuse_going(
 def corrected(run: runs.Run, steps: Sequence[Step], fleet: Fleet) -> list[Entry]:
     """The journal here, with what the targets know better. What one has not written down, it has not begun.
 
-    One that knows nothing of the run has forgotten it. What was in a guest that the run has made went with it.
+    One that knows nothing of the run has forgotten it. What was in a guest that the run has made went with it. Of what
+    a person was told to undo, a target that could not be reached knows no more than that it was done.
     """
     found, keepers = run.entries(), {step.target: fleet.keeper(step.target) for step in steps}
+    last = {each.step: each.status for each in found}
+    undone = {step.id for step in steps if step.undo and last.get(step.id) is Status.STRANDED}
     moves = [step.do for step in steps if isinstance(step.do, Move)]
     made = {move.key.name for move in moves if move.key.type in guests.WHOLE and move.before is None}
     for target, answer in _journals(fleet, sorted({*keepers.values()} - run.unkept())).items():
@@ -236,7 +239,8 @@ def corrected(run: runs.Run, steps: Sequence[Step], fleet: Fleet) -> list[Entry]
             continue
         lines = [row["lines"] for row in answer["runs"] if row["run"] == run.id]
         known = statuses([line for each in lines for line in each])
-        found += [Entry(step.id, known.get(step.id, Status.CANCELLED)) for step in mine if lines]
+        told = [Entry(step.id, known.get(step.id, Status.CANCELLED)) for step in mine if lines]
+        found += [each for each in told if each.status is not Status.DONE or each.step not in undone]
     return found
 
 

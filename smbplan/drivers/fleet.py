@@ -268,6 +268,7 @@ class Fleet:
 
     def ended(self, outcome: str) -> list[str]:
         """Have all targets know how the run ended, before any forgets it. Those that could not be told."""
+        self.each(self._asleep(), lambda target: self._lock(target, 0.0))
         left, deadline = list(self._locked), time.monotonic() + min(AWAY, TOLD)
         while left and not self.taken_over:
             told = self.each(left, lambda target: self._tell(target, "ended", outcome=outcome))
@@ -279,6 +280,12 @@ class Fleet:
                 return left
             time.sleep(1)
         return left
+
+    def _asleep(self) -> list[str]:
+        """What a cluster serves, and has not been met: it may be there when the run has changed the cluster."""
+        targets = self.claim.targets if self.claim else ()
+        met = self._locked.keys()
+        return [name for name in targets if self.endpoints[name].of and name not in met and self.keeper(name) == name]
 
     def finish(self, everything: bool) -> list[str]:
         """Drop the run's before-images and journals; with `everything` those of earlier, stranded runs too.

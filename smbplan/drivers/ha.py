@@ -294,7 +294,7 @@ class Ha:
             self._note(looks, op["address"], op["record"])
         if after is None:
             self._dissolve(now, looks)
-        elif torn or not _same(now, after):
+        elif torn or _cold(now, looks) or not _same(now, after):
             self._bring(now, after, looks)
         if not op.get("record"):
             self._note(looks, op["address"], None)
@@ -347,7 +347,10 @@ class Ha:
             self._each(serving, "power", on=True)
         else:
             self._renew(serving, well, old, after)
-        self._each(well, "wait", seconds=READY)
+        if well:
+            self._each(well, "wait", seconds=READY)
+        else:  # who was ill may stay so; but what the cluster serves comes next
+            self._try(staying, "wait", seconds=READY)
         if after["health"]:
             self._ask(well[0], "wait", seconds=READY, all=True)
 
@@ -388,6 +391,12 @@ class Ha:
         names = sorted({*(now["nodes"] if now else ()), *(name for name, look in looks.items() if look["settings"])})
         self._each(names, "power", on=False)
         self._each(names, "restore", **self._part)
+
+
+def _cold(now: Any, looks: Looks) -> bool:
+    """Whether the way to it was cut short: nobody serves, or somebody has no settings."""
+    bare = [name for name in now["nodes"] if name in looks and not looks[name]["settings"]] if now else []
+    return bool(now) and (bool(bare) or {*now["health"].values()} == {DOWN})
 
 
 def _same(now: Any, after: Any) -> bool:

@@ -1,6 +1,6 @@
 """What comes of steps: results, the lines of a journal, and how a run ended."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,6 +70,7 @@ class Outcome:
     stranded: list[Step] = field(default_factory=list)  # in the order in which a person undoes them
     interrupted: bool = False
     brackets: frozenset[str] = frozenset()  # the steps that leave nothing behind by themselves
+    homes: Mapping[str, str] = field(default_factory=dict)  # of targets that keep their notes on what hosts share
 
     @property
     def name(self) -> str:

@@ -24,8 +24,9 @@ def _out(name: str) -> list[str]:
     node = word(name)
     return [
         f"{node}# systemctl disable --now ctdb; systemctl stop smbd",
-        f"{node}# for file in {PACKAGED}; do mv {KEPT}/$file /etc/ctdb/; done",
-        f"{node}# rm -rf {OURS} /etc/systemd/system/{{ctdb,smbd}}.service.d /var/lib/ctdb/*/*",
+        f"{node}# for file in {PACKAGED}; do install -m 644 {KEPT}/$file /etc/ctdb/ && rm {KEPT}/$file; done; "
+        f"rmdir {KEPT}",
+        f"{node}# rm -rf {OURS} /etc/systemd/system/{{ctdb,smbd}}.service.d /var/lib/ctdb/{{scripts,*/*}}",
         f"{node}# systemctl daemon-reload",
     ]
 

@@ -74,7 +74,7 @@ def applied(run: str, steps: Sequence[Step], outcome: Outcome) -> dict[str, Any]
             for item in outcome.problems
         ],
         "warnings": [{"address": item.address, "text": item.text} for item in outcome.warnings],
-        "manual": manual.commands(outcome.stranded),
+        "manual": manual.commands(outcome.stranded, outcome.homes),
     }
 
 

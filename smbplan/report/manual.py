@@ -1,8 +1,9 @@
 """Steps as commands for a person: what to type when smbplan could not finish. One renderer for each type of object."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from smbplan.drivers.agent.core import image_file, is_open
@@ -14,8 +15,22 @@ from smbplan.report.typed import literal, word, words
 TITLE = "When its cause is gone, `smbplan recover` finishes it; or else these commands do, in this order"
 
 
-def commands(steps: Sequence[Step]) -> list[str]:
-    """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on."""
+MACHINE, IMAGES = "/etc/machine-id", "/var/lib/smbplan/runs/"
+
+
+def commands(steps: Sequence[Step], homes: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """The commands that undo stranded steps, or finish the irreversible ones, each with the host to type it on.
+
+    `homes` are of what clusters serve: marks and before-images there are the cluster's, and none of its nodes'.
+    """
+    return [_at_home(line, homes.get(line.partition("# ")[0])) for line in _commands(steps)]
+
+
+def _at_home(line: str, home: str | None) -> str:
+    return line.replace(MACHINE, f"{home}/identity").replace(IMAGES, f"{home}/runs/") if home else line
+
+
+def _commands(steps: Sequence[Step]) -> list[str]:
     found, known, gone = [], guests.known(steps), set[str]()
     for step in steps:
         op = step.do if step.nature is Nature.IRREVERSIBLE else step.undo
@@ -31,7 +46,9 @@ def commands(steps: Sequence[Step]) -> list[str]:
         elif isinstance(op, Move) and op.key.type in UNSEEN and is_open(op.after):
             found.append(f"{step.target}# {_unseen(op.key.type, op.key.name)}")
         elif isinstance(op, Move):
-            found += [f"{step.target}# {line}" for line in RENDER[op.key.type](op.key.name, op.before, op.after)]
+            more = {"options": op.options} if op.key.type == "member" else {}
+            lines = RENDER[op.key.type](op.key.name, op.before, op.after, **more)
+            found += [f"{step.target}# {line}" for line in lines]
         elif isinstance(op, Call):
             found += [f"{step.target}# {line}" for line in _call(op)]
     return found
@@ -59,13 +76,13 @@ def _deletion(type_: str, name: str) -> list[str]:
 
 def _sealed(mark: str, thing: str) -> str:
     """A mark as its host makes it, see drivers.agent.core.seal."""
-    words = f"'%s\\0%s\\0%s' \"$(cat /etc/machine-id)\" {word(thing)} {word(mark)}"
+    words = f"'%s\\0%s\\0%s' \"$(cat {MACHINE})\" {word(thing)} {word(mark)}"
     return f'{word(mark)}/"$(printf {words} | sha256sum | cut -c1-10)"'
 
 
 def _image(name: str) -> str:
     """Where a run keeps a before-image on the host, see drivers.agent.core.Images."""
-    return f"/var/lib/smbplan/runs/*/*/{image_file(name)}"
+    return f"{IMAGES}*/*/{image_file(name)}"
 
 
 XATTR = "python3 -c 'import os, sys; os.setxattr(sys.argv[1], \"trusted.smbplan\", sys.argv[2].encode())'"
@@ -255,10 +272,26 @@ def _view(name: str, before: Any, after: Any) -> list[str]:
     return [f"mkdir -p {path}"] if after else [f"umount {path}/*; rmdir {path}/* {path}"]
 
 
-def _member(name: str, before: Any, after: Any) -> list[str]:
+def _member(name: str, before: Any, after: Any, options: Mapping[str, Any]) -> list[str]:
+    state, zone = after or before, f".{name}".lower()
+    names = [f"{state['name']}{zone}".lower(), *(each for each in state["aliases"] or () if each.endswith(zone))]
+    listed = [word(each) for each in names] if state["registered"] is True else []
     if after is None:
-        return [f"net ads leave -U USER  # somebody who may delete {word(before['name'])} from {word(name)}"]
-    return [f"net ads join -U USER  # somebody who may join {word(after['name'])} to {word(name)}"]
+        who = f"  # somebody who may delete {word(before['name'])} from {word(name)}"
+        return [
+            *(f"net ads dns unregister {each} -U USER{who}" for each in listed),
+            f"net ads leave -U USER{who}",
+            "! grep -q '\"keytab\": false' /var/lib/smbplan/member.json || rm -f /etc/krb5.keytab",
+        ]
+    who = f"  # somebody who may join {word(after['name'])} to {word(name)}"
+    units = "/".join(part.partition("=")[2] for part in reversed((options.get("ou") or "").split(",")))
+    join = words(["net", "ads", "join", "--no-dns-updates", *([f"createcomputer={units}"] if units else [])])
+    register = [
+        f"net ads dns register {words([each, *(options.get('floating') or ())])} -U USER{who}"
+        for each in names
+        if listed
+    ]
+    return [f"{join} -U USER{who}", *register]
 
 
 def _principals(name: str, before: Any, after: Any) -> list[str]:
@@ -291,7 +324,7 @@ def _controllers(name: str, before: Any, after: Any) -> list[str]:
     return [f"editor {word(name)}  # password server = {servers}"]
 
 
-RENDER: dict[str, Callable[[str, Any, Any], list[str]]] = {
+RENDER: dict[str, Callable[..., list[str]]] = {
     "subid": _subid,
     "view": _view,
     "directory": _path,

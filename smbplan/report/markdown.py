@@ -41,7 +41,7 @@ def applied(run: str, steps: Sequence[Step], outcome: Outcome) -> str:
         parts.append(f"Run {code(run)}.")
     parts += [_item(f"⚠️ {code(item.address)}", item.text, "") for item in outcome.warnings]
     parts += [_item(f"❌ {code(item.address)}", item.summary, item.hint) for item in outcome.problems]
-    commands = manual.commands(outcome.stranded)
+    commands = manual.commands(outcome.stranded, outcome.homes)
     if commands:
         parts += [f"{manual.TITLE}:", fenced("\n".join(map(_lines, commands)))]
     return "\n\n".join(parts)

@@ -164,7 +164,7 @@ def _addresses(title: str, steps: Sequence[Step]) -> str:
 
 
 def _by_hand(outcome: Outcome, colour: bool) -> str:
-    commands = manual.commands(outcome.stranded)
+    commands = manual.commands(outcome.stranded, outcome.homes)
     if not commands:
         return ""
     title = paint(f"{manual.TITLE} (gateway# command):", "bold", colour)

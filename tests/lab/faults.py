@@ -71,12 +71,17 @@ def differences(before: dict[str, dict[str, object]], after: dict[str, dict[str,
     return [line for node, state in before.items() for line in snapshot.differences(state, after[node])]
 
 
+def where(endpoint: Endpoint) -> str:
+    """Of a connection: what a cluster serves has one name on all its nodes."""
+    return f"{endpoint.name} {endpoint.host} {endpoint.home}"
+
+
 class Pool(dict[str, "Faulty"]):
     """Connections that outlast a run, so that a thousand runs don't wait for a thousand logins."""
 
     def connect(self, fault: Fault) -> Callable[[Endpoint, Counts], Channel]:
         def channel(endpoint: Endpoint, counts: Counts) -> Channel:
-            return self.found(endpoint.name + endpoint.home, fault, lambda: FaultyChannel(endpoint, counts))
+            return self.found(where(endpoint), fault, lambda: FaultyChannel(endpoint, counts))
 
         return channel
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 def work(results: Path, part: int, parts: int, only: str) -> None:
     """Every case of this worker's part that has no result yet. A stranded one is finished by hand, or by `recover`."""
-    for up, names in groupby(GROUNDS, key=lambda name: GROUNDS[name].up):
+    for up, names in groupby(filter(partial(_may_have, only), GROUNDS), key=lambda name: GROUNDS[name].up):
         lab = Lab(f"torture-{part}")
         lab.down()
         lab.up(**up)
@@ -43,6 +44,11 @@ def work(results: Path, part: int, parts: int, only: str) -> None:
                     done |= missing
         finally:
             lab.down()
+
+
+def _may_have(only: str, name: str) -> bool:
+    """Whether cases that are wanted can be on this ground: it is not another one that is named."""
+    return name in only or not any(each in only for each in GROUNDS)
 
 
 def _try(lab: Lab, name: str, done: set[str], results: Path, part: int, parts: int, only: str) -> set[str]:

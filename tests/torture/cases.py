@@ -5,24 +5,25 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-from lab.faults import differences, nodes
+from lab.faults import differences
 from lab.site import Site
-from torture.troubles import BACKWARDS, DEATHS, KINDS, NEVER, Killed, Shell, Trouble, watched
+from torture.troubles import BACKWARDS, DEATHS, KINDS, NEVER, Killed, Place, Trouble, watched
 
 from smbplan import app
 from smbplan.app import Planned
 from smbplan.drivers import fleet
 from smbplan.engine.outcome import Outcome
-from smbplan.engine.step import Nature, Status, Step
+from smbplan.engine.step import Move, Nature, Status, Step
 from smbplan.report import manual
 
 RESTORED, APPLIED, BY_HAND, AGAIN, LOST = "restored", "applied", "restored by hand", "restored by recover", "lost"
 EMPTIED = "qm disk unlink"  # the printed command asks a person to look, and to delete what is unused then
-NOTES = "file /var/lib/smbplan"  # what smbplan itself has noted: it goes when smbplan is back
+# What smbplan itself has noted: it goes when smbplan is back.
+NOTES = ("file /var/lib/smbplan", "file /mnt/shared/.smbplan")
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,33 @@ class Verdict:
 
 @dataclass
 class Ground:
-    """Where cases are tried: a site's plan, and what every machine is that it may change, by machine.
+    """Where cases are tried: a site's plan, and how all that it may change looks, by machine.
 
-    `shells` are the ways past smbplan, by target; `back` takes back what was applied after all.
+    `back` takes back what was applied after all.
     """
 
     site: Site
-    planned: Planned
-    before: dict[str, dict[str, object]]
-    shells: dict[str, Shell]
+    look: Callable[[], dict[str, dict[str, object]]]
+    places: dict[str, Place]  # of targets
     back: Callable[[], object]
     wish: dict[str, object]  # the options of the plan
-    restarts: dict[str, Callable[[], object]]  # of targets
     machines: frozenset[str] = frozenset()  # targets that are virtual machines
+    another: bool = False  # what `back` makes is another one, as a new cluster is
+    planned: Planned = field(init=False)
+    before: dict[str, dict[str, object]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.planned = self.site.plan(atomic=True, **self.wish)
+        self.before = self.look()
 
     def again(self) -> None:
         """As before what was applied after all. A password that was set anew is another one: so is the plan."""
         self.back()
         self.planned = self.site.plan(atomic=True, **self.wish)
+        self.before = self.look() if self.another else self.before
 
     def differences(self) -> list[str]:
-        return differences(self.before, nodes(self.site, self.before))
+        return differences(self.before, self.look())
 
 
 def cases(ground: Ground, kinds: Iterable[str] = KINDS) -> Iterator[Case]:
@@ -129,8 +136,7 @@ def tried(ground: Ground, case: Case, by_hand: bool) -> Verdict:
     """`by_hand`: a stranded run is finished by the commands that were printed, and not by `recover`."""
     began = time.monotonic()
     last = last_user(ground.planned.plan.steps, case.step) if case.kind in BACKWARDS else None
-    target = case.step.target
-    trouble = Trouble(case.kind, case.step, ground.shells[target], ground.restarts[target], last)
+    trouble = Trouble(case.kind, case.step, ground.places[case.step.target], last)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(fleet, "AWAY", fleet.AWAY if case.kind == "the target restarts" else 0.0)
         connect = watched(trouble, patched)
@@ -166,9 +172,10 @@ def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
         return (APPLIED, "") if not left else (LOST, f"it is said to be applied: {left}")
     word = RESTORED
     if outcome.stranded:
+        by_hand = by_hand and not any(map(_is_made_anew, outcome.stranded))
         word = BY_HAND if by_hand else AGAIN
         if by_hand:
-            found = [line for line in _typed(ground, outcome) if NOTES not in line]
+            found = [line for line in _typed(ground, outcome) if not line.startswith(NOTES)]
             if found:
                 return LOST, "; ".join(found[:5])
         again = app.recover(ground.planned.plan.site, _unseen)
@@ -178,6 +185,12 @@ def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
     if outcome.name == "partial" and not any(step.nature is Nature.IRREVERSIBLE for step in ground.planned.plan.steps):
         return LOST, f"only a part of it was taken back: {outcome.problems}"
     return (LOST, f"{outcome.name}: {'; '.join(found[:5])}; {outcome.problems[:1]}") if found else (word, "")
+
+
+def _is_made_anew(step: Step) -> bool:
+    """What a cluster's databases held, no person can type; and a machine account that one makes is not smbplan's."""
+    undo = step.undo
+    return isinstance(undo, Move) and undo.after is not None and undo.key.type in ("ctdb", "member")
 
 
 class Guest:
@@ -207,13 +220,13 @@ class Guest:
 def _typed(ground: Ground, outcome: Outcome) -> list[str]:
     """What differs when every printed command was typed; and what commands said that failed."""
     wrong, guest = [], Guest()
-    for line in manual.commands(outcome.stranded):
+    for line in manual.commands(outcome.stranded, outcome.homes):
         target, _, command = guest.named(line).partition("# ")
         try:
             if "NODE" not in target:  # there is none any more
-                guest.told(line, ground.shells[target](f"exec bash -ec {shlex.quote(command)}"))
+                guest.told(line, ground.places[target].shell(f"exec bash -ec {shlex.quote(command)}"))
                 if EMPTIED in line:
-                    ground.shells[target](guest.deletes)
+                    ground.places[target].shell(guest.deletes)
         except AssertionError as error:
             wrong.append(f"{shlex.quote(line)}: {error}")
-    return [*ground.differences(), *(f"{NOTES}: {each}" for each in wrong)]
+    return [*ground.differences(), *(f"{NOTES[0]}: {each}" for each in wrong)]

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import lxc, vm
+from lab import ad, ha, lxc, vm
 from lab.conftest import prepared
 from lab.faults import nodes, outside
 from lab.site import Site
+from torture import members
 from torture.cases import Case, Ground, representative, sample
-from torture.troubles import RESTART, Shell
+from torture.troubles import RESTART, Place, Shell
 
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab
@@ -26,6 +27,7 @@ NODES = {"files": "pve1", "vault": "pve2"}
 CONTAINER, MACHINE = "drawings", "ledger"  # of examples/lxc and examples/vm
 SEED = 20261127
 MANY = frozenset({"many-deletes", "many-updates", "acl-widening"})
+GONE: dict[str, Any] = {"destroy": True, "purge": True, "delete_data": True, "allow": MANY}
 # Something of every kind that examples/quickstart has.
 CHANGES = {
     "site.yaml": [("description: Files of the office", "description: Files of everybody")],
@@ -71,7 +73,7 @@ def made(site: Site) -> Ground:
     """Nothing is there. Of one gateway, not everybody may read smb.conf."""
     attributes = "chgrp adm smb.conf; setfacl -m u::rw,g::r,u:nobody:r,o::- smb.conf"
     site.shell("pve2", f"cd /etc/samba; cp /usr/share/samba/smb.conf .; {attributes}")
-    return _ground(site, partial(site.applied, destroy=True, purge=True, delete_data=True, allow=MANY))
+    return _ground(site, partial(site.applied, **GONE))
 
 
 def removed(site: Site) -> Ground:
@@ -134,37 +136,39 @@ def _guest(
 ) -> Ground:
     mine = [change.address for change in site.plan().plan.changes if change.target == gateway]
     wish: dict[str, object] = {"targets": (*outside(site, gateway), *mine)}
-    planned, shells = site.plan(atomic=True, **wish), {node: partial(site.shell, node) for node in places.values()}
     host = places[gateway]
-    shells |= {CLUSTER: shells[host], f"{CLUSTER}:{host}": shells[host], gateway: inside}
 
     def api() -> None:
         for node in places.values():
             site.shell(node, "systemctl restart pveproxy")
 
-    restarts = {CLUSTER: api, f"{CLUSTER}:{host}": partial(shells[host], RESTART), gateway: restart}
-    back = partial(site.applied, destroy=True, purge=True, delete_data=True, allow=MANY)
-    return Ground(site, planned, nodes(site, places.values()), shells, back, wish, restarts, machines)
+    there = {node: _host(site, node, node) for node in places.values()}
+    there[CLUSTER] = Place(there[host].shell, api, CLUSTER)
+    there[f"{CLUSTER}:{host}"] = _host(site, host, f"{CLUSTER}:{host}")
+    there[gateway] = Place(inside, restart, gateway)
+    return Ground(site, partial(nodes, site, places.values()), there, partial(site.applied, **GONE), wish, machines)
+
+
+def _host(site: Site, node: str, target: str) -> Place:
+    shell = partial(site.shell, node)
+    return Place(shell, partial(shell, RESTART), target)
 
 
 def _ground(site: Site, back: Callable[[], object], **wish: object) -> Ground:
-    shells = {name: partial(site.shell, node) for name, node in NODES.items()}
-    return Ground(
-        site,
-        site.plan(atomic=True, **wish),
-        nodes(site, NODES.values()),
-        shells,
-        back,
-        wish,
-        {name: partial(shell, RESTART) for name, shell in shells.items()},
-    )
+    places = {name: _host(site, node, name) for name, node in NODES.items()}
+    return Ground(site, partial(nodes, site, NODES.values()), places, back, wish)
 
 
 PLAIN: dict[str, Any] = {"nodes": 2}
+NODES_OF_A_CLUSTER: dict[str, Any] = {"nodes": 3, "shared": True, "btrfs": False}
 GROUNDS = {
     "quickstart, made": Kind(made, _quickstart, PLAIN),
     "quickstart, changed": Kind(changed, _quickstart, PLAIN),
     "quickstart, removed": Kind(removed, _quickstart, PLAIN),
+    "ha, made": Kind(members.cluster_made, ha.fresh, NODES_OF_A_CLUSTER, 60),
+    "ha, removed": Kind(members.cluster_removed, ha.fresh, NODES_OF_A_CLUSTER, 60),
+    "ad, made": Kind(members.member_made, ad.alone, {"nodes": 2, "domain": "CORP.TEST"}, 60),
+    "ad, removed": Kind(members.member_removed, ad.alone, {"nodes": 2, "domain": "CORP.TEST"}, 60),
     "lxc, made": Kind(container, lxc.prepared, {"nodes": 3, "pve": True}, 90),
     "vm, made": Kind(machine, vm.prepared, {"nodes": 2, "pve": True, "vms": True}, 24),
 }

@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
-from lab.faults import ERROR, Fault, Pool
+from lab.faults import ERROR, Fault, Pool, where
 
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import ChannelError, Unreachable
+from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable
 from smbplan.drivers.fleet import Connect
+from smbplan.drivers.ha import Ha
 from smbplan.drivers.pve.cluster import Cluster
 from smbplan.drivers.pve.errors import Unreachable as ApiUnreachable
 from smbplan.drivers.pve.inside import Inside
@@ -35,31 +37,48 @@ class Killed(BaseException):
     """The end of the controller: nothing more is written, nothing more is sent."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a target is. `shell` reaches it past smbplan; `host` is what is gone with it, and what hangs."""
+
+    shell: Shell
+    restart: Callable[[], object]
+    host: str
+    midst: float = 0.0  # seconds after which it is in the midst of a change
+
+
 @dataclass
 class Trouble:
-    """`shell` reaches the target past smbplan. `last` is a step that fails where the way back is what is tried."""
+    """`last` is a step that fails where the way back is what is tried."""
 
     kind: str
     step: Step
-    shell: Shell
-    restart: Callable[[], object]  # of the target
+    place: Place
     last: Step | None = None
     struck: bool = False
     away: bool = False  # the target, for good
+    patience: float = inf  # with the target, in seconds
     deaths: int = 0  # of the controller
     _pool: Pool = field(default_factory=Pool)
 
     # The target's side
 
     def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
-        line = self._pool.found(endpoint.name + endpoint.home, self, lambda: Line(endpoint, counts))
+        line = self._pool.found(where(endpoint), self, lambda: Line(endpoint, counts))
         assert isinstance(line, Line)
         return line
 
     def wakes(self) -> None:
         """Its agents go on; a guest may be gone by then."""
         with suppress(AssertionError):
-            self.shell(f"kill -CONT $({AGENTS})")
+            self.place.shell(f"kill -CONT $({AGENTS})")
+
+    def sleeps(self) -> None:
+        self.place.shell(f"kill -STOP $({AGENTS})")
+
+    def struck_at(self, endpoint: Endpoint) -> bool:
+        """Whether this is a way to what is gone, or hangs."""
+        return self.place.host in (endpoint.name, endpoint.host)
 
     def enter(self, there: Channel) -> Channel:
         """The way into a guest; a machine's is no connection of its own."""
@@ -136,8 +155,10 @@ class Meets:
     _process: "subprocess.Popen[bytes] | None"
 
     def open(self) -> None:
-        if self.fault.away and self.endpoint.name == self.fault.step.target:
+        if self.fault.away and self.fault.struck_at(self.endpoint):
             raise Unreachable(f"{self.endpoint.name}: seeded: it is away")
+        if self.ended:  # type: ignore[attr-defined]
+            self.hang_up()
         super().open()  # type: ignore[misc]
 
     def close(self) -> None:
@@ -147,7 +168,7 @@ class Meets:
         super().close()  # type: ignore[misc]
 
     def request(self, verb: str, timeout: float = 900.0, **arguments: Any) -> Any:
-        real = partial(super().request, verb, timeout)  # type: ignore[misc]
+        real = partial(self.patiently, verb, timeout)
         if verb != "perform":
             return real(**arguments)
         try:
@@ -156,8 +177,15 @@ class Meets:
             self.hang_up()
             raise
 
-    def impatient(self, **given: Any) -> Any:
-        return super().request("perform", PATIENCE, **given)  # type: ignore[misc]
+    def patiently(self, verb: str, timeout: float, **given: Any) -> Any:
+        patience = self.fault.patience if self.fault.struck_at(self.endpoint) else inf
+        try:
+            return super().request(verb, min(timeout, patience), **given)  # type: ignore[misc]
+        except (Answered, Held, TakenOver):
+            raise
+        except ChannelError:
+            self.hang_up()
+            raise
 
 
 class Line(Meets, Channel):
@@ -191,8 +219,7 @@ def _lost(trouble: Trouble, line: Meets | None, request: Request, given: Any, hi
 def _drops(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """The connection breaks while the target is at work."""
     assert line is not None and line._process is not None
-    process = line._process
-    threading.Timer(0.02, process.kill).start()
+    threading.Timer(trouble.place.midst or 0.02, line._process.kill).start()
     return request(**given)
 
 
@@ -205,23 +232,29 @@ def _gone(trouble: Trouble, line: Meets | None, request: Request, given: Any, hi
 
 def _hangs(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """Longer than anybody waits; and goes on with what it was asked while that is undone."""
-    trouble.shell(f"kill -STOP $({AGENTS})")
-    threading.Timer(SOON, trouble.wakes).start()
-    assert line is not None
-    answers: list[Any] = line.impatient(**given)
-    return answers
+    begins = trouble.place.midst
+    if begins:
+        threading.Timer(begins, trouble.sleeps).start()
+    else:
+        trouble.sleeps()
+    threading.Timer(begins + SOON, trouble.wakes).start()
+    trouble.patience = begins + PATIENCE
+    try:
+        return request(**given)
+    finally:
+        trouble.patience = inf
 
 
 def _full(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """No file can grow any more, until somebody logs in anew."""
-    trouble.shell(f"for each in $({AGENTS}); do prlimit --pid $each --fsize=0; done")
+    trouble.place.shell(f"for each in $({AGENTS}); do prlimit --pid $each --fsize=0; done")
     return request(**given)
 
 
 def _restarts(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """All its processes end, and its services start anew; what it had done is not told any more."""
     request(**given)
-    trouble.restart()
+    trouble.place.restart()
     raise ChannelError("seeded: the target has restarted")
 
 
@@ -229,7 +262,7 @@ def _restarts(trouble: Trouble, line: Meets | None, request: Request, given: Any
 RESTART = """
 kill -9 -1 2>/dev/null; sleep 0.5
 dead=$(systemctl list-units --plain --no-legend --state=failed,auto-restart --type=service | awk '{print $1}')
-systemctl reset-failed; [ -z "$dead" ] || systemctl start $dead
+systemctl reset-failed; [ -z "$dead" ] || systemctl start $dead || true
 timeout 30 systemctl is-system-running --wait || true
 """
 
@@ -271,8 +304,30 @@ NEVER = {
 }
 
 
+def clustered(trouble: Trouble, patched: pytest.MonkeyPatch) -> None:
+    """What the nodes do together meets it, by the first of them; and what is done on all of them for sessions."""
+    perform, everywhere = Ha._perform, Ha._everywhere
+
+    def first(cluster: Ha) -> Meets | None:
+        line = cluster._entered(next(iter(cluster._members())))
+        return line if isinstance(line, Line) else None
+
+    def performed(self: Ha, request: Mapping[str, Any]) -> list[Any]:
+        return trouble.perform(self.endpoint.name, first(self), lambda **given: perform(self, given), request)
+
+    def spread(self: Ha, request: Mapping[str, Any]) -> Any:
+        def each(**given: Any) -> list[Any]:
+            return [everywhere(self, {**request, "op": op}) for op in given["ops"]]
+
+        return trouble.perform(self.name, first(self), each, {"ops": [request["op"]]})[0]
+
+    patched.setattr(Ha, "_perform", performed)
+    patched.setattr(Ha, "_everywhere", spread)
+
+
 def watched(trouble: Trouble, patched: pytest.MonkeyPatch) -> Connect:
     """The journal and the connections of a run meet the trouble."""
+    clustered(trouble, patched)
     real = runs.Journal.write
 
     def write(self: runs.Journal, entries: Sequence[Entry]) -> None:

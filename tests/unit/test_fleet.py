@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from smbplan.drivers import fleet as fleets
+from smbplan.drivers import ha_nodes
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import ChannelError, Unreachable
-from smbplan.drivers.fleet import Fleet
+from smbplan.drivers.errors import Asleep, ChannelError, Unreachable
+from smbplan.drivers.fleet import Connect, Fleet
 from smbplan.engine.step import Call, Step, Way, Work
 
 CALLS = [Call("reload"), Call("close")]
@@ -96,6 +97,27 @@ def test_nobody_knows_what_happened_where_the_line_broke(clock: Callable[[], flo
         results = fleet.run("files", WORKS)
     assert [(each.ok, each.untouched, each.lost) for each in results] == [(False, False, True)] * 2
     assert clock() == 0
+
+
+def test_what_a_cluster_serves_is_told_of_the_end_when_nobody_served_it_before(
+    clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, cluster = Target(), Endpoint("@ha:files", nodes={"n1": Endpoint("n1").as_json()})
+    fleet = Fleet("office", {"files": Endpoint("files", of="@ha:files"), "@ha:files": cluster}, target.connect)
+    fleet.begin("run", ["files"])
+    served = iter([Asleep("no node of cluster files serves")])
+
+    def enter(endpoint: Endpoint, members: object, counts: Counts, connect: Connect) -> Channel:
+        for error in served:
+            raise error
+        return target.connect(endpoint, counts)
+
+    monkeypatch.setattr(ha_nodes, "enter", enter)
+    with fleet:
+        assert isinstance(fleet.lock()["files"], Asleep)
+        assert fleet.ended("rolled_back") == []
+        fleet.finish(everything=False)
+    assert target.verbs == ["lock", "ended", "finish"]
 
 
 @dataclass(slots=True)

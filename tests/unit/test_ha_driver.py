@@ -380,6 +380,15 @@ def test_going_back_restarts_do_not_wait_for_what_was_ill_before() -> None:
     assert "restart n2" in nodes.done and nodes.waits == {"n1", "n3"}
 
 
+def test_an_undo_that_was_cut_short_before_anybody_served_goes_on() -> None:
+    nodes = Nodes("n1", "n2", "n3")
+    before = {**wanted("n1", "n2", "n3"), "health": None}
+    nodes.words, nodes.settings["n2"] = dict.fromkeys(ADDRESSES, "down"), None
+    assert moved(nodes.cluster("n1", "n2", "n3"), None, before) == {"ok": None}
+    assert {"configure n2", "power n1", "power n2", "power n3"} <= {*nodes.done}
+    assert nodes.waits == {"n1", "n2", "n3"}, "what the cluster serves is undone next"
+
+
 def test_nothing_for_an_undo_stays_on_nodes_that_were_asked() -> None:
     nodes = Nodes("n1", "n2")
     cluster = nodes.cluster("n1", "n2")

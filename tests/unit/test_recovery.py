@@ -340,6 +340,17 @@ def test_a_target_that_has_forgotten_the_run_knows_nothing_better() -> None:
     assert last == {"a": Status.STRANDED, "b": Status.DOING}
 
 
+def test_what_a_person_was_told_to_undo_is_not_done_because_its_target_was_away_meanwhile() -> None:
+    steps = (step("a"), step("b"))
+    run = runs.start("office", {"steps": [step_to_json(each) for each in steps]}, RUN)
+    journal = runs.Journal(run)
+    journal.write([recovery.Entry("a", Status.STRANDED), recovery.Entry("b", Status.FAILED)])
+    journal.close()
+    with fleet(files=known(header(RUN), *(doing(each, "done") for each in steps))) as there:
+        last = {entry.step: entry.status for entry in recovery.corrected(run, steps, there)}
+    assert last == {"a": Status.STRANDED, "b": Status.DONE}
+
+
 def cut() -> runs.Run:
     """A run of this machine that was cut short in its step."""
     places = {"files": Endpoint("files").as_json()}

@@ -277,6 +277,56 @@ def test_timings() -> None:
     assert line.split() == ["files", "1", "2", "3", "4", "0", "9", "8", "0.5"]
 
 
+def typed(key: Key, before: dict[str, object]) -> str:
+    """The commands that undo what has made this."""
+    undo, do = Move("a", key, before, None), Move("a", key, None, before)
+    return "\n".join(manual.commands([Step("a", "a", "files", "", do, undo)]))
+
+
+def test_who_leaves_a_domain_by_hand_leaves_nothing_in_it() -> None:
+    member = {"name": "FILES", "aliases": ["shares.corp.test", "files.other.test"], "registered": True}
+    lines = typed(Key("member", "CORP.TEST"), member)
+    unregistered = [line.split()[5] for line in lines.splitlines() if "ads dns unregister" in line]
+    assert unregistered == ["files.corp.test", "shares.corp.test"]
+    assert lines.index("unregister") < lines.index("net ads leave") < lines.index("/etc/krb5.keytab")
+    assert "unregister" not in typed(Key("member", "CORP.TEST"), {**member, "registered": False})
+
+
+def test_who_joins_by_hand_puts_the_account_and_the_names_where_they_were() -> None:
+    state = {"name": "FILES", "aliases": ["shares.corp.test"], "registered": True}
+    move = Move(
+        "a", Key("member", "CORP.TEST"), None, state, options={"ou": "OU=Files,OU=Servers", "floating": ["::1"]}
+    )
+    lines = [line.partition("  #")[0] for line in manual.commands([Step("a", "a", "files", "", move, move)])]
+    assert lines == [
+        "files# net ads join --no-dns-updates createcomputer=Servers/Files -U USER",
+        "files# net ads dns register files.corp.test ::1 -U USER",
+        "files# net ads dns register shares.corp.test ::1 -U USER",
+    ]
+
+
+def test_a_mark_on_what_a_cluster_serves_is_bound_to_the_cluster() -> None:
+    move = Move("a", Key("share", "s"), None, {"params": {"path": "/srv"}, "mark": "m"})
+    step = Step("a", "a", "files", "", move, move)
+    (alone,), (served,) = manual.commands([step]), manual.commands([step], {"files": "/mnt/shared/.smbplan/files"})
+    assert '"$(cat /etc/machine-id)"' in alone
+    assert served == alone.replace("/etc/machine-id", "/mnt/shared/.smbplan/files/identity")
+
+
+def test_a_password_that_a_cluster_serves_is_set_from_what_its_nodes_share() -> None:
+    state = {"password": "other", "disabled": False, "changed": 1}
+    move = Move("a", Key("password", "alice"), {**state, "password": "current"}, state)
+    step, home = Step("a", "a", "files", "", move, move), "/mnt/shared/.smbplan/files"
+    assert " /var/lib/smbplan/runs/*/*/" in "\n".join(manual.commands([step])).replace("'", " ")
+    assert f" {home}/runs/*/*/" in "\n".join(manual.commands([step], {"files": home})).replace("'", " ")
+
+
+def test_who_takes_a_cluster_apart_by_hand_leaves_the_files_of_its_package_as_they_were() -> None:
+    lines = typed(Key("ctdb", "files"), {"nodes": {"n1": {"number": 0, "address": "198.18.0.11"}}})
+    assert "n1# for file in ctdb.conf ctdb.tunables script.options; do install -m 644 " in lines
+    assert "/var/lib/ctdb/{scripts,*/*}" in lines
+
+
 @pytest.mark.parametrize("kind", [kind for kind in kinds().by_name.values() if kind.object in manual.RENDER])
 def test_what_nobody_could_see_is_told_by_its_host(kind: Kind) -> None:
     """Of a step whose state before was open when it was planned, as that of what lies in a machine not made yet."""

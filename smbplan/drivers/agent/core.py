@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 SMB_CONF = "/etc/samba/smb.conf"
-LOCAL = Path("/var/lib/smbplan")  # before-images; root only
+LOCAL = Path("/var/lib/smbplan")  # root only
 # The inventory; root only. What the nodes of a cluster have in common is kept where all of them see it.
 STATE = Path(os.environ.get("SMBPLAN_HOME") or LOCAL)
 IDENTITY = STATE / "identity"  # of a cluster
@@ -255,6 +255,15 @@ def _ctdbd_answers(second: int) -> bool:
     return subprocess.run(["ctdb", "runstate", "RUNNING"], capture_output=True, check=False).returncode == 0
 
 
+def wait_for_ctdbd(longest: float = 60.0) -> None:
+    """Alone, a node would read and write databases of its own, which nobody serves. Raises Untouched."""
+    deadline = time.monotonic() + longest
+    while is_node() and not _ctdbd_answers(int(time.monotonic())):
+        if time.monotonic() > deadline:
+            raise Untouched("ctdbd does not answer, which keeps shares and passwords", "", "ctdb status says more")
+        time.sleep(0.2)
+
+
 def has_database(settings: Any, path: str) -> bool:
     """Whether one of Samba's databases is there; of a node, CTDB has it. Opening would create it."""
     return bool(settings.get("clustering")) or os.path.exists(path)
@@ -266,13 +275,16 @@ def image_file(name: str) -> str:
 
 
 class Images:
-    """Before-images that must not leave this host, in a folder of the run, deleted when the run ends well."""
+    """Before-images that must not leave this host, in a folder of the run, deleted when the run ends well.
+
+    Those of what a cluster serves are where any of its nodes finds them: it may be another one that undoes it.
+    """
 
     def __init__(self) -> None:
-        self._folder = LOCAL / "runs"
+        self._folder = STATE / "runs"
 
-    def of(self, site: str, run: str) -> None:
-        self._folder = LOCAL / "runs" / site / run
+    def of(self, site: str, run: str, top: Path | None = None) -> None:
+        self._folder = (top or STATE) / "runs" / site / run
 
     def _path(self, name: str) -> Path:
         return self._folder / image_file(name)
@@ -281,7 +293,7 @@ class Images:
         """Keep the first image of a name; a later one may be of what we did ourselves."""
         path = self._path(name)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private(path.parent)
             write(path, make())
 
     def has(self, name: str) -> bool:

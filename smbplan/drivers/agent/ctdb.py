@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .core import IDENTITY, IMAGES, STATE, Refused, read_text, run, tidy, write
+from .core import IDENTITY, IMAGES, LOCAL, STATE, Refused, read_text, run, tidy, write
 from .ctdb_conf import NODES, SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
 from .inventory import Inventory
 from .naming import addresses
@@ -273,5 +273,5 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
 def ctdb(request: dict[str, Any]) -> Any:
     """See the function that `do` names. What changes a node has the site and the run that it is part of."""
     if "run" in request:
-        IMAGES.of(request["site"], request["run"])
+        IMAGES.of(request["site"], request["run"], LOCAL)
     return DO[request["do"]](request)

@@ -17,7 +17,20 @@ from .children import Commands, begun, side_by_side
 from .clock import Clock
 from .console import console
 from .controllers import Controllers
-from .core import IMAGES, LOCAL, MEMORY, STATE, Object, Refused, Untouched, is_node, machine, move, wait_for_boot
+from .core import (
+    IMAGES,
+    LOCAL,
+    MEMORY,
+    STATE,
+    Object,
+    Refused,
+    Untouched,
+    is_node,
+    machine,
+    move,
+    wait_for_boot,
+    wait_for_ctdbd,
+)
 from .facts import facts
 from .files import File, SmbConf
 from .filesystem import FileSystem
@@ -35,6 +48,7 @@ from .system import Packages, Service
 from .together import together
 
 SHARES = Share()
+KEPT_BY_CTDB = ("share", "password", "member")
 OBJECTS: dict[str, Object] = {
     "directory": Directory(SHARES.paths),
     "subvolume": Subvolume(SHARES.paths),
@@ -121,6 +135,11 @@ def _performed(request: dict[str, Any]) -> list[Any]:
     The inventory knows a thing before it exists and until it is gone: it only has to find it.
     """
     ops, site = request["ops"], request["site"]
+    if STATE != LOCAL and any(op.get("type") in KEPT_BY_CTDB for op in ops):
+        try:
+            wait_for_ctdbd()
+        except Untouched as refused:
+            return [{"error": _words(refused), "untouched": True}] * len(ops)
     IMAGES.of(site, request["run"])
     inventory = Inventory()
     known = dict(inventory.site(site)["records"])
@@ -262,7 +281,7 @@ def finish(request: dict[str, Any]) -> Any:
     """What a run has kept for going back goes, and with `everything` what stranded ones have."""
     lease = _lease(request)
     with lease.held(request["token"]) if "token" in request else nullcontext():
-        IMAGES.of(request["site"], request["run"])
+        IMAGES.of(request["site"], request["run"], LOCAL if request.get("bare") else None)
         IMAGES.forget(request["everything"])
         if not request.get("bare"):
             Journal(request["site"], request["run"]).drop(request["everything"])

@@ -194,6 +194,19 @@ def test_commands_that_fail_or_are_missing_are_refused_with_their_words() -> Non
         core.run(["no-such-command"])
 
 
+def test_a_node_waits_for_the_ctdbd_that_keeps_the_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False, False, True])
+    monkeypatch.setattr(core, "is_node", lambda: True)
+    monkeypatch.setattr(core, "_ctdbd_answers", lambda _: next(answers))
+    monkeypatch.setattr(core.time, "sleep", lambda _: None)
+    core.wait_for_ctdbd()
+    monkeypatch.setattr(core, "_ctdbd_answers", lambda _: False)
+    with pytest.raises(core.Untouched, match="ctdbd does not answer"):
+        core.wait_for_ctdbd(-1.0)
+    monkeypatch.setattr(core, "is_node", lambda: False)
+    core.wait_for_ctdbd(-1.0)
+
+
 def test_before_images_keep_the_first_and_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "STATE", tmp_path / "state")
     monkeypatch.setattr(core, "LOCAL", tmp_path / "state")
@@ -212,6 +225,27 @@ def test_before_images_keep_the_first_and_go_together(tmp_path: Path, monkeypatc
     assert not (tmp_path / "state").exists()
     with pytest.raises(Refused, match="before-image of password:alice is gone"):
         images.recall("password:alice")
+
+
+def test_before_images_of_what_a_cluster_serves_are_found_by_any_of_its_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of its nodes themselves, which have databases of their own, by each alone."""
+    monkeypatch.setattr(core, "STATE", tmp_path / "shared" / "files")
+    monkeypatch.setattr(core, "LOCAL", tmp_path / "first")
+    images, served = core.Images(), tmp_path / "shared" / "files" / "runs" / "office" / "run"
+    images.of("office", "run")
+    images.keep("password:alice", lambda: "hash")
+    images.of("office", "run", core.LOCAL)
+    images.keep("databases", lambda: "first's")
+    monkeypatch.setattr(core, "LOCAL", tmp_path / "second")
+    images.of("office", "run", core.LOCAL)
+    assert not images.has("databases")
+    images.of("office", "run")
+    assert images.recall("password:alice") == "hash"
+    assert {each.stat().st_mode & 0o777 for each in (served, *served.parents[:4])} == {0o700}
+    images.forget(everything=False)
+    assert not (tmp_path / "shared").exists()
 
 
 def test_what_nobody_saw_when_it_was_planned_comes_back_all_the_same(

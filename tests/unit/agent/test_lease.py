@@ -31,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for module in (core, lease, journal, main):
         monkeypatch.setattr(module, "STATE", tmp_path / "smbplan")
     monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "images" / "office" / "run")
-    monkeypatch.setattr(core.IMAGES, "of", lambda site, run: None)
+    monkeypatch.setattr(core.IMAGES, "of", lambda *_: None)
     monkeypatch.setattr(lease, "LOCK", f"{tmp_path}/run/smbplan{{}}.lock")
     yield tmp_path / "smbplan"
 
