@@ -1,6 +1,5 @@
 """A persistent connection to the agent on one target: over SSH, or to a child process on this machine."""
 
-import base64
 import json
 import re
 import secrets
@@ -9,14 +8,13 @@ import shlex
 import subprocess
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from smbplan.drivers import pipes
+from smbplan.drivers.bundle import BOOT, bundle
 from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable, strange
 from smbplan.drivers.turn import BEAT, Claim
 from smbplan.engine.resource import STRANGE
@@ -26,53 +24,12 @@ CONNECT_TIMEOUT = 15.0  # seconds, authentication included
 START_TIMEOUT = CONNECT_TIMEOUT + 20.0  # seconds, until the agent is there and has started
 REQUEST_TIMEOUT = 900.0  # seconds; an installation of packages may take minutes
 LONGEST = 2**28  # bytes of an answer; 10,000 shares are some 10 MB
-BOOT = "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.stdin.readline())))"
 PLAIN = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root")
 # lxc-attach ends with 1 or 127 when it can't enter a container, or isn't there; with 0 when the agent has run, however
 # that ended. `pct exec` takes a second longer: it is only tried where nothing has run.
 ENTER = "lxc-attach -n {id} --clear-env -- {run}; case $? in 1|127) exec pct exec {id} --keep-env 0 -- {run};; esac"
 TOLD = ("name", "host", "user", "port", "sudo", "guest", "node")  # what a target may say of a peer
 HOME = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/\.smbplan/[A-Za-z0-9_-]+")  # of a cluster, see spec.ha
-# Compiled once for a version and a boot: that takes longer than all that a plan asks of a host.
-LOADER = """
-import contextlib, hashlib, importlib.abc, importlib.util, marshal, os, sys
-FOLDER = "/run/smbplan"
-PATH = f"{FOLDER}/agent-{hashlib.sha256(repr(SOURCES).encode()).hexdigest()[:32]}.{sys.implementation.cache_tag}"
-def known():
-    with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
-        for path in (FOLDER, PATH):
-            found = os.lstat(path)
-            if found.st_uid or found.st_mode & 0o022:
-                return {}
-        with open(PATH, "rb") as file:
-            return marshal.load(file)
-    return {}
-CODE = known()
-def keep():
-    with contextlib.suppress(OSError):
-        os.makedirs(FOLDER, 0o700, exist_ok=True)
-        with open(os.open(f"{PATH}.{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            marshal.dump(CODE, file)
-        os.rename(f"{PATH}.{os.getpid()}", PATH)
-        for name in os.listdir(FOLDER):
-            if name.startswith("agent-") and f"{FOLDER}/{name}" != PATH:
-                os.unlink(f"{FOLDER}/{name}")
-class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    fresh = False
-    def find_spec(self, name, path=None, target=None):
-        if name in SOURCES:
-            return importlib.util.spec_from_loader(name, self, is_package=name == "smbplan_agent")
-    def exec_module(self, module):
-        name = module.__name__
-        if name not in CODE:
-            CODE[name], Loader.fresh = compile(SOURCES[name], name, "exec"), True
-        exec(CODE[name], module.__dict__)
-sys.meta_path.insert(0, Loader())
-from smbplan_agent.main import main
-if Loader.fresh and not os.geteuid():
-    keep()
-main()
-"""
 
 
 @dataclass(slots=True)
@@ -398,16 +355,6 @@ def timed(ask: Callable[[], T]) -> tuple[T, float]:
     began = time.time()
     answer = ask()
     return answer, (began + time.time()) / 2
-
-
-def bundle() -> bytes:
-    """The agent's source as one line."""
-    sources: Mapping[str, str] = {
-        "smbplan_agent" + ("" if path.name == "__init__.py" else f".{path.name[:-3]}"): path.read_text(encoding="utf-8")
-        for path in resources.files("smbplan.drivers.agent").iterdir()
-        if path.name.endswith(".py")
-    }
-    return base64.b64encode(zlib.compress(f"SOURCES = {dict(sources)!r}\n{LOADER}".encode(), 6)) + b"\n"
 
 
 def _quietly_close(stream: IO[bytes]) -> None:

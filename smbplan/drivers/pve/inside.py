@@ -9,7 +9,8 @@ import shlex
 import time
 from dataclasses import dataclass
 
-from smbplan.drivers.channel import BOOT, Channel, bundle
+from smbplan.drivers.bundle import BOOT, bundle
+from smbplan.drivers.channel import Channel
 from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.pve import qga
 from smbplan.drivers.pve.client import Client
