@@ -38,7 +38,7 @@ def site(shares: int) -> Site:
 def state(item: Resource) -> State:
     """As an agent would tell it when all is well."""
     kind = kinds()[item.kind]
-    found = kind.complete(item.desired, {})
+    found = kind.complete(item.desired, {}) | ({"empty": False} if item.kind == "directory" else {})
     return {**found, "mark": f"bench/{item.address}"} if kind.marked else found
 
 

@@ -108,6 +108,18 @@ class Sides:
         script.write_text(text.render(json.loads(sites.variables(self.folder, count, proved).read_text())))
         return Side("a script by hand", self.ssh(HOSTS["script"], "sh", "-s"), stdin=script)
 
+    def octodns(self, records: int, drift: bool = False) -> Side:
+        """As its users have it: definitions in YAML, compared with a provider, which keeps its records in YAML, too."""
+        folder = self.folder / f"octodns-{records}{'-drift' if drift else ''}"
+        sites.octodns(folder, records, drift)
+        argv = [str(self.peers / "octodns-sync"), "--config-file", str(folder / "config.yaml")]
+        return Side("octodns-sync, YAML on both sides", argv)
+
+    def engine(self, count: int) -> Side:
+        """The engine alone, with definitions from YAML."""
+        site = sites.smbplan(self.folder / "smbplan" / f"engine-{count}", count, "files", Path("/dev/null"), False)
+        return self.python("smbplan's engine, definitions in YAML", ["-m", "bench.engine", str(site)])
+
     def python(self, name: str, argv: Sequence[str], program: str | None = None) -> Side:
         """A program of this bench, by smbplan's interpreter or by another one."""
         return Side(name, [program or sys.executable, *argv], {"PYTHONPATH": os.fspath(HERE.parents[1])})

@@ -57,3 +57,29 @@ def variables(folder: Path, count: int, proved: bool = True) -> Path:
     file = folder / f"variables-{count}-{'proved' if proved else 'plain'}.json"
     file.write_text(json.dumps(found))
     return file
+
+
+ZONE = """\
+---
+providers:
+  config: {{class: octodns.provider.yaml.YamlProvider, directory: {folder}/wanted, enforce_order: false}}
+  target: {{class: octodns.provider.yaml.YamlProvider, directory: {folder}/there, enforce_order: false}}
+zones:
+  bench.test.: {{sources: [config], targets: [target]}}
+"""
+
+
+def octodns(folder: Path, records: int, drift: bool) -> None:
+    """A zone that is wanted, and one that is there."""
+    for name in ("wanted", "there"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        rows = (
+            f"s{number:05}: {{ttl: 300, type: A, value: {_address(number, drift and name == 'there')}}}\n"
+            for number in range(records)
+        )
+        (folder / name / "bench.test.yaml").write_text("---\n" + "".join(rows))
+    (folder / "config.yaml").write_text(ZONE.format(folder=folder))
+
+
+def _address(number: int, drift: bool) -> str:
+    return "198.51.100.254" if drift and number == 7 else f"198.51.{number // 250 % 100}.{number % 250 + 1}"

@@ -13,7 +13,8 @@ from smbplan import preflight, recovery, stale
 from smbplan.alone import alone, must_be_recovered
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Held
-from smbplan.drivers.fleet import LOCK_WAIT, Connect, Fleet
+from smbplan.drivers.fleet import LOCK_WAIT, Fleet
+from smbplan.drivers.targets import Connect
 from smbplan.engine import plan as planning
 from smbplan.engine.encoding import step_to_json
 from smbplan.engine.execute import Execution
@@ -49,6 +50,7 @@ class Planned:
     endpoints: Mapping[str, Endpoint]
     spec: Loaded | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
+    kept: Mapping[str, Channel] = field(default_factory=dict)  # connections, for who applies it
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,18 @@ def validate(path: Path) -> Loaded:
         ) from None
 
 
-def plan(path: Path, options: Options, connect: Connect = Channel) -> Planned:
-    """What would be done. Raises Refused when that can't be said; guardrails are in the plan."""
+def plan(path: Path, options: Options, connect: Connect = Channel, keep: bool = False) -> Planned:
+    """What would be done. Raises Refused when that can't be said; guardrails are in the plan.
+
+    With `keep`, the connections stay for an apply.
+    """
     loaded = validate(path)
     site = loaded.site
     with Fleet(site.site, endpoints(site), connect) as fleet:
         fleet.expect()
         loaded = replace(loaded, site=located(fleet, site))
         made = _plan(fleet, loaded, options)
-        return Planned(made, fleet.endpoints, loaded, fleet.counts)
+        return Planned(made, fleet.endpoints, loaded, fleet.counts, fleet.keep() if keep else {})
 
 
 def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
@@ -141,7 +146,7 @@ def apply(
     if made.refused:
         raise Refused(*map(trouble, made.refused))
     text = document.plan(made, kinds(), planned.endpoints)
-    return _run(made.site, made.steps, planned.endpoints, text, parallelism, watch, connect)
+    return _run(made.site, made.steps, planned.endpoints, text, parallelism, watch, connect, planned.kept)
 
 
 def apply_saved(saved: codec.Saved, parallelism: int, watch: Watch, connect: Connect = Channel) -> Applied:
@@ -168,8 +173,9 @@ def _run(
     parallelism: int,
     watch: Watch,
     connect: Connect,
+    kept: Mapping[str, Channel] | None = None,
 ) -> Applied:
-    with alone(site), Fleet(site, found, connect) as fleet:
+    with alone(site), Fleet(site, found, connect, kept) as fleet:
         if not steps:
             _remember(fleet, site, found)
             return Applied("", site, steps, Outcome({}), fleet.counts)

@@ -10,12 +10,13 @@ from typing import Any
 
 from smbplan.drivers.channel import Channel, Counts, Endpoint, timed
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Unreachable
-from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve import machine_templates
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.cluster import Cluster
 from smbplan.drivers.pve.errors import Denied
 from smbplan.drivers.secrets import REFERENCE, MissingSecret, Secrets
+from smbplan.drivers.targets import Connect
 from smbplan.kinds import privileges
 from smbplan.kinds.guest import CLUSTER
 from smbplan.kinds.names import shares_of

@@ -6,8 +6,9 @@ from typing import Any
 from smbplan import observe
 from smbplan.drivers.channel import Channel, Endpoint
 from smbplan.drivers.errors import Absent, Asleep
-from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.secrets import MissingSecret
+from smbplan.drivers.targets import Connect
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import member
 from smbplan.spec.clusters import ClusterNode

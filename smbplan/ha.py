@@ -11,9 +11,10 @@ from smbplan.alone import Deed, alone, must_be_recovered
 from smbplan.alone import written as alone_written
 from smbplan.drivers.channel import Channel
 from smbplan.drivers.errors import ChannelError, Held
-from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.ha import Ha
 from smbplan.drivers.secrets import MissingSecret
+from smbplan.drivers.targets import Connect
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import cluster
 from smbplan.spec.clusters import ClusterNode, private_address

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from smbplan import ha
 from smbplan.drivers.channel import Channel
-from smbplan.drivers.fleet import Connect
 from smbplan.drivers.ha_client import Client, Seen
+from smbplan.drivers.targets import Connect
 from smbplan.errors import Refused, Trouble
 from smbplan.ha import MOVED, Known
 from smbplan.kinds.names import level, shares_of, users_on

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import ChannelError
-from smbplan.drivers.fleet import Connect
+from smbplan.drivers.targets import Connect
 from smbplan.errors import Refused, Trouble
 from smbplan.kinds import reverse
 from smbplan.kinds.reverse import Around

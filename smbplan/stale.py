@@ -5,7 +5,8 @@ from typing import Any
 
 from smbplan.drivers.agent.core import is_open, matches
 from smbplan.drivers.channel import Endpoint
-from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.fleet import Fleet
+from smbplan.drivers.targets import Connect
 from smbplan.engine.kind import Hazard
 from smbplan.engine.resource import Key, Live
 from smbplan.engine.step import Move, Step

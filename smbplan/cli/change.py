@@ -205,7 +205,7 @@ def _change(
         raise WrongUsage("without a terminal nothing can be asked", "use --yes, or apply a saved plan")
     from smbplan import app
 
-    planned = app.plan(site, options(**choices))
+    planned = app.plan(site, options(**choices), keep=True)
     if planned.plan.steps:
         if form is Format.text:
             emit(_plan(planned, form, view, False))

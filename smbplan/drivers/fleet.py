@@ -1,60 +1,51 @@
-"""All targets of a site: read them at once, and perform operations on them. The only I/O on managed hosts."""
+"""The targets of a site while they are changed: whose turn it is, and what is done. The only I/O on managed hosts."""
 
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import TALKS, ChannelError, Held, TakenOver, Unreachable, strange
-from smbplan.drivers.secrets import MissingSecret, Secrets
+from smbplan.drivers.channel import Channel, Endpoint
+from smbplan.drivers.errors import TALKS, ChannelError, Held, TakenOver, Unreachable
+from smbplan.drivers.secrets import MissingSecret
+from smbplan.drivers.targets import AnyChannel, Connect, Targets
 from smbplan.drivers.turn import BEAT, Claim, owner
-from smbplan.drivers.wire import encode, live, note, result
+from smbplan.drivers.wire import encode, note, result
 from smbplan.engine.outcome import Result
-from smbplan.engine.resource import STRANGE, Key, Live
 from smbplan.engine.step import Work
 from smbplan.kinds.guest import CLUSTER
-
-if TYPE_CHECKING:
-    from smbplan.drivers.ha import Ha
-    from smbplan.drivers.pve.cluster import Cluster
 
 MEETING = 3.0  # seconds; two that begin at the same moment need not refuse each other
 TOLD = 10.0  # seconds that a target is given to hear that a run has ended
 AWAY = 90.0  # seconds that a target which was there before is waited for
 LOCK_WAIT = 120.0  # seconds; an agent whose connection was lost first ends what it does
 EVERYWHERE = ("reload", "restart", "close")  # calls that every node of a cluster gets
-Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them
-Connect = Callable[[Endpoint, Counts], Channel]
-AnyChannel: TypeAlias = "Channel | Cluster | Ha"
 
 
-class Fleet:
-    """Channels by target, opened when first used. A context manager."""
+class Fleet(Targets):
+    """A context manager."""
 
-    def __init__(self, site: str, endpoints: Mapping[str, Endpoint], connect: Connect = Channel) -> None:
-        self.site = site
+    def __init__(
+        self,
+        site: str,
+        endpoints: Mapping[str, Endpoint],
+        connect: Connect = Channel,
+        kept: Mapping[str, Channel] | None = None,
+    ) -> None:
+        """`kept` are channels of a fleet before this one."""
+        super().__init__(site, endpoints, connect, kept)
         self.claim: Claim | None = None  # of the run for which targets are changed
         self.taken_over: TakenOver | None = None  # somebody else has the run
         self.owner = owner()
-        self.endpoints = dict(endpoints)
-        self.counts: dict[str, Counts] = {}
-        self._secrets = Secrets()
-        self._connect = connect
-        self._channels: dict[str, AnyChannel] = {}
-        self._expected: dict[str, Future[None]] = {}  # connections that are being made
         self._away: set[str] = set()  # targets that were waited for in vain
         self._locked: dict[str, float] = {}  # targets whose turn it is, and when they said so last
         self._asked: set[str] = set()  # targets that may be locked, whatever they have answered
-        self._ended = threading.Event()
         self._talker = threading.Thread(target=self._keep_talking, daemon=True)
-        self._guard = threading.Lock()
 
     def __enter__(self) -> "Fleet":
         return self
@@ -66,110 +57,6 @@ class Fleet:
         for channel in self._channels.values():
             channel.close()
 
-    def channel(self, target: str) -> "AnyChannel":
-        """Raises ApiError where a container has to be looked for, and MissingSecret for the cluster's token."""
-        with self._guard:
-            known = self._channels.get(target)
-            counts = self.counts.setdefault(target, Counts())
-        at = self.endpoints[target]
-        moves = at.by_ssh or at.of  # its host may be another one by now
-        if known is not None and not (moves and isinstance(known, Channel) and known.ended):
-            return known
-        made = self._made(at, counts)
-        with self._guard:
-            if self._channels.get(target) is known:
-                self._channels[target] = made
-            return self._channels[target]
-
-    def _made(self, endpoint: Endpoint, counts: Counts) -> "AnyChannel":
-        """What Proxmox VE and CTDB need is only loaded where there are any."""
-        if endpoint.api:
-            from smbplan.drivers.pve.cluster import cluster
-
-            return cluster(self._secrets.resolve(endpoint.api), self.site, counts, partial(self._node, endpoint))
-        if endpoint.nodes:
-            from smbplan.drivers.ha import Ha
-
-            return Ha(endpoint, self.site, counts, self._member)
-        if endpoint.of:
-            from smbplan.drivers.ha_nodes import enter
-
-            members = self.endpoints[endpoint.of].nodes or {}
-            return enter(endpoint, members, counts, self._member)
-        if endpoint.guest or endpoint.node:
-            there = self.cluster
-            if endpoint.node:
-                return self._connect(replace(endpoint, host=there.address(endpoint.node)), counts)
-            return there.enter(endpoint, counts, self._connect)
-        return self._connect(endpoint, counts)
-
-    @property
-    def cluster(self) -> "Cluster":
-        """Proxmox VE. Raises what `channel` does."""
-        found = self.channel(CLUSTER)
-        assert not isinstance(found, Channel)
-        return cast("Cluster", found)
-
-    def _member(self, endpoint: Endpoint, counts: Counts) -> Channel:
-        """A node of a cluster."""
-        made = self._made(endpoint, counts)
-        assert isinstance(made, Channel)
-        return made
-
-    def _node(self, api: Endpoint, node: str, address: str) -> Channel:
-        """For what the cluster itself has to do on a node."""
-        return self._connect(replace(api, api=None, name=node, host=address), self.counts[api.name])
-
-    def each(self, targets: Sequence[str], call: Callable[[str], Any]) -> dict[str, Any]:
-        """What the call gives for each target, or the ChannelError or MissingSecret that it raised."""
-
-        def safely(target: str) -> Any:
-            try:
-                return call(target)
-            except (ChannelError, MissingSecret) as error:
-                return error
-
-        with ThreadPoolExecutor(max_workers=max(1, min(32, len(targets)))) as pool:
-            return dict(zip(targets, pool.map(safely, targets), strict=True))
-
-    def expect(self) -> None:
-        """Connect meanwhile to the hosts that can be reached by what is known; the first request waits for that."""
-        plain = [name for name, at in self.endpoints.items() if self._is_host(at) and not (at.api or at.of or at.node)]
-        if plain:
-            pool = ThreadPoolExecutor(max_workers=min(32, len(plain)))
-            self._expected = {target: pool.submit(self._open, target) for target in plain}
-            pool.shutdown(wait=False)
-
-    def _open(self, target: str) -> None:
-        found = self.channel(target)
-        if isinstance(found, Channel) and not self._ended.is_set():
-            found.connect()
-        if self._ended.is_set():
-            found.close()
-
-    def ask(self, target: str, verb: str, **arguments: Any) -> Any:
-        """Raises ChannelError."""
-        expected = self._expected.pop(target, None)
-        if expected:
-            expected.result()
-        return self.channel(target).request(verb, **arguments)
-
-    def resolved(self, data: Any) -> Any:
-        """With its secrets. Raises MissingSecret."""
-        return self._secrets.resolve(data)
-
-    def read(self, target: str, wanted: Wanted) -> tuple[Live, dict[Key, dict[str, str]]]:
-        """One round trip: the states and the inventory, and the errors of what could not be read.
-
-        Raises ChannelError, and MissingSecret for a password that is to be compared.
-        """
-        keys = [[*key, self._secrets.resolve(options)] for key, options in wanted.items()]
-        answer = self.ask(target, "read", site=self.site, keys=keys)
-        try:
-            return live(target, answer)
-        except STRANGE as error:
-            raise strange(target, error) from None
-
     def begin(self, run: str, targets: Sequence[str], former: Sequence[str] = (), **known: Any) -> None:
         """From now on targets are changed for this run. `known` are other words of its Claim."""
         everywhere = sorted({*targets, *({CLUSTER} & self.endpoints.keys())})  # its lock is the site's
@@ -179,15 +66,6 @@ class Fleet:
         if not self._talker.is_alive() and not self._ended.is_set():
             self._talker = threading.Thread(target=self._keep_talking, daemon=True)
             self._talker.start()
-
-    def _is_host(self, at: Endpoint) -> bool:
-        """It does not come and go with a run; nor is it one of many that write down what they do together."""
-        return not (at.guest or at.nodes or self._is_of_guests(at))
-
-    def _is_of_guests(self, at: Endpoint) -> bool:
-        """What they share outlasts them, and nobody could tidy it up when they are gone."""
-        members = (self.endpoints[at.of] if at.of else at).nodes or {}
-        return any(node.get("guest") for node in members.values())
 
     def keeper(self, target: str) -> str:
         """The target on which what a run does on this one is written down, and by whose lease."""
@@ -352,7 +230,7 @@ class Fleet:
                     raise
                 time.sleep(1)
 
-    def _performed(self, target: str, channel: "AnyChannel", ops: Sequence[Any]) -> Sequence[Any]:
+    def _performed(self, target: str, channel: AnyChannel, ops: Sequence[Any]) -> Sequence[Any]:
         """Written down with it, or before and after where that is done elsewhere. Raises ChannelError."""
         assert self.claim is not None
         request, keeper = dict[str, Any](site=self.site, run=self.claim.run), self.keeper(target)
@@ -366,7 +244,7 @@ class Fleet:
         return answers
 
     def _spread(
-        self, target: str, channel: "AnyChannel", ops: Sequence[Any], request: Mapping[str, Any]
+        self, target: str, channel: AnyChannel, ops: Sequence[Any], request: Mapping[str, Any]
     ) -> Sequence[Any]:
         """Of what a cluster serves, sessions are on any node: what is for sessions goes to all. Raises ChannelError."""
         at = self.endpoints[target]

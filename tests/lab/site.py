@@ -6,7 +6,7 @@ from pathlib import Path
 
 from smbplan import app
 from smbplan.drivers.channel import Channel
-from smbplan.drivers.fleet import Connect
+from smbplan.drivers.targets import Connect
 from smbplan.engine.kind import Options
 from smbplan.lab import Lab
 

@@ -17,11 +17,11 @@ from lab.faults import ERROR, Fault, Pool, where
 
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable
-from smbplan.drivers.fleet import Connect
 from smbplan.drivers.ha import Ha
 from smbplan.drivers.pve.cluster import Cluster
 from smbplan.drivers.pve.errors import Unreachable as ApiUnreachable
 from smbplan.drivers.pve.inside import Inside
+from smbplan.drivers.targets import Connect
 from smbplan.engine.outcome import Entry
 from smbplan.engine.step import Status, Step
 from smbplan.kinds.guest import CLUSTER

@@ -13,7 +13,8 @@ from smbplan.drivers import fleet as fleets
 from smbplan.drivers import ha_nodes
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Asleep, ChannelError, Unreachable
-from smbplan.drivers.fleet import Connect, Fleet
+from smbplan.drivers.fleet import Fleet
+from smbplan.drivers.targets import Connect
 from smbplan.engine.step import Call, Step, Way, Work
 
 CALLS = [Call("reload"), Call("close")]
