@@ -9,6 +9,8 @@ import pytest
 from lab import snapshot
 from lab.site import Site
 
+from smbplan import app
+from smbplan.engine.kind import Options
 from smbplan.errors import Refused
 
 pytestmark = pytest.mark.lab
@@ -364,3 +366,20 @@ def test_a_plan_costs_two_round_trips_for_each_gateway(site: Site) -> None:
     assert commands[0] == commands[1] and max(commands[0].values()) < 12, "whatever the number of shares"
     site.applied()
     assert [(each.round_trips) for each in site.plan().counts.values()] == [1, 1]
+
+
+def test_an_apply_goes_on_over_the_connections_of_its_plan_and_asks_no_more_for_many_shares(site: Site) -> None:
+    site.applied()
+    trips = []
+    for more in (0, 40):
+        shares = "".join(
+            f"  more{number}: {{gateway: files, storage: {{directory: /srv/more{number}}}, access: {{read: [bob]}}}}\n"
+            for number in range(more + 1)
+        )
+        (site.folder / "more.yaml").write_text(f"shares:\n{shares}")
+        planned = app.plan(site.folder, Options(), keep=True)
+        done = app.apply(planned)
+        assert done.outcome.name == "applied", done.outcome.problems
+        assert [each.connections for each in done.counts.values()] == [0, 0]
+        trips.append({name: each.round_trips for name, each in done.counts.items()})
+    assert trips[0] == trips[1]
