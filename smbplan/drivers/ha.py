@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from smbplan.drivers import ha_looks
+from smbplan.drivers import ha_looks, ha_preflight
 from smbplan.drivers.agent.core import matches
-from smbplan.drivers.channel import Channel, Counts, Endpoint, timed
+from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Absent, Answered, Asleep, ChannelError, Unreachable, as_error
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
 from smbplan.drivers.ha_nodes import Enter, at_once, good
 from smbplan.drivers.turn import Claim, written_down
-from smbplan.kinds import together
 from smbplan.kinds.cluster import OK
 
 RESTARTING = ("leader_timeout", "realtime")  # what ctdbd reads when it starts, besides its lock
@@ -194,22 +193,9 @@ class Ha:
         return f"{self.site}@ha"
 
     def _preflight(self, wanted: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """What keeps these hosts from being nodes of one cluster: what it is, and what to do."""
-        names, nodes = list(wanted["nodes"]), wanted["nodes"]
-        plain = [each.split("/")[0] for each in wanted["addresses"]]
+        """See ha_preflight.problems. Raises ChannelError."""
         try:
-            told, offsets = {}, {}
-            for name in names:  # one by one: a clock is compared with this machine's in the midst of its answer
-                asked = {"address": nodes[name], **{key: wanted[key] for key in ("addresses", "shared", "lock")}}
-                told[name], middle = timed(partial(self._together, name, "present", **asked))
-                offsets[name] = told[name]["time"] - middle
-            yield from together.problems(wanted, told, offsets)
-            others = {name: [nodes[each] for each in names if each != name] for name in names}
-            reached = good(at_once(names, lambda name: self._together(name, "reach", addresses=others[name])))
-            yield from together.unreached(nodes, reached)
-            own = {address for each in told.values() for address in each["own"]}
-            free = [each for each in plain if each not in own]
-            yield from together.taken(self._together(names[0], "taken", addresses=free) if free else {})
+            yield from ha_preflight.problems(wanted, self._together)
         finally:
             for name in self._channels:
                 self._together(name, "leave")
