@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,16 @@ from statistics import median
 
 RUNS = 5
 OWN = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}  # of who measures: all sides run as they are installed
+# A process inherits the peak of the one that it was forked from: a small one starts what is measured. getrusage(2)
+LAUNCHER = """
+import os, sys, time
+began = time.monotonic()
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, used = os.wait4(child, 0)
+with open(sys.argv[1], "w") as file:
+    print(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=file)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 METRICS = ("wall", "cpu", "peak")
 
 
@@ -36,24 +47,21 @@ class Side:
     def run(self) -> tuple[Cost, str]:
         """Raises RuntimeError for another exit code than the expected one."""
         self.ready()
-        with (self.stdin or Path(os.devnull)).open("rb") as given:
-            known = {name: value for name, value in os.environ.items() if name not in OWN}
-            began = time.monotonic()
-            process = subprocess.Popen(
-                self.argv,
+        known = {name: value for name, value in os.environ.items() if name not in OWN}
+        with (self.stdin or Path(os.devnull)).open("rb") as given, tempfile.NamedTemporaryFile() as told:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", "-c", LAUNCHER, told.name, *self.argv],
                 stdin=given,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env={**known, **self.env},
+                check=False,
             )
-            assert process.stdout is not None
-            said = process.stdout.read().decode("utf-8", "replace")
-            _, status, usage = os.wait4(process.pid, 0)
-            wall = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != self.code:
-            raise RuntimeError(f"{self.name} ended with {process.returncode}:\n{said[-4000:]}")
-        return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024), said
+            said = done.stdout.decode("utf-8", "replace")
+            if done.returncode != self.code:
+                raise RuntimeError(f"{self.name} ended with {done.returncode}:\n{said[-4000:]}")
+            wall, cpu, peak = map(float, Path(told.name).read_text().split())
+        return Cost(wall, cpu, peak), said
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,10 @@ class Row:
         return float(median(getattr(cost, metric) for cost in self.costs))
 
     def words(self, metric: str) -> str:
-        """The median, the least and the most."""
+        """The median, the least and the most; – for what was not measured."""
         found = sorted(getattr(cost, metric) for cost in self.costs)
+        if not found[-1]:
+            return "–"
         shown = "{:.0f}" if metric == "peak" else "{:.2f}"
         return f"{shown.format(median(found))} ({shown.format(found[0])} to {shown.format(found[-1])})"
 

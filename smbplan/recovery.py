@@ -266,7 +266,7 @@ def _objects(told: Any) -> list[Mapping[str, Any]]:
 
 def left(fleet: Fleet, site: Site, forget: Collection[str] = ()) -> Left | None:
     """The run of the site that was cut short, or the newest one if it is stranded. Raises Refused."""
-    answers = fleet.each(list(fleet.endpoints), lambda target: fleet.ask(target, "read", site=site.site, keys=[]))
+    answers = fleet.each(list(fleet.endpoints), lambda target: fleet.ask(target, "known", site=site.site))
     there = {name: Live({}, {}, {}, _peers(answer)) for name, answer in answers.items() if isinstance(answer, Mapping)}
     known = peers(fleet, there, site.proxmox)
     fleet.endpoints.update({name: at for name, at in known.items() if name not in fleet.endpoints})

@@ -115,6 +115,7 @@ class Ha:
         """Raises ChannelError."""
         verbs: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "read": self._read,
+            "known": lambda request: {"managed": bool(self._read({"keys": []})["records"]), "peers": {}},
             "perform": self._perform,
             "look": lambda request: self._look(request.get("unreachable", False)),
             "each": lambda request: self._each(request["names"], request["do"], **request["words"]),

@@ -89,8 +89,14 @@ def read(request: dict[str, Any]) -> Any:
                 states.append([type_, name, {"error": _words(refused)}])
             except OSError as error:
                 states.append([type_, name, {"error": _words(Refused(f"{name}: {error.strerror}"))}])
-    known = {**facts(), **_under_way(request["site"])}
-    return {"facts": known, "states": states, "records": entry["records"], "peers": entry["peers"]}
+    told = {**facts(), **_under_way(request["site"])}
+    return {"facts": told, "states": states, "records": entry["records"], "peers": entry["peers"]}
+
+
+def known(request: dict[str, Any]) -> Any:
+    """Whether anything of the site is here, and which peers it has: without a look at all of it."""
+    entry = Inventory().site(request["site"])
+    return {"managed": bool(entry["records"]), "peers": entry["peers"]}
 
 
 def _under_way(site: str) -> dict[str, Any]:
@@ -305,6 +311,7 @@ def about(request: dict[str, Any]) -> Any:
 
 VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "read": read,
+    "known": known,
     "perform": perform,
     "check": check,
     "lock": lock,

@@ -115,6 +115,7 @@ class Cluster:
         verbs: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "places": self._places,
             "read": self._read,
+            "known": lambda request: {"managed": bool(self._read({"keys": []})["records"]), "peers": {}},
             "perform": self._perform,
             "runs": lambda request: self._nodes.runs(request["site"]),
             **{verb: partial(self._kept, verb) for verb in ("ended", "finish")},
