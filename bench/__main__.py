@@ -116,6 +116,8 @@ def engines(made: Sides) -> Sequence[Side]:
     sure(lambda said: "Summary: Creates=0, Updates=1, Deletes=0" in said, drifted.run()[1])
     other = made.python("octoDNS, in memory", [memory, "10000"], str(made.peers / "python"))
     sure(lambda said: said.strip() == "0", other.run()[1])
+    changed = made.python("", [memory, "10000", "drift"], str(made.peers / "python"))
+    sure(lambda said: said.strip() == "1", changed.run()[1])
     return own, sync, made.engine(5000), other
 
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 from bench.measure import RUNS, Cost, Row, Side
@@ -43,12 +42,10 @@ def rows(folder: Path) -> list[Row]:
             before = _busy()
             cost, _said = Side("apply", [*argv, "apply", site, "--yes"], env).run()
             work = (_busy() - before) / (os.cpu_count() or 1)
+            chain = _longest()
             taken.append(cost)
-            needed.append(Cost(max(_longest(), work), work, 0.0))
-            print(
-                f"  {cost.wall:.1f} s; longest chain {_longest():.1f} s, work on all processors {work:.1f} s",
-                flush=True,
-            )
+            needed.append(Cost(max(chain, work), work, 0.0))
+            print(f"  {cost.wall:.1f} s; longest chain {chain:.1f} s, work on all processors {work:.1f} s", flush=True)
     finally:
         lab.down()
     return [Row(f"smbplan apply, {COUNT} containers", taken), Row("its longest chain, or its work", needed)]
@@ -85,10 +82,3 @@ def _longest() -> float:
     for step in run.steps():  # in topological order
         chains[step.id] = took.get(step.id, 0.0) + max((chains[name] for name in step.after), default=0.0)
     return max(chains.values())
-
-
-if __name__ == "__main__":
-    began = time.monotonic()
-    for row in rows(Path.home() / ".cache" / "smbplan" / "bench"):
-        print(row.name, row.words("wall"))
-    print(f"{time.monotonic() - began:.0f} s")

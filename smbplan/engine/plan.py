@@ -40,9 +40,9 @@ class Plan:
         return sum(change.action is action for change in self.changes)
 
 
-def digest(*data: Any) -> str:
-    """SHA-256 over the canonical JSON forms."""
-    return _digest(data)
+def digest(data: Any) -> str:
+    """SHA-256 over the canonical JSON form."""
+    return _digest([data])
 
 
 def _digest(parts: Iterable[Any]) -> str:
