@@ -105,7 +105,7 @@ def _asked(site: Site, name: str, connect: Connect) -> Iterator[Known]:
         channel = fleet.channel(cluster.target(name))
         assert isinstance(channel, Ha)
         try:
-            yield Known(name, site.gateways[name], cluster.nodes(site, name), channel, fleet).look()
+            yield Known(name, site.gateways[name], cluster.nodes(site, name), channel, fleet)
         except ChannelError as error:
             raise Refused(Trouble(error.summary, error.hint, error.detail)) from None
         except MissingSecret as error:
@@ -115,7 +115,7 @@ def _asked(site: Site, name: str, connect: Connect) -> Iterator[Known]:
 def status(site: Site, name: str, connect: Connect = Channel) -> Status:
     """Raises Refused for a cluster that is not defined."""
     with _asked(site, name, connect) as known:
-        nodes = tuple(_node(known, each, found) for each, found in known.looks.items())
+        nodes = tuple(_node(known, each, found) for each, found in known.look().looks.items())
         served = {address for node in nodes for address in node.addresses}
         assert known.gateway.ha is not None
         return Status(name, nodes, tuple(each for each in known.gateway.ha.plain if each not in served))
