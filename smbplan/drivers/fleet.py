@@ -6,11 +6,10 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from math import inf
 from typing import Any
 
-from smbplan.drivers.channel import Channel, Endpoint
+from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import TALKS, ChannelError, Held, TakenOver, Unreachable
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.drivers.targets import AnyChannel, Connect, Targets
@@ -172,10 +171,30 @@ class Fleet(Targets):
         """
         told = self.each(list(self._locked), lambda target: self._tell(target, "finish", everything=everything))
         assert self.claim is not None
-        others = [name for name in self.claim.targets if self.keeper(name) != name and name in self._channels]
+        others = [name for name in self.claim.targets if self.keeper(name) != name]
         given: dict[str, Any] = {"site": self.site, "run": self.claim.run, "everything": everything}
-        told |= self.each(others, partial(self.ask, verb="finish", **given))
+        told |= self.each(others, lambda target: self._forget(target, **given))
         return sorted(target for target, answer in told.items() if not isinstance(answer, Exception))
+
+    def _forget(self, target: str, **given: Any) -> None:
+        """Of what guests share; their hosts see it, too, when the last of these is gone. Raises ChannelError."""
+        at = self.endpoints[target]
+        try:
+            if at.of or target in self._channels:
+                self.ask(target, "finish", **given)
+        except ChannelError:
+            hosts = [name for name, host in self.endpoints.items() if host.node] if at.of else []
+            for answer in self.each(hosts, lambda host: self._forget_by(host, at.home, **given)).values():
+                if isinstance(answer, Exception):
+                    raise answer from None
+
+    def _forget_by(self, host: str, home: str, **given: Any) -> None:
+        """Raises ChannelError."""
+        channel = self._made(self.endpoints[host].at_home(home), Counts())
+        try:
+            channel.request("finish", **given)
+        finally:
+            channel.close()
 
     def release(self) -> None:
         """It is not the run's turn any more, until it locks targets anew."""

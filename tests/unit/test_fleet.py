@@ -5,17 +5,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from smbplan.drivers import fleet as fleets
 from smbplan.drivers import ha_nodes
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import Asleep, ChannelError, Unreachable
+from smbplan.drivers.errors import Absent, Asleep, ChannelError, Unreachable
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.targets import Connect
 from smbplan.engine.step import Call, Step, Way, Work
+from smbplan.kinds.guest import CLUSTER
 
 CALLS = [Call("reload"), Call("close")]
 WORKS = [Work(Step(call.name, call.name, "files", "", call, None), Way.DO, call) for call in CALLS]
@@ -119,6 +121,40 @@ def test_what_a_cluster_serves_is_told_of_the_end_when_nobody_served_it_before(
         assert fleet.ended("rolled_back") == []
         fleet.finish(everything=False)
     assert target.verbs == ["lock", "ended", "finish"]
+
+
+def test_what_containers_shared_is_tidied_up_by_their_hosts_when_they_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before-images of what the cluster served stayed on the shared folder for ever."""
+    asked: list[tuple[str, str, str, bool]] = []
+
+    class Host(Channel):
+        def request(self, verb: str, timeout: float = 0.0, **words: Any) -> Any:
+            asked.append((self.endpoint.name, self.endpoint.home, verb, words["everything"]))
+
+    member = Endpoint("files1", guest="files1").as_json()
+    places = {
+        CLUSTER: Endpoint(CLUSTER, api={"endpoint": "pve1"}),
+        **{f"{CLUSTER}:{node}": Endpoint(f"{CLUSTER}:{node}", node=node) for node in ("pve1", "pve2")},
+        "@ha:files": Endpoint("@ha:files", home="/mnt/shared/.smbplan/files", nodes={"files1": member}),
+        "files": Endpoint("files", home="/mnt/shared/.smbplan/files", of="@ha:files"),
+    }
+    fleet = Fleet("office", places, Host)
+    gone = {name: Absent("gateway files1 has no guest") for name in ("files", "@ha:files")}
+    real = fleet._made
+
+    def made(at: Endpoint, counts: Counts) -> Any:
+        if at.name in gone:
+            raise gone[at.name]
+        return real(at, counts)
+
+    monkeypatch.setattr(fleet, "_made", made)
+    fleet._channels[CLUSTER] = cast(Any, SimpleNamespace(address=str, close=bool))
+    fleet.begin("run", ["@ha:files", "files"])
+    with fleet:
+        fleet.finish(everything=True)
+    assert sorted(asked) == [
+        (f"{CLUSTER}:{node}", "/mnt/shared/.smbplan/files", "finish", True) for node in ("pve1", "pve2")
+    ]
 
 
 @dataclass(slots=True)

@@ -307,7 +307,14 @@ class Images:
             raise Refused(f"the before-image of {name} is gone", str(self._path(name))) from None
 
     def forget(self, everything: bool) -> None:
-        """This run's images; with `everything` those that earlier runs of the site left stranded, too."""
+        """This run's images; with `everything` those that earlier runs of the site left stranded, too.
+
+        Raises Refused where a guest's root, whose folder it may be, leads the host's root elsewhere.
+        """
+        shared = list(self._folder.parents)[:4] if LOCAL not in self._folder.parents else []
+        links = [str(each) for each in shared if each.is_symlink()]
+        if links:
+            raise Refused("before-images are not deleted through a link", links[0], "see who has made it")
         shutil.rmtree(self._folder.parent if everything else self._folder, ignore_errors=True)
         for each in (self._folder.parent, self._folder.parent.parent):
             with contextlib.suppress(OSError):

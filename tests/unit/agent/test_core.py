@@ -248,6 +248,21 @@ def test_before_images_of_what_a_cluster_serves_are_found_by_any_of_its_nodes(
     assert not (tmp_path / "shared").exists()
 
 
+def test_before_images_are_not_deleted_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's root writes on what its host's root tidies up."""
+    monkeypatch.setattr(core, "STATE", tmp_path / "shared" / ".smbplan" / "files")
+    precious = tmp_path / "elsewhere" / "runs" / "office" / "run" / "precious"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    core.STATE.parent.mkdir(parents=True)
+    core.STATE.symlink_to(tmp_path / "elsewhere")
+    images = core.Images()
+    images.of("office", "run")
+    with pytest.raises(Refused, match="not deleted through a link"):
+        images.forget(everything=True)
+    assert precious.exists()
+
+
 def test_what_nobody_saw_when_it_was_planned_comes_back_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
