@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -320,7 +320,7 @@ def _recover_other(site: Site, watch: Watch, connect: Connect, forget: Sequence[
         if (own := runs.known(site.site, left.run)) is not None:
             return _recover(own, watch, connect)  # it was taken over, and given up there
         steps = left.steps(site)
-        _take_over(fleet, left.run, steps, ())
+        _take_over(fleet, left.run, steps, (), left.targets - set(forget))
         text = {"steps": [step_to_json(step) for step in steps], "endpoints": left.endpoints, "site": site.site}
         more = {PART: not left.is_whole, "ended": left.ended}
         run, journal = recovery.written_down(fleet, left.run, {**text, **more})
@@ -329,9 +329,11 @@ def _recover_other(site: Site, watch: Watch, connect: Connect, forget: Sequence[
         return _taken_back(fleet, run, steps, watch)
 
 
-def _take_over(fleet: Fleet, run: str, steps: Sequence[Step], former: Sequence[str]) -> None:
+def _take_over(
+    fleet: Fleet, run: str, steps: Sequence[Step], former: Sequence[str], more: Collection[str] = ()
+) -> None:
     """Raises Refused where a target is being changed by somebody else; those that are away do not matter yet."""
-    fleet.begin(run, sorted({step.target for step in steps}), former)
+    fleet.begin(run, sorted({*more, *(step.target for step in steps)}), former)
     held = [answer for answer in fleet.lock(LOCK_WAIT if former else 0.0).values() if isinstance(answer, Held)]
     if held:
         fleet.release()

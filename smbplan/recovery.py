@@ -72,6 +72,11 @@ class Left:
         """It was begun with so many steps, and all of them are known."""
         return self.about.get("steps") == len({entry.step for entry in self.entries()})
 
+    @property
+    def targets(self) -> set[str]:
+        """On which the run has left something, if only that it was begun."""
+        return (_took_part(self.about) | self.lines.keys()) & self.endpoints.keys()
+
     def entries(self) -> list[Entry]:
         return [Entry(step, status) for target in self.lines for step, status in statuses(self.lines[target]).items()]
 

@@ -55,7 +55,7 @@ class Controller:
         """With what outcome."""
         process = self.start("recover", "--format", "json", *words)
         out, err = process.communicate()
-        assert process.returncode == 0, (out, err)
+        assert process.returncode == 0, out + err
         return str(json.loads(out)["outcome"])
 
     def started(self, lines: int, *words: str) -> Started:

@@ -115,6 +115,13 @@ def test_a_run_is_put_together_from_all_its_targets(site: Site) -> None:
     }
 
 
+def test_who_has_only_heard_that_a_run_began_is_told_that_it_is_over(site: Site) -> None:
+    """Its lease and its journal's first line stayed on it, when another machine took the run back."""
+    both = header(RUN, "files", "vault", "elsewhere")
+    found = left(site, "elsewhere", files=known(both, doing(step("a"))), vault=known(both))
+    assert found and found.targets == {"files", "vault"}, "what the definitions do not have can't be told"
+
+
 @pytest.mark.parametrize(("steps", "whole"), [(2, True), (3, False), (0, False), (None, False), ("2", False)])
 def test_a_run_is_whole_when_all_of_its_steps_are_known(site: Site, steps: Any, whole: bool) -> None:
     both = header(RUN, "files", "vault", steps=steps)
