@@ -3,21 +3,26 @@
 from collections.abc import Iterable
 from typing import Any
 
+from smbplan.drivers.agent.core import image_file
+from smbplan.drivers.agent.ctdb_image import NAME
 from smbplan.engine.step import Move
 from smbplan.report.typed import word, words
 
 OURS = "/etc/ctdb/nodes /etc/ctdb/public_addresses /etc/ctdb/events/legacy/{49.winbind,50.samba,06.smbplan}.script"
 PACKAGED = "ctdb.conf ctdb.tunables script.options"
 KEPT = "/var/lib/smbplan/ctdb"
+STARTED = "systemctl is-active -q ctdb || systemctl stop smbd winbind || true; systemctl enable --now ctdb"
+SERVING = "timeout 90 sh -c 'until ctdb nodestatus all; do sleep 1; done'"
 
 
 def commands(op: Move) -> list[str]:
     """Each with the node to type it on."""
-    before, after = op.before or {"nodes": {}}, op.after
-    if after is None:
-        return [line for node in before["nodes"] for line in _out(node)]
-    gone = [node for node in before["nodes"] if node not in after["nodes"]]
-    return [line for node in gone for line in _out(node)] + _settings(before, after)
+    before, after = (op.before or {"nodes": {}})["nodes"], (op.after or {"nodes": {}})["nodes"]
+    lines = [line for node in before if node not in after for line in _out(node)]
+    staying = [node for node in after if node in before]
+    if staying:
+        lines += _settings(op.before, op.after, staying)
+    return lines + _back([node for node in after if node not in before])
 
 
 def _out(name: str) -> list[str]:
@@ -31,16 +36,27 @@ def _out(name: str) -> list[str]:
     ]
 
 
-def _settings(before: Any, after: Any) -> list[str]:
-    """The files of every node, one after the other, so that the others serve meanwhile."""
+def _back(names: Iterable[str]) -> list[str]:
+    """Nodes that the run has taken out, with what each of them has kept."""
+    nodes = _typed_on(names)
+    kept = f"/var/lib/smbplan/runs/*/*/{image_file(NAME)}"
+    unpacked = f'for kept in {kept}; do ! test -e "$kept" || base64 -d "$kept" | tar -xzf - -C /; done'
+    return [
+        *(f"{node}# {unpacked}; systemctl daemon-reload" for node in nodes),
+        *(f"{node}# {STARTED}" for node in nodes),
+        *(f"{node}# {SERVING}" for node in nodes[:1]),
+    ]
+
+
+def _settings(before: Any, after: Any, staying: Iterable[str]) -> list[str]:
+    """The files of every node that stays, one after the other, so that the others serve meanwhile."""
     lines = [""] * int(after["next"])
     for node in [*before["nodes"].values(), *after["nodes"].values()]:
         lines[node["number"] :] = [node["address"], *lines[node["number"] + 1 :]]
     wanted = {node["number"] for node in after["nodes"].values()}
     text = "".join(f"{'' if number in wanted else '#'}{line}\\n" for number, line in enumerate(lines))
     tunables = words(f"{name}={value}" for name, value in after["tunables"].items())
-    found = []
-    nodes = _typed_on(after["nodes"])
+    found, nodes = [], _typed_on(staying)
     for node in nodes:
         found += [
             f"{node}# printf {word(text)} >/etc/ctdb/nodes",

@@ -188,9 +188,9 @@ def _judged(ground: Ground, outcome: Outcome, by_hand: bool) -> tuple[str, str]:
 
 
 def _is_made_anew(step: Step) -> bool:
-    """What a cluster's databases held, no person can type; and a machine account that one makes is not smbplan's."""
+    """A machine account that a person makes is not smbplan's."""
     undo = step.undo
-    return isinstance(undo, Move) and undo.after is not None and undo.key.type in ("ctdb", "member")
+    return isinstance(undo, Move) and undo.after is not None and undo.key.type == "member"
 
 
 class Guest:

@@ -3,11 +3,13 @@
 import io
 import os
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from smbplan.drivers.agent import core, ctdb_image
 from smbplan.engine import plan as planning
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Removal
 from smbplan.engine.outcome import Outcome, Problem, Warned
@@ -325,6 +327,27 @@ def test_who_takes_a_cluster_apart_by_hand_leaves_the_files_of_its_package_as_th
     lines = typed(Key("ctdb", "files"), {"nodes": {"n1": {"number": 0, "address": "198.18.0.11"}}})
     assert "n1# for file in ctdb.conf ctdb.tunables script.options; do install -m 644 " in lines
     assert "/var/lib/ctdb/{scripts,*/*}" in lines
+
+
+def test_who_brings_a_cluster_back_by_hand_has_its_nodes_as_they_were(tmp_path: Path) -> None:
+    """With its databases, and what tells it from others: the printed commands had an editor, and empty databases."""
+    nodes = {f"n{number}": {"number": number, "address": f"198.18.0.1{number}"} for number in (1, 2)}
+    move = Move("a", Key("ctdb", "files"), None, {"nodes": nodes})
+    lines = manual.commands([Step("a", "a", "@ha:files", "", move, move)])
+    assert [line.partition("#")[0] for line in lines] == ["n1", "n2", "n1", "n2", "n1"]
+    unpack = lines[0].partition("# ")[2].partition("; systemctl")[0]
+    secret = tmp_path / "folder" / "secret.tdb.0"
+    core.private(secret.parent)
+    secret.write_text("hash")
+    text = ctdb_image.packed([secret.parent, secret, tmp_path / "none"])
+    kept = tmp_path / "runs" / "site" / "run" / core.image_file(ctdb_image.NAME)
+    kept.parent.mkdir(parents=True)
+    kept.write_text(text)
+    secret.unlink()
+    secret.parent.rmdir()
+    script = unpack.replace("/var/lib/smbplan/runs", str(tmp_path / "runs"))
+    subprocess.run(["bash", "-ec", script], check=True)
+    assert (secret.read_text(), secret.parent.stat().st_mode & 0o777) == ("hash", 0o700)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in kinds().by_name.values() if kind.object in manual.RENDER])

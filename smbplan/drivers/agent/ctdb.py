@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .core import IDENTITY, IMAGES, LOCAL, STATE, Refused, read_text, run, tidy, write
-from .ctdb_conf import NODES, SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
+from .ctdb_conf import NAMES, NODES, SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
 from .inventory import Inventory
 from .naming import addresses
 
-NAMES = STATE / "nodes.json"  # of the cluster's nodes, with their addresses
 NOTES = STATE / "cluster.json"  # on the cluster itself, beside those on what it serves
 LOST = "the identity of a cluster"
 WORST = ("disconnected", "banned", "stopped", "disabled", "unhealthy", "partially-online", "unknown")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import json
-import os
 import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import joined
-from .core import IMAGES, LOCAL, SMB_CONF, STATE, Refused, read_text, run, tidy, write
+from . import ctdb_image, joined
+from .core import IDENTITY, LOCAL, SMB_CONF, STATE, Refused, read_text, run, tidy, write
 
 ETC = Path("/etc/ctdb")
 NODES, PUBLIC = ETC / "nodes", ETC / "public_addresses"
 CONF, TUNABLES, OPTIONS = ETC / "ctdb.conf", ETC / "ctdb.tunables", ETC / "script.options"
 DATABASES = Path("/var/lib/ctdb")
+NAMES = STATE / "nodes.json"  # of the cluster's nodes, with their addresses
 ORIGINAL = LOCAL / "ctdb"  # of the package's own files, for when this is no node any more
 SERVICES = {"winbind": "49.winbind", "smbd": "50.samba"}  # and the scripts by which CTDB starts and watches them
 PERSISTENT = DATABASES / "persistent"
-REMEMBERED = "the databases of CTDB"
 WRITTEN = "# Written by smbplan"
 ASKED = f"{WRITTEN} for "  # and the addresses as the definition has them
 EVENTS = ETC / "events/legacy/06.smbplan.script"  # before 10.interface, which adds the addresses
@@ -111,7 +109,7 @@ def configure(request: dict[str, Any]) -> None:
     """Write all files of a node. What the package brought is kept for `restore`."""
     wanted = request["settings"]
     if settings() is None:
-        _remember()
+        ctdb_image.unpack(PERSISTENT)  # where this run has taken a node away, it comes back with its databases
     for path in (CONF, TUNABLES, OPTIONS):
         kept = ORIGINAL / path.name
         if not kept.exists() and not (read_text(path) or "").startswith(WRITTEN):
@@ -168,10 +166,10 @@ def _link(service: str) -> Path:
 def restore(request: dict[str, Any]) -> None:
     """This is no node any more: the package's files as they were, and none of the cluster's databases.
 
-    These are kept for an undo: they hold what others have put into the registry and among the passwords.
+    All is kept for an undo: the databases hold what others have put into the registry and among the passwords.
     """
     if not request.get("stale"):
-        IMAGES.keep(REMEMBERED, _databases)
+        _keep()
     for path in (CONF, TUNABLES, OPTIONS):
         kept = ORIGINAL / path.name
         if kept.exists():
@@ -191,17 +189,12 @@ def restore(request: dict[str, Any]) -> None:
     run(["systemctl", "daemon-reload"])
 
 
-def _databases() -> str:
-    """Those that last, as CTDB has them on disk."""
-    files = PERSISTENT.glob("*.tdb.*")
-    return json.dumps({path.name: base64.b64encode(path.read_bytes()).decode() for path in files})
-
-
-def _remember() -> None:
-    """Where this run has taken a node away, it comes back with its databases."""
-    for name, content in json.loads(IMAGES.recall(REMEMBERED) if IMAGES.has(REMEMBERED) else "{}").items():
-        with os.fdopen(os.open(PERSISTENT / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(base64.b64decode(content))
+def _keep() -> None:
+    own, dropins = (CONF, TUNABLES, OPTIONS), [_dropin(unit) for unit in DROPINS]
+    files = [*own, NODES, PUBLIC, EVENTS, *map(_link, SERVICES), *dropins, *(ORIGINAL / path.name for path in own)]
+    databases = PERSISTENT.glob("*.tdb.*")  # those that last, as CTDB has them on disk
+    folders = (ORIGINAL, *(path.parent for path in dropins), STATE.parent, STATE)
+    ctdb_image.keep([*files, IDENTITY, NAMES, *databases], folders)
 
 
 def _dropin(unit: str) -> Path:
