@@ -72,8 +72,8 @@ def differences(before: dict[str, dict[str, object]], after: dict[str, dict[str,
 
 
 def where(endpoint: Endpoint) -> str:
-    """Of a connection: what a cluster serves has one name on all its nodes."""
-    return f"{endpoint.name} {endpoint.host} {endpoint.home}"
+    """Of a connection: what a cluster serves has one name on all its nodes, and a container may get another id."""
+    return f"{endpoint.name} {endpoint.host} {endpoint.container} {endpoint.home}"
 
 
 class Pool(dict[str, "Faulty"]):

@@ -42,6 +42,18 @@ def fresh(lab: Lab, folder: Path, patched: pytest.MonkeyPatch, example: str = "h
     return prepared(lab, folder, patched, example)
 
 
+def outsiders(lab: Lab, folder: Path, patched: pytest.MonkeyPatch) -> Site:
+    """examples/ha-ad, on nodes as new, and in a directory that knows no computer of that name."""
+    made = fresh(lab, folder, patched, "ha-ad")
+    who = ["-U", "Administrator", f"--password={ad.password(made)}"]
+    lab.exec("dc1", ["samba-tool", "computer", "delete", "FILES"])
+    for name in ("files", "shares"):
+        for last in (61, 62, 63):
+            words = ["dc1", "corp.test", name, "A", floating(made, last), *who]
+            lab.exec("dc1", ["samba-tool", "dns", "delete", *words])
+    return made
+
+
 def seen(site: Site) -> dict[str, dict[str, object]]:
     """All nodes as they are."""
     return {node: snapshot.take(site.lab, node) for node in NODES.values()}

@@ -28,16 +28,7 @@ def nodes(machines: Lab) -> Iterator[Lab]:
 
 @pytest.fixture
 def site(nodes: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """On nodes as new, and in a directory that knows no computer of that name."""
-    made = ha.fresh(nodes, tmp_path, monkeypatch, "ha-ad")
-    who = ["-U", "Administrator", f"--password={ad.password(made)}"]
-    nodes.exec("dc1", ["samba-tool", "computer", "delete", "FILES"])
-    for name in ("files", "shares"):
-        for last in LASTS:
-            nodes.exec(
-                "dc1", ["samba-tool", "dns", "delete", "dc1", "corp.test", name, "A", ha.floating(made, last), *who]
-            )
-    return made
+    return ha.outsiders(nodes, tmp_path, monkeypatch)
 
 
 def everywhere(site: Site, commands: str) -> list[str]:

@@ -65,6 +65,10 @@ def ground(kind: Kind, lab: Lab, folder: Path) -> Iterator[Ground]:
         yield kind.make(kind.prepare(lab, folder, patched))
 
 
+def _containers(lab: Lab, folder: Path, patched: pytest.MonkeyPatch) -> Site:
+    return ha.fresh(lab, folder, patched, "ha-lxc")
+
+
 def _quickstart(lab: Lab, folder: Path, patched: pytest.MonkeyPatch) -> Site:
     return prepared(lab, folder, patched, "quickstart")
 
@@ -161,14 +165,17 @@ def _ground(site: Site, back: Callable[[], object], **wish: object) -> Ground:
 
 PLAIN: dict[str, Any] = {"nodes": 2}
 NODES_OF_A_CLUSTER: dict[str, Any] = {"nodes": 3, "shared": True, "btrfs": False}
+DOMAIN = {"domain": "CORP.TEST"}
 GROUNDS = {
     "quickstart, made": Kind(made, _quickstart, PLAIN),
     "quickstart, changed": Kind(changed, _quickstart, PLAIN),
     "quickstart, removed": Kind(removed, _quickstart, PLAIN),
     "ha, made": Kind(members.cluster_made, ha.fresh, NODES_OF_A_CLUSTER, 60),
     "ha, removed": Kind(members.cluster_removed, ha.fresh, NODES_OF_A_CLUSTER, 60),
-    "ad, made": Kind(members.member_made, ad.alone, {"nodes": 2, "domain": "CORP.TEST"}, 60),
-    "ad, removed": Kind(members.member_removed, ad.alone, {"nodes": 2, "domain": "CORP.TEST"}, 60),
+    "ha-ad, made": Kind(members.cluster_of_members_made, ha.outsiders, {**NODES_OF_A_CLUSTER, **DOMAIN}, 40),
+    "ha-lxc, made": Kind(members.cluster_of_containers_made, _containers, {**NODES_OF_A_CLUSTER, "pve": True}, 40),
+    "ad, made": Kind(members.member_made, ad.alone, {**PLAIN, **DOMAIN}, 60),
+    "ad, removed": Kind(members.member_removed, ad.alone, {**PLAIN, **DOMAIN}, 60),
     "lxc, made": Kind(container, lxc.prepared, {"nodes": 3, "pve": True}, 90),
     "vm, made": Kind(machine, vm.prepared, {"nodes": 2, "pve": True, "vms": True}, 24),
 }

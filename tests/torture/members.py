@@ -1,16 +1,19 @@
 """Where troubles are tried with a cluster, and with a member of a domain."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from lab import ad, ha
+from lab import ad, ha, lxc
 from lab.faults import nodes
 from lab.site import Site
 from torture import person
 from torture.cases import Ground
+from torture.troubles import RESTART, Place
+
+from smbplan.kinds.guest import CLUSTER
 
 MANY = frozenset({"many-deletes", "many-updates"})
 GONE: dict[str, Any] = {"destroy": True, "purge": True, "delete_data": True, "allow": MANY}
@@ -58,6 +61,48 @@ def cluster_removed(site: Site) -> Ground:
     return ground
 
 
+def cluster_of_members_made(site: Site) -> Ground:
+    """The same, which is a member of a domain from the beginning."""
+
+    def look() -> State:
+        return {**ha.seen(site), "dc1": dict.fromkeys(ad.directory(site), 1)}
+
+    def back() -> None:
+        site.applied(**GONE)
+        _installed(site)
+
+    _installed(site)
+    return _cluster(site, look, back, FOUNDED, FILES, ad.password(site))
+
+
+def cluster_of_containers_made(site: Site) -> Ground:
+    """Neither the cluster is there nor its nodes."""
+
+    def back() -> None:
+        site.applied(**GONE)
+        site.shell("pve1", f"rm -rf {ha.SHARED}/drawings {ha.SHARED}/projects")
+
+    def api() -> None:
+        for node in ha.NODES.values():
+            site.shell(node, "systemctl restart pveproxy")
+
+    there = {name: _container(site, name, node) for name, node in ha.NODES.items()}
+    for node in ha.NODES.values():
+        at = Place(partial(site.shell, node), partial(site.shell, node, RESTART), f"{CLUSTER}:{node}")
+        there |= {node: at, f"{CLUSTER}:{node}": at}
+    there[CLUSTER] = Place(there["pve1"].shell, api, CLUSTER)
+    there |= {"files": there["files1"], "@ha:files": replace(there["files1"], midst=FOUNDED)}
+    return Ground(site, partial(ha.seen, site), there, back, {})
+
+
+def _container(site: Site, name: str, node: str) -> Place:
+    def inside(script: str) -> str:
+        words = ["--clear-env", "--", "sh", "-ec", script]
+        return site.run(node, "lxc-attach", "-n", lxc.vmid(site, name, node), *words)
+
+    return Place(inside, lambda: site.run(node, "pct", "reboot", lxc.vmid(site, name, node)), name)
+
+
 def _installed(site: Site) -> None:
     site.applied(targets=tuple(f"packages.{name}" for name in ha.NODES))
 
@@ -70,9 +115,17 @@ def _addresses(site: Site) -> list[str]:
 LISTED = "ip -o addr show scope global | awk '{print $2, $4}'"
 
 
-def _cluster(site: Site, look: Callable[[], State], back: Callable[[], object], midst: float, **wish: object) -> Ground:
+def _cluster(
+    site: Site,
+    look: Callable[[], State],
+    back: Callable[[], object],
+    midst: float,
+    files: Sequence[str] = (),
+    password: str = "",
+    **wish: object,
+) -> Ground:
     """What all nodes do is met by the first of them; that is where one goes for what the cluster serves."""
-    places = {name: person.host(site, node, ()) for name, node in ha.NODES.items()}
+    places = {name: person.host(site, node, files, password) for name, node in ha.NODES.items()}
     first = places["files1"]
     places |= {"files": first, "@ha:files": replace(first, midst=midst)}
     return Ground(site, look, places, back, wish)

@@ -78,7 +78,7 @@ class Trouble:
 
     def struck_at(self, endpoint: Endpoint) -> bool:
         """Whether this is a way to what is gone, or hangs."""
-        return self.place.host in (endpoint.name, endpoint.host)
+        return self.place.host in (endpoint.name, endpoint.host, endpoint.guest)
 
     def enter(self, there: Channel) -> Channel:
         """The way into a guest; a machine's is no connection of its own."""
