@@ -333,7 +333,7 @@ def _take_over(
     fleet: Fleet, run: str, steps: Sequence[Step], former: Sequence[str], more: Collection[str] = ()
 ) -> None:
     """Raises Refused where a target is being changed by somebody else; those that are away do not matter yet."""
-    fleet.begin(run, sorted({*more, *(step.target for step in steps)}), former)
+    fleet.begin(run, sorted({*more, *(step.target for step in steps)}), former, takes_over=True)
     held = [answer for answer in fleet.lock(LOCK_WAIT if former else 0.0).values() if isinstance(answer, Held)]
     if held:
         fleet.release()

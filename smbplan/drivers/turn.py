@@ -30,6 +30,7 @@ class Claim:
     hosts: tuple[str, ...] = ()  # of the targets, those that are there before the run and after it
     former: tuple[str, ...] = ()
     steps: int = 0  # that the run has to do; 0: unknown to who takes it over
+    takes_over: bool = False  # what another process has begun
     partly: bool = False  # nodes of a cluster that are away may stay so
 
     def about(self, guest: bool = False) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Guests that a request began to make, whose answer nobody got: Proxmox goes on making them.
+"""What a request began whose answer nobody got: Proxmox goes on with it, as with making a guest.
 
 PVE::API2::Qemu and PVE::API2::LXC store the description with the first disk that is there; before that the
 configuration of a new guest holds nothing but its lock, which stays until all is there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from smbplan.drivers.pve import tasks
@@ -28,15 +28,22 @@ def ended(client: Client) -> list[str]:
 
     Raises ApiError.
     """
-    for upid in list(_running(client)):
-        with suppress(TaskFailed):
-            tasks.wait(client, upid.text, LONGEST)
+    over(client, MAKING)
     rows = client.get("cluster/resources", type="vm")
     left = [row for row in rows if row["type"] in LEFT and row.get("lock") == LEFT[row["type"]][0]]
     return [_half_made(row["node"], row["vmid"], *LEFT[row["type"]]) for row in left]
 
 
+def over(client: Client, kinds: Collection[str] = ()) -> None:
+    """Wait for the tasks of our token, of these kinds or of all. Raises ApiError."""
+    for upid in list(_running(client)):
+        if not kinds or upid.kind in kinds:
+            with suppress(TaskFailed):
+                tasks.wait(client, upid.text, LONGEST)
+
+
 def _running(client: Client) -> Iterator[Upid]:
+    """Tasks of our token."""
     for row in client.get("nodes"):
         if row.get("status") != "online":
             continue
@@ -44,11 +51,7 @@ def _running(client: Client) -> Iterator[Upid]:
             listed = client.get(f"nodes/{row['node']}/tasks", source="active")
         except ApiError:
             continue  # it went down a moment ago, and its tasks with it
-        yield from (Upid(task["upid"]) for task in listed if _is_ours(client, Upid(task["upid"])))
-
-
-def _is_ours(client: Client, upid: Upid) -> bool:
-    return upid.kind in MAKING and upid.user == client.access.token
+        yield from (upid for upid in (Upid(task["upid"]) for task in listed) if upid.user == client.access.token)
 
 
 def _half_made(node: str, vmid: int, lock: str, tool: str) -> str:

@@ -45,8 +45,17 @@ class Client:
         self.access = access
         self.counts = counts or Counts()
         self._root: Any = None  # proxmoxer's
-        self._own = threading.local()  # the last error's body
+        self._own = threading.local()  # the last error's body, what was sent
         self._guard = threading.Lock()
+
+    @property
+    def changed(self) -> bool:
+        """Whether this thread has sent what may have changed something, since it was told that it has not."""
+        return bool(getattr(self._own, "changed", False))
+
+    @changed.setter
+    def changed(self, value: bool) -> None:
+        self._own.changed = value
 
     def get(self, path: str, /, **params: Any) -> Any:
         return self._request("GET", path, params)
@@ -65,8 +74,8 @@ class Client:
         sent = {name: int(value) if isinstance(value, bool) else value for name, value in params.items()}
         try:
             return self._once(method, path, sent)
-        except errors.Lost:
-            if method != "GET":
+        except errors.Lost as error:
+            if method != "GET" or isinstance(error, errors.Late):
                 raise
             return self._once(method, path, sent)  # pveproxy may close a connection that was idle at any time
 
@@ -93,6 +102,7 @@ class Client:
                 raise errors.late(self.access.where, method, path, TIMEOUT) from None
             raise errors.lost(self.access.where, method, path, error) from None
         finally:
+            self.changed |= self._own.sent and method != "GET"
             with self._guard:
                 self.counts.round_trips += 1
                 self.counts.calls += 1

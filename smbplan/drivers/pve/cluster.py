@@ -12,7 +12,7 @@ from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, strange
 from smbplan.drivers.pve import begun, preflight, qga
 from smbplan.drivers.pve.client import Access, Client
-from smbplan.drivers.pve.errors import ApiError, Unreachable
+from smbplan.drivers.pve.errors import ApiError, Lost, Unreachable
 from smbplan.drivers.pve.guests import Guest, Guests
 from smbplan.drivers.pve.inside import Inside
 from smbplan.drivers.pve.machine_setter import MachineSetter
@@ -44,6 +44,7 @@ class Cluster:
         self._searches = 0  # that were begun
         self._placed: Mapping[str, Guest] | None = None  # by `places`, for the reading that follows
         self._guard = threading.Lock()
+        self._unsure = False  # there may be tasks of ours whose answer nobody got
 
     def open(self) -> None:
         """Raises ApiError."""
@@ -51,6 +52,7 @@ class Cluster:
 
     def lock(self, claim: Claim, wait: float = 0.0, again: bool = False) -> list[Any]:
         """See drivers.pve.nodes. Raises ChannelError, Held and TakenOver."""
+        self._unsure |= claim.takes_over and not again
         return self._nodes.lock(claim, wait, again)
 
     @property
@@ -208,6 +210,9 @@ class Cluster:
         ops: Sequence[Mapping[str, Any]] = request["ops"]
         answers: list[Any] = [None] * len(ops)
         try:
+            if self._unsure:
+                begun.over(self.guests.client)
+                self._unsure = False
             with self._guard:
                 found = self._search()
             lanes: dict[str, list[int]] = {}
@@ -234,9 +239,14 @@ class Cluster:
         return self.guests.again(known) if known else self.guests.find().get(gateway)
 
     def _answer(self, gateway: str, op: Mapping[str, Any], look: Callable[[], Guest | None]) -> Any:
+        client = self.guests.client
+        client.changed = False
         try:
             return {"ok": None, "warnings": self._move(gateway, op, look())}
-        except (Refused, ChannelError) as error:
+        except ChannelError as error:
+            self._unsure |= isinstance(error, Lost | Unreachable)
+            return _failed(error, client.changed)
+        except Refused as error:
             return _failed(error)
         except Exception as error:  # the person gets to read it, and the other operations go on
             return _failed(Refused(f"{type(error).__name__}: {error}"))
@@ -297,7 +307,8 @@ def _gateway(op: Mapping[str, Any], found: Mapping[str, Guest]) -> str:
     return next((name for name, guest in found.items() if address in guest.records), "")
 
 
-def _failed(error: Refused | ChannelError) -> dict[str, Any]:
-    """The answer to an operation that failed."""
+def _failed(error: Refused | ChannelError, changed: bool = False) -> dict[str, Any]:
+    """The answer to an operation that failed. What is not reached in the midst of it is not untouched."""
     words = {"summary": error.summary, "detail": error.detail, "hint": error.hint}
-    return {"error": words, **({"untouched": True} if isinstance(error, Untouched | Unreachable) else {})}
+    unreached = isinstance(error, Unreachable) and not changed
+    return {"error": words, **({"untouched": True} if isinstance(error, Untouched) or unreached else {})}

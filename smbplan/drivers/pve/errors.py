@@ -54,6 +54,10 @@ class Lost(ApiError):
     """The connection broke off, or the answer can't be read."""
 
 
+class Late(Lost):
+    """Nobody waited for the answer any longer."""
+
+
 class Denied(ApiError):
     """The user or token may not do this."""
 
@@ -122,9 +126,9 @@ def unreached(where: str, error: Exception) -> Unreachable:
     return Unreachable(f"{where} can't be reached", words, "check proxmox.endpoint, and that pveproxy runs there")
 
 
-def late(where: str, method: str, path: str, seconds: float) -> ApiError:
+def late(where: str, method: str, path: str, seconds: float) -> Late:
     """The error for an answer that was not waited for any longer."""
-    return ApiError(f"{where} did not answer within {seconds:.0f} s", f"{method} {path}", _after(method))
+    return Late(f"{where} did not answer within {seconds:.0f} s", f"{method} {path}", _after(method))
 
 
 def lost(where: str, method: str, path: str, error: Exception) -> Lost:

@@ -43,7 +43,7 @@ class Nodes:
 
     def pct(self, node: str, *argv: str) -> None:
         """Raises ChannelError."""
-        self._ask(node, "pct", argv=argv)
+        self._change(node, "pct", argv=argv)
 
     def mounted(self, node: str, vmid: int, path: str) -> str:
         """`mount` or `deleted` where the running container has something there. Raises ChannelError."""
@@ -51,7 +51,7 @@ class Nodes:
 
     def unmount(self, node: str, vmid: int, path: str) -> None:
         """Take a mount off the running container, if that can be. Raises ChannelError."""
-        self._ask(node, "unmount", vmid=vmid, path=path)
+        self._change(node, "unmount", vmid=vmid, path=path)
 
     @contextmanager
     def console(self, node: str, vmid: int) -> Iterator[Callable[[float], list[str]]]:
@@ -64,7 +64,7 @@ class Nodes:
 
     def raw(self, node: str, vmid: int, remove: Sequence[str], add: Sequence[str]) -> None:
         """Take `lxc.*` lines out of a container's configuration, and add others. Raises ChannelError."""
-        self._ask(node, "raw", vmid=vmid, remove=remove, add=add)
+        self._change(node, "raw", vmid=vmid, remove=remove, add=add)
 
     def lock(self, claim: Claim, wait: float, again: bool) -> list[Any]:
         """The lease of the cluster, and a journal, by the first node that can be reached: see drivers.channel.Channel.
@@ -135,6 +135,13 @@ class Nodes:
     def close(self) -> None:
         for channel, _ in self._channels.values():
             channel.close()
+
+    def _change(self, node: str, verb: str, **arguments: Any) -> None:
+        """Of a guest, as the API does. Raises ChannelError."""
+        with self._held(node) as channel:
+            channel.open()
+            self._client.changed = True
+            channel.request(verb, **arguments)
 
     def _ask(self, node: str, verb: str, **arguments: Any) -> Any:
         with self._held(node) as channel:

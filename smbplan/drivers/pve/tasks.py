@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smbplan.drivers.pve.client import Client
-from smbplan.drivers.pve.errors import ApiError, TaskFailed
+from smbplan.drivers.pve.errors import ApiError, Lost, TaskFailed, Unreachable
 
 FIRST, LONGEST = 0.1, 2.0  # seconds between two looks; each is half as long again as the one before
 TIMEOUT = 600.0  # seconds; a template of a few hundred MB is unpacked in far less
+AWAY = 90.0  # seconds without an answer to a look, after which nobody looks any more
 ABORT = 30.0  # seconds for a task that was told to stop
 TAIL = 12  # lines of the log that an error quotes
 
@@ -77,9 +78,15 @@ def _ended(
     client: Client, upid: Upid, timeout: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> str | None:
     """Its exit status; None when it still runs after so many seconds."""
-    deadline, pause = clock() + timeout, FIRST
+    deadline, pause, seen = clock() + timeout, FIRST, clock()
     while True:
-        status = client.get(f"{upid.path}/status")
+        try:
+            status = client.get(f"{upid.path}/status")
+            seen = clock()
+        except (Unreachable, Lost):  # it goes on without us, and pveproxy may only be starting anew
+            if clock() - seen > AWAY:
+                raise
+            status = {"status": "unknown"}
         if status["status"] == "stopped":
             return str(status.get("exitstatus", "ended without a status"))
         if clock() >= deadline:

@@ -1,6 +1,8 @@
 """Containers as resources, against the emulated API: what is claimed, waited for, journaled, and told first."""
 
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ from unit.pve.test_gateways import BOX, DATA
 
 from smbplan.drivers.pve import tasks
 from smbplan.drivers.pve.client import Client
+from smbplan.drivers.pve.errors import Unreachable
 from smbplan.drivers.pve.preflight import Wish
+from smbplan.drivers.turn import Claim
 from smbplan.kinds import kinds
 from smbplan.report import document
 from smbplan.store import runs
@@ -44,6 +48,44 @@ def test_an_id_that_others_take_first_is_no_failure(gateways: Gateways, monkeypa
     gateways.apply(defined())
     assert gateways.config(101)["hostname"] == "box" and gateways.config(100)["hostname"] == "theirs"
     assert next(given, "none left") == "none left"
+
+
+def test_what_was_begun_before_nobody_answered_is_taken_back(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was said to be untouched, as nothing had been reached: the container stayed."""
+    real, away = Client._once, [True]
+
+    def once(self: Client, method: str, path: str, sent: dict[str, Any]) -> Any:
+        if away and path.endswith("/status") and "/tasks/" in path:
+            gateways.lab.settle()
+            away.clear()
+            raise Unreachable("nothing answers on that port")
+        return real(self, method, path, sent)
+
+    monkeypatch.setattr(Client, "_once", once)
+    monkeypatch.setattr(tasks, "AWAY", -1.0)
+    assert gateways.run(gateways.plan(defined()).steps).name == "rolled_back"
+    assert gateways.lab.ask("GET", "/cluster/resources", type="vm") == []
+
+
+def test_who_takes_a_run_over_waits_for_what_proxmox_still_does(gateways: Gateways) -> None:
+    """A recovery found nothing to undo, and then the task of the controller that had died went on."""
+    made = gateways.plan(defined()).steps
+    gateways.lab.hold(True)
+    dead = threading.Thread(target=gateways.run, args=[made])
+    dead.start()
+    while not gateways.lab.ask("GET", "/cluster/resources", type="vm"):
+        time.sleep(0.01)
+    there = gateways.cluster
+    there.lock(Claim("contained", "run", "bob", 1.0, "t", takes_over=True))
+    threading.Timer(0.3, gateways.lab.hold, [False]).start()
+    began = time.monotonic()
+    there.request("perform", ops=[{"call": "nothing", "arguments": {}}])
+    assert time.monotonic() - began > 0.3
+    dead.join()
+    there.lock(Claim("contained", "run", "bob", 1.0, "t", takes_over=True), again=True)
+    assert not there._unsure
 
 
 def test_a_task_that_takes_too_long_is_aborted_and_leaves_nothing(

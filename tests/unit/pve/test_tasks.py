@@ -6,7 +6,7 @@ import pytest
 
 from smbplan.drivers.pve import tasks
 from smbplan.drivers.pve.client import Client
-from smbplan.drivers.pve.errors import TaskFailed
+from smbplan.drivers.pve.errors import TaskFailed, Unreachable
 
 UPID = "UPID:pve1:000012B1:0004406B:6B02F01B:vzcreate:130:root@pam:"
 
@@ -69,3 +69,20 @@ def test_a_task_that_takes_too_long_is_aborted(stops: bool, words: str) -> None:
     with pytest.raises(TaskFailed, match=f"longer than 5 s and {words}"):
         node.wait(5.0)
     assert node.deleted
+
+
+def test_a_task_is_waited_for_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pveproxy is started anew, as by an upgrade: the task goes on meanwhile."""
+
+    class Away(Node):
+        def get(self, path: str, **params: Any) -> Any:
+            if 1.0 < self.now < 20.0:
+                raise Unreachable("nothing answers on that port")
+            return super().get(path, **params)
+
+    node = Away(*[None] * 8, "OK")
+    assert node.wait() == []
+    assert node.now > 20.0
+    monkeypatch.setattr(tasks, "AWAY", 10.0)
+    with pytest.raises(Unreachable):
+        Away(*[None] * 20).wait()
