@@ -14,7 +14,7 @@ from typing import Any
 from smbplan.drivers import ha_looks, ha_preflight
 from smbplan.drivers.agent.core import matches
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import Absent, Answered, Asleep, ChannelError, Unreachable, as_error
+from smbplan.drivers.errors import Absent, Answered, Asleep, ChannelError, TakenOver, Unreachable, as_error
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
 from smbplan.drivers.ha_nodes import Enter, at_once, good
 from smbplan.drivers.turn import Claim, written_down
@@ -207,6 +207,8 @@ class Ha:
     def _everywhere(self, request: Mapping[str, Any]) -> Any:
         """One call on every node that can be reached: the others serve nobody."""
         asked = {"site": request["site"], "run": request["run"], "ops": [request["op"]]}
+        if self._claim:
+            asked |= {"token": self._claim.token, **self._lease}
 
         def call(name: str) -> Any:
             return self._channel(name).request("perform", **asked)[0]
@@ -214,6 +216,7 @@ class Ha:
         if request["op"]["call"] == "restart":
             return self._in_turn(call)
         found = at_once(list(self._members()), call)
+        good({name: answer for name, answer in found.items() if isinstance(answer, TakenOver)})
         told = [answer for answer in found.values() if not isinstance(answer, ChannelError)]
         if not told:
             good(found)

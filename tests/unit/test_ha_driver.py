@@ -7,7 +7,8 @@ import pytest
 
 from smbplan.drivers import ha, ha_nodes
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import Absent, Asleep, ChannelError
+from smbplan.drivers.errors import Absent, Asleep, ChannelError, TakenOver
+from smbplan.drivers.turn import Claim
 
 HOME = "/mnt/ceph/.smbplan/files"
 ADDRESSES = {"n1": "10.0.0.1", "n2": "10.0.0.2", "n3": "10.0.0.3", "n4": "10.0.0.4"}
@@ -38,6 +39,8 @@ class Nodes:
         self.foreign: set[str] = set()
         self.broken: set[str] = set()
         self.done: list[str] = []
+        self.tokens: dict[str, str | None] = {}
+        self.taken: set[str] = set()
 
     def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
         return Fake(endpoint, counts, nodes=self)  # type: ignore[call-arg]
@@ -110,8 +113,16 @@ class Fake(Channel):
         super().__init__(endpoint, counts)
         self.nodes = nodes
 
+    def open(self) -> None:
+        """Nothing is there."""
+
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
+        if verb in ("lock", "release"):
+            return {"held": None, "unfinished": []}
         if verb == "perform":
+            if self.endpoint.name in self.nodes.taken:
+                raise TakenOver(self.endpoint.name, {"owner": "bob"})
+            self.nodes.tokens[self.endpoint.name] = arguments.get("token")
             return [self.nodes.perform(self.endpoint.name, op) for op in arguments["ops"]]
         if verb == "finish":
             return self.nodes.done.append(f"finish {self.endpoint.name}")
@@ -328,6 +339,17 @@ def test_services_restart_on_one_node_after_the_other(monkeypatch: pytest.Monkey
     nodes.broken = {"n2"}
     answer = cluster.request("everywhere", site="s", run="r", op={"call": "restart"})
     assert answer["error"]["summary"] == "smbd does not start" and "restart n3" not in nodes.done
+
+
+def test_what_all_nodes_do_at_once_is_nothing_for_a_run_that_was_taken_over() -> None:
+    nodes = Nodes("n1", "n2")
+    cluster = nodes.cluster("n1", "n2")
+    cluster.lock(Claim("s", "r", "alice", 1.0, "token"))
+    assert cluster.request("everywhere", site="s", run="r", op={"call": "reload"}) == {"ok": None}
+    assert nodes.tokens == {"n1": "token", "n2": "token"}
+    nodes.taken = {"n2"}
+    with pytest.raises(TakenOver):
+        cluster.request("everywhere", site="s", run="r", op={"call": "reload"})
 
 
 def refusal(cluster: ha.Ha) -> str:

@@ -164,6 +164,16 @@ def test_a_damaged_lease_is_nobodys(home: Path, text: str) -> None:
     assert taken("bob") is None
 
 
+def test_what_all_nodes_do_at_once_is_done_under_the_lease_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cluster; another one writes it down."""
+    monkeypatch.setattr(main, "_performed", lambda request: [{"ok": None}])
+    request = {"verb": "perform", "site": "office", "run": "run", "ops": [{"call": "reload"}], "lease": "office-ha-x"}
+    Lease("office-ha-x").take(claim("alice"), [], False, 0.0)
+    assert main._answer_to({**request, "token": "alice", "bare": True}) == {"ok": [{"ok": None}]}
+    assert main._answer_to({**request, "token": "bob", "bare": True})["lost"]["owner"] == "alice@here"
+    assert journal.runs("office") == []
+
+
 def perform(token: str, *ops: dict[str, Any]) -> Any:
     request = {"verb": "perform", "site": "office", "run": f"run-{token}", "token": token, "ops": list(ops)}
     return main._answer_to(request)
