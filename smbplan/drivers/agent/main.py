@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager, nullcontext
 from typing import Any, Callable, Iterable, Iterator
 
-from . import ctdb, journal, member, samba
+from . import ctdb, journal, member, samba, turns
 from .accounts import Group, Password, User
 from .children import Commands, begun, side_by_side
 from .clock import Clock
@@ -36,7 +36,7 @@ from .files import File, SmbConf
 from .filesystem import FileSystem
 from .inventory import Inventory
 from .journal import Journal
-from .lease import Lease, Lost
+from .lease import Lost
 from .member import Member
 from .naming import Hosts, NameService, Resolver
 from .principals import Principals
@@ -46,6 +46,7 @@ from .storage import Dataset, Directory, Subvolume
 from .survey import survey
 from .system import Packages, Service
 from .together import together
+from .turns import lease_of
 
 SHARES = Share()
 KEPT_BY_CTDB = ("share", "password", "member")
@@ -102,7 +103,7 @@ def known(request: dict[str, Any]) -> Any:
 def _under_way(site: str) -> dict[str, Any]:
     """Runs of the site that nobody has ended, and who holds the lease."""
     found = journal.unfinished(site)
-    return {"unfinished": found, "lease": Lease(_own()).told()} if found else {}
+    return {"unfinished": found, "lease": lease_of({}).told()} if found else {}
 
 
 @contextmanager
@@ -125,10 +126,10 @@ def perform(request: dict[str, Any]) -> list[Any]:
     if "token" not in request:
         return _performed(request)
     if request.get("bare"):
-        with _lease(request).held(request["token"]):
+        with lease_of(request).held(request["token"]):
             return _performed(request)
     written, notes = Journal(request["site"], request["run"]), [op["note"] for op in request["ops"]]
-    with Lease(_own()).held(request["token"]):
+    with lease_of(request).held(request["token"]):
         try:
             written.doing(notes)
         except Untouched as refused:
@@ -206,101 +207,14 @@ def _words(refused: Refused) -> dict[str, str]:
     return {"summary": refused.summary, "detail": refused.detail, "hint": refused.hint}
 
 
-def _own() -> str:
-    """The lease of the host, or of the cluster for whose sessions this agent is."""
-    return f"ha-{STATE.name}" if STATE != LOCAL else ""
-
-
-def _lease(request: dict[str, Any]) -> Lease:
-    return Lease(request.get("lease") or _own(), request.get("wide", False))
-
-
-def lock(request: dict[str, Any]) -> Any:
-    """Take the lease for a run; {held: who has it, or None; unfinished: what other runs of the site have begun}."""
-    about, site = request["about"], request["site"]
-    claim = {**about, "token": request["token"]}
-    lease = _lease(request)
-    held = lease.take(claim, request["former"], request["again"], request["wait"])
-    if request.get("bare"):  # what is done is written down elsewhere
-        return {"held": held, "unfinished": []}
-    try:
-        if held is None:
-            Journal(site, about["run"]).begin(about)
-    except OSError as error:
-        lease.give_up(request["token"])
-        raise Refused(f"nothing can be written: {error.strerror}", str(error.filename or ""), "make room") from None
-    others = [run for run in journal.unfinished(site) if run.get("run") != about["run"]]
-    return {"held": held, "unfinished": others}
-
-
-def beat(request: dict[str, Any]) -> Any:
-    _lease(request).check(request["token"])
-
-
-def note(request: dict[str, Any]) -> Any:
-    """What a run does elsewhere is written down here: before it, and with its `answers`."""
-    written = Journal(request["site"], request["about"]["run"])
-    with _lease(request).held(request["token"]):
-        written.begin(request["about"])
-        if "answers" in request:
-            written.done(request["notes"], request["answers"])
-        else:
-            written.doing(request["notes"])
-
-
-def ended(request: dict[str, Any]) -> Any:
-    with _lease(request).held(request["token"]):
-        Journal(request["site"], request["run"]).end(request["outcome"])
-
-
-def drop(request: dict[str, Any]) -> Any:
-    """Only what is written down here; the lease is on each node."""
-    with _lease(request).held(request["token"]):
-        Journal(request["site"], request["run"]).drop(request["everything"])
-
-
-def known_runs(request: dict[str, Any]) -> Any:
-    return {"runs": journal.runs(request["site"]), "lease": _lease(request).told()}
-
-
-def release(request: dict[str, Any]) -> Any:
-    """It is nobody's turn any more; of a run that has begun nothing, nothing stays."""
-    lease = _lease(request)
-    try:
-        with lease.held(request["token"]):
-            if not request.get("bare"):
-                Journal(request["site"], request["run"]).give_up()
-    except Lost:
-        return
-    lease.give_up(request["token"])
-
-
 def config(request: dict[str, Any]) -> Any:
     """What `import` reads."""
     return survey(SHARES)
 
 
-def peers(request: dict[str, Any]) -> Any:
-    if "token" in request:
-        _lease(request).check(request["token"])
-    Inventory().peers(request["site"], request["peers"])
-
-
-def finish(request: dict[str, Any]) -> Any:
-    """What a run has kept for going back goes, and with `everything` what stranded ones have."""
-    lease = _lease(request)
-    with lease.held(request["token"]) if "token" in request else nullcontext():
-        IMAGES.of(request["site"], request["run"], LOCAL if request.get("bare") else None)
-        IMAGES.forget(request["everything"])
-        if not request.get("bare"):
-            Journal(request["site"], request["run"]).drop(request["everything"])
-    if "token" in request:
-        lease.give_up(request["token"])
-
-
 def cluster(request: dict[str, Any]) -> Any:
     """Of a run that holds the lease, nobody takes it over while CTDB is at work."""
-    with _lease(request).held(request["token"]) if "token" in request else nullcontext():
+    with lease_of(request).held(request["token"]) if "token" in request else nullcontext():
         return ctdb.ctdb(request)
 
 
@@ -317,16 +231,16 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "known": known,
     "perform": perform,
     "check": check,
-    "lock": lock,
-    "beat": beat,
-    "note": note,
-    "ended": ended,
-    "drop": drop,
-    "runs": known_runs,
-    "release": release,
+    "lock": turns.lock,
+    "beat": turns.beat,
+    "note": turns.note,
+    "ended": turns.ended,
+    "drop": turns.drop,
+    "runs": turns.known_runs,
+    "release": turns.release,
     "config": config,
-    "peers": peers,
-    "finish": finish,
+    "peers": turns.peers,
+    "finish": turns.finish,
     "facts": about,
     "domain": member.check,
     "ctdb": cluster,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from smbplan.drivers.agent import core, journal, lease, main, pmxcfs
+from smbplan.drivers.agent import core, journal, lease, main, pmxcfs, turns
 from smbplan.drivers.agent.inventory import Inventory
 from smbplan.drivers.agent.journal import Journal
 from smbplan.drivers.agent.lease import SILENT, Lease, Lost
@@ -26,9 +26,9 @@ UNDO = {"step": "file.x", "way": "undo"}
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The agent's folders, in place of the host's."""
-    for module in (core, lease, main):
+    for module in (core, lease, main, turns):
         monkeypatch.setattr(module, "LOCAL", tmp_path / "smbplan")
-    for module in (core, lease, journal, main):
+    for module in (core, lease, journal, main, turns):
         monkeypatch.setattr(module, "STATE", tmp_path / "smbplan")
     monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "images" / "office" / "run")
     monkeypatch.setattr(core.IMAGES, "of", lambda *_: None)
@@ -162,6 +162,21 @@ def test_a_damaged_lease_is_nobodys(home: Path, text: str) -> None:
     taken("alice")
     (home / "lease").write_text(text)
     assert taken("bob") is None
+
+
+def test_while_one_is_at_work_no_other_one_says_which_gateways_there_are(home: Path) -> None:
+    """An apply that had nothing to do wrote over what the other one had just written."""
+
+    def told(**more: str) -> Any:
+        main._answer_to(
+            {"verb": "peers", "site": "office", "peers": {"vault": {"host": more.get("token", "")}}, **more}
+        )
+        return Inventory().site("office")["peers"]
+
+    assert told() == {"vault": {"host": ""}}
+    taken("alice")
+    assert told(token="alice") == {"vault": {"host": "alice"}}
+    assert told() == {"vault": {"host": "alice"}}
 
 
 def test_what_all_nodes_do_at_once_is_done_under_the_lease_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
