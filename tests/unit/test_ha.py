@@ -1,0 +1,89 @@
+"""What a person does to a cluster: alone, or not at all. The nodes are stubs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smbplan import app, ha
+from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.errors import Answered, ChannelError, Unreachable
+from smbplan.errors import Refused
+from smbplan.spec.model import Site
+from smbplan.store import runs
+
+NODES = ("files1", "files2", "files3")
+FLOATING = "198.18.0.61"
+
+
+class Box:
+    """What the nodes have been asked, and which of them are in trouble when they are locked."""
+
+    def __init__(self) -> None:
+        self.troubles: dict[str, ChannelError] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.at = 0
+
+    def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
+        made = Stub(endpoint, counts)
+        made.box = self
+        return made
+
+    def done(self, word: str) -> list[str]:
+        return [name for name, verb in self.asked if verb == word]
+
+
+class Stub(Channel):
+    box: Box
+
+    def open(self) -> None:
+        return
+
+    def request(self, verb: str, timeout: float = 0.0, **given: Any) -> Any:
+        name = self.endpoint.name
+        self.box.asked.append((name, given.get("do", verb)))
+        trouble = self.box.troubles.get(name)
+        if trouble and (verb == "lock" or isinstance(trouble, Unreachable)):
+            raise trouble
+        if verb == "lock":
+            return {"held": None, "unfinished": []}
+        if given.get("do") == "command":
+            self.box.at = int(given["words"][-1])
+        if given.get("do") == "look":
+            words = {str(number): "ok" for number in range(len(NODES))}
+            own = NODES.index(name) if name in NODES else 0
+            status = {"own": own, "leader": 0, "nodes": words, "addresses": {FLOATING: self.box.at}}
+            return {"settings": {}, "status": status, "why": ""}
+        return None
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
+    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "state"))
+    return Box()
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return app.validate(Path(__file__).parents[2] / "examples" / "ha").site
+
+
+def test_an_address_moves_while_nobody_else_changes_the_cluster(site: Site, box: Box) -> None:
+    ha.move(site, "files", FLOATING, "files2", box.connect)
+    assert box.at == 1
+    assert {*box.done("lock")} == {*NODES, "files"} == {*box.done("release")}
+
+
+def test_nodes_that_are_away_do_not_matter(site: Site, box: Box) -> None:
+    box.troubles["files3"] = Unreachable("files3: no answer from the host")
+    ha.move(site, "files", FLOATING, "files2", box.connect)
+    assert box.at == 1
+
+
+@pytest.mark.parametrize("name", ["files2", "files"])
+def test_where_the_lease_can_t_be_had_nothing_is_done(site: Site, box: Box, name: str) -> None:
+    """It was done without any lease, at the same time as what somebody else does."""
+    box.troubles[name] = Answered(f"{name}: OSError: [Errno 28] No space left on device")
+    with pytest.raises(Refused, match="No space left"):
+        ha.move(site, "files", FLOATING, "files2", box.connect)
+    assert box.at == 0 and not runs.runs("ha")
