@@ -1,5 +1,7 @@
 """Nobody else changes a site meanwhile; and what is done to it besides applying it is written down like a run."""
 
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,9 +69,31 @@ def written(site: str, deed: Deed, run: str = "") -> Iterator[None]:
 
     tell(Status.DOING)
     try:
-        yield
+        with _interrupted_once():
+            yield
     except BaseException as error:
         known = error.troubles if isinstance(error, Refused) else ()
         finish(FAILED, Status.FAILED, known or [Trouble(str(error) or type(error).__name__)])
         raise
     finish(DONE, Status.DONE)
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """A closed terminal and a shutdown do what Ctrl-C does; and nothing cuts short what that has put back."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        for name in names:
+            signal.signal(name, lambda *_: None)  # children would go on with SIG_IGN
+        raise KeyboardInterrupt
+
+    former = {name: signal.signal(name, interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in former.items():
+            signal.signal(name, handler)

@@ -1,6 +1,8 @@
 """What a person does to a site besides applying it: written down like a run, and never in the way of one."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,18 @@ def test_what_was_kept_for_going_back_is_known_to_be_gone() -> None:
     text = history.text_details(history.details(run))
     assert "dropped what this run and earlier ones kept for going back: files, vault" in text
     assert json.dumps(cleanup)
+
+
+@pytest.mark.parametrize("name", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_closed_terminal_leaves_nothing_half_done(name: signal.Signals) -> None:
+    """A node that a trial had stopped stayed so; and what puts it back is not cut short, either."""
+    back, before = [], signal.getsignal(name)
+    with pytest.raises(KeyboardInterrupt), written("office", DEED):
+        try:
+            os.kill(os.getpid(), name)
+        finally:
+            os.kill(os.getpid(), name)
+            back.append("back")
+    assert back and signal.getsignal(name) is before
+    (run,) = runs.runs("office")
+    assert history.details(run)["outcome"] == "failed"

@@ -1,11 +1,15 @@
 """What a person does to a cluster: alone, or not at all. The nodes are stubs."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from smbplan import app, ha
+from smbplan import app, ha, ha_trial
+from smbplan.cli.output import note
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Answered, ChannelError, Unreachable
 from smbplan.errors import Refused
@@ -87,3 +91,17 @@ def test_where_the_lease_can_t_be_had_nothing_is_done(site: Site, box: Box, name
     with pytest.raises(Refused, match="No space left"):
         ha.move(site, "files", FLOATING, "files2", box.connect)
     assert box.at == 0 and not runs.runs("ha")
+
+
+def test_a_node_that_a_trial_has_stopped_comes_back_when_the_terminal_is_closed(
+    site: Site, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, other = os.openpty()
+    os.close(terminal)
+    monkeypatch.setattr(ha_trial, "_clients", lambda *_: [])
+    monkeypatch.setattr(ha_trial, "SETTLE", 0.0)
+    monkeypatch.setattr(ha_trial, "_served_again", lambda *_: os.kill(os.getpid(), signal.SIGHUP))
+    with open(other, "w") as stderr, pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        ha_trial.run(site, "files", note, stop="files2", connect=box.connect)
+    assert box.done("power") == ["files2", "files2"]
