@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from smbplan import preflight, recovery, stale
 from smbplan.alone import alone, must_be_recovered
@@ -44,13 +44,20 @@ Watch = Callable[[Step, Status], None]
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with all that applying it needs."""
+    """A plan with all that applying it needs. A context manager, for the connections that are kept."""
 
     plan: Plan
     endpoints: Mapping[str, Endpoint]
     spec: Loaded | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
     kept: Mapping[str, Channel] = field(default_factory=dict)  # connections, for who applies it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for channel in self.kept.values():
+            channel.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ def validate(path: Path) -> Loaded:
 def plan(path: Path, options: Options, connect: Connect = Channel, keep: bool = False) -> Planned:
     """What would be done. Raises Refused when that can't be said; guardrails are in the plan.
 
-    With `keep`, the connections stay for an apply.
+    With `keep`, the connections stay for an apply, until what is planned is left.
     """
     loaded = validate(path)
     site = loaded.site

@@ -13,7 +13,9 @@ import typer
 
 from smbplan.cli import main as entry
 from smbplan.cli.options import GUARDRAILS
+from smbplan.drivers.channel import Channel, Endpoint
 from smbplan.engine.plan import Plan
+from smbplan.errors import Refused, Trouble
 from smbplan.store import runs, seal
 
 ROOT = Path(__file__).parents[2]
@@ -310,3 +312,26 @@ def test_what_no_apply_can_change_is_a_difference(words: list[str], monkeypatch:
     assert entry.main([*words, QUICKSTART]) == 2
     monkeypatch.setattr(app, "plan", lambda site, options: app.Planned(replace(made, misplaced=()), {}))
     assert entry.main([*words, QUICKSTART]) == 0
+
+
+@pytest.mark.parametrize("error", [Refused(Trouble("somebody else changes it")), KeyboardInterrupt()])
+def test_no_connection_of_a_plan_is_left_when_it_is_not_applied(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smbplan import app
+
+    closed = []
+
+    class Kept(Channel):
+        def close(self) -> None:
+            closed.append(self.endpoint.name)
+
+    def applied(*_: object) -> None:
+        raise error
+
+    made = Plan("s", (), (), 0, (), (), (), "", "", ())
+    kept = {"files": Kept(Endpoint("files"))}
+    monkeypatch.setattr(app, "plan", lambda site, options, keep: app.Planned(made, {}, kept=kept))
+    monkeypatch.setattr(app, "apply", applied)
+    assert entry.main(["apply", "--yes", QUICKSTART]) in (1, 130)
+    assert closed == ["files"]
