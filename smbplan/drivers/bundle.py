@@ -52,10 +52,10 @@ main()
 
 
 def bundle() -> bytes:
-    """The agent's source as one line."""
+    """The agent's source as one line: the same from every machine with this version."""
     sources: Mapping[str, str] = {
         "smbplan_agent" + ("" if path.name == "__init__.py" else f".{path.name[:-3]}"): path.read_text(encoding="utf-8")
-        for path in resources.files("smbplan.drivers.agent").iterdir()
+        for path in sorted(resources.files("smbplan.drivers.agent").iterdir(), key=lambda path: path.name)
         if path.name.endswith(".py")
     }
     return base64.b64encode(zlib.compress(f"SOURCES = {dict(sources)!r}\n{LOADER}".encode(), 6)) + b"\n"

@@ -57,3 +57,10 @@ def test_what_others_may_write_is_not_run(folder: Path) -> None:
         assert started()
         place.chmod(before)
     assert started() and kept.read_bytes() == whole
+
+
+def test_it_is_the_same_from_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two operators dropped what the other one had kept: their file systems list the modules in another order."""
+    here, listed = bundle.bundle(), Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda self: reversed([*listed(self)]))
+    assert bundle.bundle() == here
