@@ -274,14 +274,14 @@ def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outco
 def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
     """Tell every target which gateways the site has, so that a dropped one is found from any other."""
     live = fleet.each(list(found), lambda target: fleet.ask(target, "known", site=site))
-    managed = {name for name, answer in live.items() if isinstance(answer, Mapping) and answer["managed"]}
+    managed = {name for name, answer in live.items() if isinstance(answer, Mapping) and answer.get("managed")}
     runs.remember_peers(site, {name: at.as_json() for name, at in found.items() if name in managed})
     known = {name: found[name].peer() for name in managed if not found[name].api}
     for target, answer in live.items():
         # A guest is isolated: it is told nothing, and not asked. Of a cluster, its nodes are told.
         told = target in managed and not (found[target].guest or found[target].of)
         wanted = {name: data for name, data in known.items() if name != target} if told else {}
-        if isinstance(answer, Mapping) and answer["peers"] != wanted:
+        if isinstance(answer, Mapping) and answer.get("peers") != wanted:
             held = {"token": fleet.token} if target in fleet.locked else {}
             fleet.each([target], partial(fleet.ask, verb="peers", site=site, peers=wanted, **held))
 
