@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ from smbplan.writing import ROOM, Careful
 
 SECTIONS = {"posix.user": "users", "samba.user": "users", "posix.group": "groups"}  # where else a kind is defined
 ENDINGS = ("applied", "partial", "rolled_back")  # after which nothing is left to do
+THOUGHT = 60.0  # seconds, after which a line may be dead, and Samba's databases others than an agent has open
 PART = "begun"  # in the plan of a run of which only those steps are known
 Watch = Callable[[Step, Status], None]
 
@@ -51,11 +53,16 @@ class Planned:
     spec: Loaded | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
     kept: Mapping[str, Channel] = field(default_factory=dict)  # connections, for who applies it
+    made: float = field(default_factory=partial(time.clock_gettime, time.CLOCK_BOOTTIME))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Whoever asks over one of the connections then makes it anew."""
         for channel in self.kept.values():
             channel.close()
 
@@ -152,6 +159,8 @@ def apply(
     made = planned.plan
     if made.refused:
         raise Refused(*map(trouble, made.refused))
+    if time.clock_gettime(time.CLOCK_BOOTTIME) - planned.made > THOUGHT:
+        planned.close()
     text = document.plan(made, kinds(), planned.endpoints)
     return _run(made.site, made.steps, planned.endpoints, text, parallelism, watch, connect, planned.kept)
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -335,3 +336,20 @@ def test_no_connection_of_a_plan_is_left_when_it_is_not_applied(
     monkeypatch.setattr(app, "apply", applied)
     assert entry.main(["apply", "--yes", QUICKSTART]) in (1, 130)
     assert closed == ["files"]
+
+
+@pytest.mark.parametrize(("thought", "closed"), [(1.0, 0), (3600.0, 1)])
+def test_who_thinks_for_long_before_he_applies_gets_new_connections(thought: float, closed: int) -> None:
+    """A line that had died meanwhile refused the apply; and an agent had a registry open that is another one by now."""
+    from smbplan import app
+
+    done = []
+
+    class Kept(Channel):
+        def close(self) -> None:
+            done.append(self.endpoint.name)
+
+    made, now = Plan("s", (), (), 0, (), (), (), "", "", ()), time.clock_gettime(time.CLOCK_BOOTTIME)
+    planned = app.Planned(made, {}, kept={"files": Kept(Endpoint("files"))}, made=now - thought)
+    app.apply(planned)
+    assert len(done) == closed + 1, "in the end all of them are closed"
