@@ -27,6 +27,7 @@ class Box:
         self.troubles: dict[str, ChannelError] = {}
         self.asked: list[tuple[str, str]] = []
         self.at = 0
+        self.dropping: list[bool] = []  # of what is asked of ctdbd: whether the line breaks
 
     def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
         made = Stub(endpoint, counts)
@@ -49,6 +50,8 @@ class Stub(Channel):
         trouble = self.box.troubles.get(name)
         if trouble and (verb == "lock" or isinstance(trouble, Unreachable)):
             raise trouble
+        if given.get("do") == "power" and self.box.dropping and self.box.dropping.pop(0):
+            raise ChannelError(f"lost the connection to {name}")
         if verb == "lock":
             return {"held": None, "unfinished": []}
         if given.get("do") == "command":
@@ -105,3 +108,30 @@ def test_a_node_that_a_trial_has_stopped_comes_back_when_the_terminal_is_closed(
         monkeypatch.setattr(sys, "stderr", stderr)
         ha_trial.run(site, "files", note, stop="files2", connect=box.connect)
     assert box.done("power") == ["files2", "files2"]
+
+
+@pytest.mark.parametrize("dropping", [[True], [False, True, True]])
+def test_a_node_that_a_trial_has_stopped_comes_back_when_the_line_to_it_breaks(
+    site: Site, box: Box, dropping: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not tried again, and nobody was told that the node stood still."""
+    monkeypatch.setattr(ha_trial, "_clients", lambda *_: [])
+    monkeypatch.setattr(ha_trial, "SETTLE", 0.0)
+    monkeypatch.setattr(ha_trial.time, "sleep", lambda _: None)
+    box.dropping, tries = [*dropping], len(dropping) + 1
+    if dropping[0]:
+        with pytest.raises(Refused, match="lost the connection"):
+            ha_trial.run(site, "files", note, stop="files2", connect=box.connect)
+    else:
+        ha_trial.run(site, "files", note, stop="files2", connect=box.connect)
+    assert box.done("power") == ["files2"] * tries and not box.dropping
+
+
+def test_who_can_not_be_started_again_is_named(site: Site, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ha_trial, "_clients", lambda *_: [])
+    monkeypatch.setattr(ha_trial, "SETTLE", 0.0)
+    monkeypatch.setattr(ha_trial, "MOVED", 0.0)
+    monkeypatch.setattr(ha_trial.time, "sleep", lambda _: None)
+    box.dropping = [False, *[True] * 1000]
+    with pytest.raises(Refused, match="files2 is stopped still: lost the connection"):
+        ha_trial.run(site, "files", note, stop="files2", connect=box.connect)
