@@ -27,6 +27,7 @@ class Box:
         self.troubles: dict[str, ChannelError] = {}
         self.asked: list[tuple[str, str]] = []
         self.at = 0
+        self.runs: list[Any] = []  # what is written down of changes to the cluster
         self.dropping: list[bool] = []  # of what is asked of ctdbd: whether the line breaks
 
     def connect(self, endpoint: Endpoint, counts: Counts) -> Channel:
@@ -54,6 +55,8 @@ class Stub(Channel):
             raise ChannelError(f"lost the connection to {name}")
         if verb == "lock":
             return {"held": None, "unfinished": []}
+        if verb == "runs":
+            return {"runs": self.box.runs, "lease": None}
         if given.get("do") == "command":
             self.box.at = int(given["words"][-1])
         if given.get("do") == "look":
@@ -135,3 +138,18 @@ def test_who_can_not_be_started_again_is_named(site: Site, box: Box, monkeypatch
     box.dropping = [False, *[True] * 1000]
     with pytest.raises(Refused, match="files2 is stopped still: lost the connection"):
         ha_trial.run(site, "files", note, stop="files2", connect=box.connect)
+
+
+@pytest.mark.parametrize(("more", "over"), [([], False), ([{"ended": "applied"}], True)])
+def test_what_somebody_has_left_of_a_change_to_the_cluster_comes_first(
+    site: Site, box: Box, more: list[Any], over: bool
+) -> None:
+    """Of a run that has begun nothing on the nodes themselves, neither a plan nor a move knew."""
+    head = {"run": "20260102-120000-abcd", "site": "ha", "owner": "alice@far", "since": 1.0, "targets": [], "steps": 1}
+    box.runs = [{"run": head["run"], "lines": [head, {"step": "a", "status": "doing"}, *more]}]
+    if over:
+        ha.move(site, "files", FLOATING, "files2", box.connect)
+    else:
+        with pytest.raises(Refused, match="was cut short: alice@far"):
+            ha.move(site, "files", FLOATING, "files2", box.connect)
+    assert box.at == int(over)
