@@ -50,6 +50,7 @@ def run(
     Without any of that the first address goes to another node and comes back. Raises Refused.
     """
     with ha.held(site, name, connect) as known:
+        known.speaker()  # where no node is up, clients would try for minutes
         clients = _clients(site, known)
         for client in clients:
             client.start()

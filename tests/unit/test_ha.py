@@ -153,3 +153,10 @@ def test_what_somebody_has_left_of_a_change_to_the_cluster_comes_first(
         with pytest.raises(Refused, match="was cut short: alice@far"):
             ha.move(site, "files", FLOATING, "files2", box.connect)
     assert box.at == int(over)
+
+
+def test_no_client_tries_for_minutes_where_no_node_is_up(site: Site, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ha_trial, "_clients", lambda *_: pytest.fail("clients were made"))
+    box.troubles = {name: Unreachable(f"{name}: no answer from the host") for name in (*NODES, "files")}
+    with pytest.raises(Refused, match="no node of cluster files is up"):
+        ha_trial.run(site, "files", note, connect=box.connect)
