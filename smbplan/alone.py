@@ -1,16 +1,18 @@
 """Nobody else changes a site meanwhile; and what is done to it besides applying it is written down like a run."""
 
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from smbplan.drivers.turn import owner
 from smbplan.engine.outcome import Entry
 from smbplan.engine.step import Status
-from smbplan.errors import Refused, Trouble
+from smbplan.errors import CutShort, Refused, Trouble
 from smbplan.report import document
-from smbplan.store import runs
+from smbplan.store import files, runs
 
 DONE, FAILED = "applied", "failed"
 
@@ -51,9 +53,9 @@ def must_be_recovered(site: str) -> None:
 
 @contextmanager
 def written(site: str, deed: Deed, run: str = "") -> Iterator[None]:
-    """The deed as a run of one step that is never taken back: before it is done, and how that went."""
+    """The deed as a run of one step that is never taken back: before it is done, and how that went. Raises Refused."""
     step = f"{deed.command} {deed.address}"
-    started = runs.start(site, {"command": deed.command, "steps": [], "changes": [deed.change]}, run, owner())
+    plan = {"command": deed.command, "steps": [], "changes": [deed.change]}
 
     def tell(status: Status, summary: str = "") -> None:
         journal = runs.Journal(started, owner())
@@ -65,11 +67,43 @@ def written(site: str, deed: Deed, run: str = "") -> Iterator[None]:
         row = {"id": step, "address": deed.address, "status": status}
         started.finish({"outcome": outcome, "steps": [row], **document.errors(troubles)}, owner())
 
-    tell(Status.DOING)
     try:
-        yield
+        started = runs.start(site, plan, run, owner())
+        tell(Status.DOING)
+    except OSError as error:
+        words = f"{step} can't be written down in {files.home()}: {error.strerror or error}"
+        raise Refused(Trouble(words, "make room there, or have it writable; nothing was changed")) from None
+    try:
+        with _interrupted_once():
+            yield
     except BaseException as error:
         known = error.troubles if isinstance(error, Refused) else ()
-        finish(FAILED, Status.FAILED, known or [Trouble(str(error) or type(error).__name__)])
+        with suppress(OSError):  # what has gone wrong is the news
+            finish(FAILED, Status.FAILED, known or [Trouble(str(error) or type(error).__name__)])
         raise
-    finish(DONE, Status.DONE)
+    try:
+        finish(DONE, Status.DONE)
+    except OSError as error:
+        words = f"{step} is done, but that can't be written down in {files.home()}: {error.strerror or error}"
+        raise CutShort(Trouble(words, "make room there, or have it writable")) from None
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """A closed terminal and a shutdown do what Ctrl-C does; and nothing cuts short what that has put back."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        for name in names:
+            signal.signal(name, lambda *_: None)  # children would go on with SIG_IGN
+        raise KeyboardInterrupt
+
+    former = {name: signal.signal(name, interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in former.items():
+            signal.signal(name, handler)

@@ -2,12 +2,13 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from smbplan import preflight, recovery, stale
 from smbplan.alone import alone, must_be_recovered
@@ -38,19 +39,32 @@ from smbplan.writing import ROOM, Careful
 
 SECTIONS = {"posix.user": "users", "samba.user": "users", "posix.group": "groups"}  # where else a kind is defined
 ENDINGS = ("applied", "partial", "rolled_back")  # after which nothing is left to do
+THOUGHT = 60.0  # seconds, after which a line may be dead, and Samba's databases others than an agent has open
 PART = "begun"  # in the plan of a run of which only those steps are known
 Watch = Callable[[Step, Status], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with all that applying it needs."""
+    """A plan with all that applying it needs. A context manager, for the connections that are kept."""
 
     plan: Plan
     endpoints: Mapping[str, Endpoint]
     spec: Loaded | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
     kept: Mapping[str, Channel] = field(default_factory=dict)  # connections, for who applies it
+    made: float = field(default_factory=partial(time.clock_gettime, time.CLOCK_BOOTTIME))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Whoever asks over one of the connections then makes it anew."""
+        for channel in self.kept.values():
+            channel.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ def validate(path: Path) -> Loaded:
 def plan(path: Path, options: Options, connect: Connect = Channel, keep: bool = False) -> Planned:
     """What would be done. Raises Refused when that can't be said; guardrails are in the plan.
 
-    With `keep`, the connections stay for an apply.
+    With `keep`, the connections stay for an apply, until what is planned is left.
     """
     loaded = validate(path)
     site = loaded.site
@@ -145,6 +159,8 @@ def apply(
     made = planned.plan
     if made.refused:
         raise Refused(*map(trouble, made.refused))
+    if time.clock_gettime(time.CLOCK_BOOTTIME) - planned.made > THOUGHT:
+        planned.close()
     text = document.plan(made, kinds(), planned.endpoints)
     return _run(made.site, made.steps, planned.endpoints, text, parallelism, watch, connect, planned.kept)
 
@@ -267,14 +283,14 @@ def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outco
 def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
     """Tell every target which gateways the site has, so that a dropped one is found from any other."""
     live = fleet.each(list(found), lambda target: fleet.ask(target, "known", site=site))
-    managed = {name for name, answer in live.items() if isinstance(answer, Mapping) and answer["managed"]}
+    managed = {name for name, answer in live.items() if isinstance(answer, Mapping) and answer.get("managed")}
     runs.remember_peers(site, {name: at.as_json() for name, at in found.items() if name in managed})
     known = {name: found[name].peer() for name in managed if not found[name].api}
     for target, answer in live.items():
         # A guest is isolated: it is told nothing, and not asked. Of a cluster, its nodes are told.
         told = target in managed and not (found[target].guest or found[target].of)
         wanted = {name: data for name, data in known.items() if name != target} if told else {}
-        if isinstance(answer, Mapping) and answer["peers"] != wanted:
+        if isinstance(answer, Mapping) and answer.get("peers") != wanted:
             held = {"token": fleet.token} if target in fleet.locked else {}
             fleet.each([target], partial(fleet.ask, verb="peers", site=site, peers=wanted, **held))
 

@@ -10,9 +10,9 @@ from smbplan import observe, recovery
 from smbplan.alone import Deed, alone, must_be_recovered
 from smbplan.alone import written as alone_written
 from smbplan.drivers.channel import Channel
-from smbplan.drivers.errors import ChannelError, Held
+from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
-from smbplan.drivers.ha import Ha
+from smbplan.drivers.ha import AWAY, Ha
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.drivers.targets import Connect
 from smbplan.errors import Refused, Trouble
@@ -156,9 +156,9 @@ def held(site: Site, name: str, connect: Connect = Channel) -> Iterator[Known]:
         known.fleet.begin(runs.named(), [known.channel.endpoint.name, name], partly=True)
         try:
             answers = known.fleet.lock()
-            others = [answer for answer in answers.values() if isinstance(answer, Held)]
-            if others:
-                raise Refused(*dict.fromkeys(Trouble(error.summary, error.hint) for error in others))
+            bad = [each for each in answers.values() if isinstance(each, ChannelError) and not isinstance(each, AWAY)]
+            if bad:
+                raise Refused(*dict.fromkeys(Trouble(error.summary, error.hint, error.detail) for error in bad))
             recovery.refuse_cut(known.fleet, answers)
             yield known.look()
         finally:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from smbplan import ha
 from smbplan.drivers.channel import Channel
+from smbplan.drivers.errors import Answered, ChannelError, TakenOver
 from smbplan.drivers.ha_client import Client, Seen
 from smbplan.drivers.targets import Connect
 from smbplan.errors import Refused, Trouble
@@ -49,6 +50,7 @@ def run(
     Without any of that the first address goes to another node and comes back. Raises Refused.
     """
     with ha.held(site, name, connect) as known:
+        known.speaker()  # where no node is up, clients would try for minutes
         clients = _clients(site, known)
         for client in clients:
             client.start()
@@ -117,9 +119,25 @@ def _stopped(known: Known, clients: list[Client], progress: Progress, node: str)
         _served_again(clients, time.monotonic())
     finally:
         progress(f"starting {node} again")
-        known.ask(node, "power", on=True)
+        _started(known, node)
         known.ask(node, "wait", seconds=6 * MOVED)
     _served_again(clients, time.monotonic())
+
+
+def _started(known: Known, node: str) -> None:
+    """Over a new connection, if the old one is lost. Raises ChannelError, and Refused where nobody gets there."""
+    end = time.monotonic() + 6 * MOVED
+    while True:
+        try:
+            known.ask(node, "power", on=True)
+            return
+        except (Answered, TakenOver):
+            raise
+        except ChannelError as error:
+            if time.monotonic() > end:
+                hint = "`smbplan apply` starts it; or there `systemctl enable --now ctdb`"
+                raise Refused(Trouble(f"{node} is stopped still: {error.summary}", hint, error.detail)) from None
+        time.sleep(1)
 
 
 def _served_again(clients: list[Client], after: float) -> None:

@@ -175,7 +175,8 @@ def written_down(
 
 def must_be_over(fleet: Fleet, live: Mapping[str, Live]) -> None:
     """Raises Refused while a run of somebody else goes on, or has to be recovered."""
-    seen = {target: at.facts for target, at in live.items() if target != CLUSTER}
+    kept = {target for target in live if target not in fleet.endpoints or fleet.keeper(target) == target}
+    seen = {target: live[target].facts for target in live if target in kept - {CLUSTER}}
     headers = {target: _said(fleet, target, facts.get("unfinished")) for target, facts in seen.items()}
     answered = [target for target, facts in seen.items() if not (facts.get("absent") or facts.get("asleep"))]
     _refuse_going(fleet, headers, answered, _objects([facts.get("lease") for facts in seen.values()]))

@@ -205,14 +205,14 @@ def _change(
         raise WrongUsage("without a terminal nothing can be asked", "use --yes, or apply a saved plan")
     from smbplan import app
 
-    planned = app.plan(site, options(**choices), keep=True)
-    if planned.plan.steps:
-        if form is Format.text:
-            emit(_plan(planned, form, view, False))
-        if asks:
-            _ask(planned, form, view)
-    with _progress(planned.plan.steps, form) as progress:
-        applied = app.apply(planned, parallelism, progress.watch)
+    with app.plan(site, options(**choices), keep=True) as planned:
+        if planned.plan.steps:
+            if form is Format.text:
+                emit(_plan(planned, form, view, False))
+            if asks:
+                _ask(planned, form, view)
+        with _progress(planned.plan.steps, form) as progress:
+            applied = app.apply(planned, parallelism, progress.watch)
     if form is Format.text and not applied.steps:
         emit(_plan(planned, form, view, False))
         raise typer.Exit

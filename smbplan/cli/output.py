@@ -26,10 +26,10 @@ def emit(document: str | Mapping[str, Any]) -> None:
 
 
 def note(text: str) -> None:
-    """Print on stderr."""
+    """Print on stderr. A terminal that was closed is no reason to fail, either."""
     try:
         print(text, file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 

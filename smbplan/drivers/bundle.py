@@ -22,14 +22,17 @@ def known():
     return {}
 CODE = known()
 def keep():
+    part = f"{PATH}.{os.getpid()}"
     with contextlib.suppress(OSError):
         os.makedirs(FOLDER, 0o700, exist_ok=True)
-        with open(os.open(f"{PATH}.{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             marshal.dump(CODE, file)
-        os.rename(f"{PATH}.{os.getpid()}", PATH)
+        os.rename(part, PATH)
         for name in os.listdir(FOLDER):
             if name.startswith("agent-") and f"{FOLDER}/{name}" != PATH:
                 os.unlink(f"{FOLDER}/{name}")
+    with contextlib.suppress(OSError):
+        os.unlink(part)  # there was no room for it
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     fresh = False
     def find_spec(self, name, path=None, target=None):
@@ -49,10 +52,10 @@ main()
 
 
 def bundle() -> bytes:
-    """The agent's source as one line."""
+    """The agent's source as one line: the same from every machine with this version."""
     sources: Mapping[str, str] = {
         "smbplan_agent" + ("" if path.name == "__init__.py" else f".{path.name[:-3]}"): path.read_text(encoding="utf-8")
-        for path in resources.files("smbplan.drivers.agent").iterdir()
+        for path in sorted(resources.files("smbplan.drivers.agent").iterdir(), key=lambda path: path.name)
         if path.name.endswith(".py")
     }
     return base64.b64encode(zlib.compress(f"SOURCES = {dict(sources)!r}\n{LOADER}".encode(), 6)) + b"\n"

@@ -79,7 +79,7 @@ class Endpoint:
 
     def command(self) -> list[str]:
         home = ["env", f"SMBPLAN_HOME={self.home}"] if self.home else []
-        python = [*home, "python3", "-u", "-c", BOOT]
+        python = [*home, "python3", "-Iu", "-c", BOOT]
         if self.local:
             return python
         options = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT:.0f}"]
@@ -101,7 +101,7 @@ class Endpoint:
     def _inside(self) -> str:
         """For the node's shell: what starts the agent in the container."""
         home = [f"SMBPLAN_HOME={self.home}"] if self.home else []
-        agent = shlex.join(["env", *PLAIN, *home, "python3", "-u", "-c", BOOT])
+        agent = shlex.join(["env", *PLAIN, *home, "python3", "-Iu", "-c", BOOT])
         return ENTER.format(id=self.container, run=shlex.join(["sh", "-c", f"{agent}; exit 0"]))
 
     def told(self, data: Mapping[str, Any]) -> "Endpoint":

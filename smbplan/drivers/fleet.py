@@ -53,7 +53,9 @@ class Fleet(Targets):
         self._ended.set()
         if self._talker.is_alive():
             self._talker.join(1.0)
-        for channel in self._channels.values():
+        with self._guard:  # what is still being made is closed by who makes it
+            known = list(self._channels.values())
+        for channel in known:
             channel.close()
 
     def begin(self, run: str, targets: Sequence[str], former: Sequence[str] = (), **known: Any) -> None:

@@ -16,7 +16,7 @@ from smbplan.drivers.agent.core import matches
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Absent, Answered, Asleep, ChannelError, TakenOver, Unreachable, as_error
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
-from smbplan.drivers.ha_nodes import Enter, at_once, good
+from smbplan.drivers.ha_nodes import Enter, at_once, good, unfinished
 from smbplan.drivers.turn import Claim, written_down
 from smbplan.kinds.cluster import OK
 
@@ -66,7 +66,9 @@ class Ha:
                 if not again:
                     self.release(claim)
                 raise
-        return []
+        asked = [] if again else sorted(self._locked)[:1]
+        known = (unfinished(self._channels[name], self._site, self._lock) for name in asked)
+        return [row for rows in known for row in rows if row.get("run") != claim.run]
 
     def release(self, claim: Claim) -> None:
         """Of all nodes on which it may be held."""
@@ -177,6 +179,7 @@ class Ha:
         if wrong:
             states = [[*self._keys[0], {"error": wrong}], *(each for each in states if each[0] != "ctdb")]
         facts = {"filesystem": looks[ha_looks.somebody(looks)]["filesystem"]}
+        facts |= {name: known[name] for name in ("unfinished", "lease") if name in known}
         return {"facts": facts, "states": states, "records": records, "peers": {}}
 
     @property
@@ -186,7 +189,7 @@ class Ha:
 
     def _records(self, looks: Looks) -> Any:
         """What the nodes have noted of the cluster, on what they share."""
-        return self._ask(ha_looks.somebody(looks), "records", site=self._site)
+        return self._ask(ha_looks.somebody(looks), "records", site=self._site, holder=self._lock)
 
     @property
     def _site(self) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from smbplan.drivers.agent.journal import open_of
 from smbplan.drivers.channel import Channel, Counts, Endpoint
-from smbplan.drivers.errors import Asleep, ChannelError
+from smbplan.drivers.errors import Asleep, ChannelError, strange
 from smbplan.drivers.secrets import MissingSecret
+from smbplan.engine.resource import STRANGE
 from smbplan.kinds.cluster import OK
 
 Enter = Callable[[Endpoint, Counts], Channel]
@@ -31,6 +33,15 @@ def good(answers: dict[str, Any]) -> dict[str, Any]:
         if isinstance(answer, ChannelError):
             raise answer
     return answers
+
+
+def unfinished(node: Channel, site: str, lease: str) -> list[dict[str, Any]]:
+    """The runs that change the cluster and that nobody has ended, by what its nodes share. Raises ChannelError."""
+    told = node.request("runs", site=site, lease=lease)
+    try:
+        return open_of([{**row, "run": row["run"]} for row in told["runs"]])
+    except STRANGE as error:
+        raise strange(node.endpoint.name, error) from None
 
 
 def enter(endpoint: Endpoint, members: Mapping[str, Any], counts: Counts, connect: Enter) -> Channel:

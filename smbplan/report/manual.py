@@ -85,7 +85,7 @@ def _image(name: str) -> str:
     return f"{IMAGES}*/*/{image_file(name)}"
 
 
-XATTR = "python3 -c 'import os, sys; os.setxattr(sys.argv[1], \"trusted.smbplan\", sys.argv[2].encode())'"
+XATTR = "python3 -I -c 'import os, sys; os.setxattr(sys.argv[1], \"trusted.smbplan\", sys.argv[2].encode())'"
 
 
 # What nobody could see when it was planned, as what lies behind a mount, its host has kept: drivers.agent.core.move.
@@ -111,10 +111,10 @@ def _unseen(type_: str, name: str) -> str:
     head = "import json, os, sys; from glob import glob; from subprocess import check_call as do; name = sys.argv[1]"
     script = f"{head}; [({does}) for was in map(json.load, map(open, glob(sys.argv[2])[-1:]))]"
     image = shlex.quote(_image(f"{class_} {name}"))
-    return f"SYSTEMCTL_SKIP_SYSV=1 python3 -c {shlex.quote(script)} {word(name)} {image}"
+    return f"SYSTEMCTL_SKIP_SYSV=1 python3 -I -c {shlex.quote(script)} {word(name)} {image}"
 
 
-UNMARK = "python3 -c 'import os, sys; os.removexattr(sys.argv[1], \"trusted.smbplan\")'"
+UNMARK = "python3 -I -c 'import os, sys; os.removexattr(sys.argv[1], \"trusted.smbplan\")'"
 
 
 def _path(name: str, before: Any, after: Any) -> list[str]:
@@ -201,7 +201,7 @@ def _password(name: str, before: Any, after: Any) -> list[str]:
     new = f'new=$(head -c 16 /dev/urandom | base64); printf \'%s\\n\' "$new" "$new" | smbpasswd -s -a {user}'
     when = f"user.pass_last_set_time = {int(after['changed'])}; " if after.get("changed") is not None else ""
     restore = shlex.quote(PASSWORD.format(when=when))
-    return [*([] if before else [new]), f"python3 -c {restore} {user} {word(_image(f'password:{name}'))}", *turned]
+    return [*([] if before else [new]), f"python3 -I -c {restore} {user} {word(_image(f'password:{name}'))}", *turned]
 
 
 def _file(name: str, before: Any, after: Any) -> list[str]:

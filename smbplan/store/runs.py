@@ -213,20 +213,33 @@ def start(
     """
     run = _of(site, name or named())
     home = run.folder.parent
-    for left in home.glob(f"{MAKING}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    making = replace(run, folder=home / f"{MAKING}{run.id}")
-    _write(making.folder / "plan.json", plan)
-    journal = Journal(making, operator, token)
-    for target in unkept:
-        journal.note(unkept=target)
-    journal.close()
-    if not run.begun:
-        shutil.rmtree(run.folder, ignore_errors=True)
-    making.folder.rename(run.folder)
-    files.sync(home)
+    with _one_at_a_time(home):
+        for left in home.glob(f"{MAKING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        making = replace(run, folder=home / f"{MAKING}{run.id}")
+        _write(making.folder / "plan.json", plan)
+        journal = Journal(making, operator, token)
+        for target in unkept:
+            journal.note(unkept=target)
+        journal.close()
+        if not run.begun:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        making.folder.rename(run.folder)
+        files.sync(home)
     audit.tell(site, run.folder, journal.head)
     return run
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """A command that is no apply may begin beside one, and must not drop what that is making."""
+    files.make(home)
+    folder = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def known(site: str, name: str) -> Run | None:

@@ -1,6 +1,9 @@
 """What a person does to a site besides applying it: written down like a run, and never in the way of one."""
 
+import errno
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,9 +11,9 @@ from unit.store.test_codec import MADE
 
 from smbplan.alone import Deed, alone, must_be_recovered, written
 from smbplan.engine.step import Status
-from smbplan.errors import Refused, Trouble
+from smbplan.errors import CutShort, Refused, Trouble
 from smbplan.report import history
-from smbplan.store import runs
+from smbplan.store import audit, runs
 
 DEED = Deed("ha move", "192.0.2.61", {"node": ("files1", "files2")})
 
@@ -86,3 +89,42 @@ def test_what_was_kept_for_going_back_is_known_to_be_gone() -> None:
     text = history.text_details(history.details(run))
     assert "dropped what this run and earlier ones kept for going back: files, vault" in text
     assert json.dumps(cleanup)
+
+
+@pytest.mark.parametrize("name", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_closed_terminal_leaves_nothing_half_done(name: signal.Signals) -> None:
+    """A node that a trial had stopped stayed so; and what puts it back is not cut short, either."""
+    back, before = [], signal.getsignal(name)
+    with pytest.raises(KeyboardInterrupt), written("office", DEED):
+        try:
+            os.kill(os.getpid(), name)
+        finally:
+            os.kill(os.getpid(), name)
+            back.append("back")
+    assert back and signal.getsignal(name) is before
+    (run,) = runs.runs("office")
+    assert history.details(run)["outcome"] == "failed"
+
+
+def test_on_a_full_disk_it_is_said_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was called a bug, and hid what had gone wrong."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    done = []
+    with monkeypatch.context() as patched, pytest.raises(Refused, match=r"can't be written down .*No space.*") as no:
+        patched.setattr(os, "fsync", full)
+        with written("office", DEED):
+            done.append("moved")
+    assert not done and "nothing was changed" in no.value.troubles[0].hint
+    cut = pytest.raises(CutShort, match=r"is done, but .*No space")
+    with monkeypatch.context() as patched, cut, written("office", DEED):
+        patched.setattr(os, "fsync", full)
+    refused = pytest.raises(Refused, match="it did not move")
+    with monkeypatch.context() as patched, refused, written("office", DEED):
+        patched.setattr(os, "fsync", full)
+        raise Refused(Trouble("it did not move"))
+    assert {history.entry(run)["outcome"] for run in runs.runs("office")} == {"cut_short"}
+    assert runs.verify("office", audit.Log(())).flaws == ()
+    must_be_recovered("office")

@@ -174,3 +174,17 @@ def test_an_answer_in_parts_has_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(channel, "LONGEST", 10_000)
     with pytest.raises(ChannelError, match="is longer than 10000 bytes"):
         box._exchange(b"{}\n", 60.0)
+
+
+def test_nothing_in_the_folder_where_somebody_works_becomes_part_of_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent is root, and that folder may be one in which anybody can put a base64.py."""
+    (tmp_path / "base64.py").write_text("raise SystemExit('base64.py of somebody else')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    here = Channel(Endpoint("here", local=True))
+    try:
+        here.open()
+    finally:
+        here.close()

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import typer
 
 from smbplan.cli import main as entry
 from smbplan.cli.options import GUARDRAILS
+from smbplan.drivers.channel import Channel, Endpoint
 from smbplan.engine.plan import Plan
+from smbplan.errors import Refused, Trouble
 from smbplan.store import runs, seal
 
 ROOT = Path(__file__).parents[2]
@@ -310,3 +313,43 @@ def test_what_no_apply_can_change_is_a_difference(words: list[str], monkeypatch:
     assert entry.main([*words, QUICKSTART]) == 2
     monkeypatch.setattr(app, "plan", lambda site, options: app.Planned(replace(made, misplaced=()), {}))
     assert entry.main([*words, QUICKSTART]) == 0
+
+
+@pytest.mark.parametrize("error", [Refused(Trouble("somebody else changes it")), KeyboardInterrupt()])
+def test_no_connection_of_a_plan_is_left_when_it_is_not_applied(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smbplan import app
+
+    closed = []
+
+    class Kept(Channel):
+        def close(self) -> None:
+            closed.append(self.endpoint.name)
+
+    def applied(*_: object) -> None:
+        raise error
+
+    made = Plan("s", (), (), 0, (), (), (), "", "", ())
+    kept = {"files": Kept(Endpoint("files"))}
+    monkeypatch.setattr(app, "plan", lambda site, options, keep: app.Planned(made, {}, kept=kept))
+    monkeypatch.setattr(app, "apply", applied)
+    assert entry.main(["apply", "--yes", QUICKSTART]) in (1, 130)
+    assert closed == ["files"]
+
+
+@pytest.mark.parametrize(("thought", "closed"), [(1.0, 0), (3600.0, 1)])
+def test_who_thinks_for_long_before_he_applies_gets_new_connections(thought: float, closed: int) -> None:
+    """A line that had died meanwhile refused the apply; and an agent had a registry open that is another one by now."""
+    from smbplan import app
+
+    done = []
+
+    class Kept(Channel):
+        def close(self) -> None:
+            done.append(self.endpoint.name)
+
+    made, now = Plan("s", (), (), 0, (), (), (), "", "", ()), time.clock_gettime(time.CLOCK_BOOTTIME)
+    planned = app.Planned(made, {}, kept={"files": Kept(Endpoint("files"))}, made=now - thought)
+    app.apply(planned)
+    assert len(done) == closed + 1, "in the end all of them are closed"

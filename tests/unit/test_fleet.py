@@ -245,3 +245,25 @@ def test_who_is_expected_is_connected_meanwhile_and_the_first_request_waits_for_
         with pytest.raises(Unreachable, match="nobody is there"):
             fleet.ask("vault", "read")
         assert [fleet.counts[name].connections for name in ("files", "vault")] == [1, 1], "it is not tried twice"
+
+
+def test_connections_that_are_still_being_made_do_not_hide_why_a_plan_was_refused() -> None:
+    """They came into the list that was being closed: more hosts than are connected to at once."""
+    closed: set[str] = set()
+
+    class Slow(Channel):
+        def connect(self) -> None:
+            time.sleep(0.05)
+
+        def close(self) -> None:
+            time.sleep(0.01)
+            closed.add(self.endpoint.name)
+
+    hosts = {f"host{number}": Endpoint(f"host{number}") for number in range(40)}
+    with pytest.raises(KeyError, match="why"), Fleet("office", hosts, Slow) as fleet:
+        fleet.expect()
+        raise KeyError("why")
+    end = time.monotonic() + 10.0
+    while closed != hosts.keys() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert closed == hosts.keys()

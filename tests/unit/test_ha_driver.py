@@ -30,6 +30,7 @@ class Nodes:
         self.settings: dict[str, Any] = {name: {**SETTINGS, "lines": lines} for name in names}
         self.words: dict[str, str] = {}
         self.records: dict[str, Any] = {}
+        self.left: dict[str, Any] = {}
         self.names = {name: ADDRESSES[name] for name in names}
         self.leader = names[0] if names else ""
         self.dead: set[str] = set()
@@ -97,7 +98,7 @@ class Nodes:
             self.names = dict(words["nodes"])
         if do == "note":
             self.records |= words["records"]
-        return {"records": self.records, "nodes": self.names} if do == "records" else None
+        return {"records": self.records, "nodes": self.names, **self.left} if do == "records" else None
 
     def perform(self, name: str, op: Mapping[str, Any]) -> Any:
         if name in self.dead:
@@ -417,3 +418,10 @@ def test_nothing_for_an_undo_stays_on_nodes_that_were_asked() -> None:
     read(cluster)
     cluster.request("finish", site="s", run="r", everything=True)
     assert sorted(nodes.done) == ["finish n1", "finish n2"]
+
+
+def test_it_tells_of_runs_that_nobody_has_ended() -> None:
+    nodes = Nodes("n1", "n2")
+    nodes.left = {"unfinished": [{"run": "r", "begun": True}], "lease": None}
+    facts = nodes.cluster("n1", "n2").request("read", site="s", keys=[])["facts"]
+    assert facts == {"filesystem": "ceph", **nodes.left}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from smbplan import observe
+from smbplan import app, observe
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
@@ -15,6 +15,7 @@ from smbplan.engine.resource import Live
 from smbplan.errors import Refused
 from smbplan.kinds.guest import CLUSTER
 from smbplan.spec.proxmox import Proxmox
+from smbplan.store import runs
 
 TELLER = Endpoint("files", host="files.example", config="/mine/ssh_config")
 
@@ -145,3 +146,23 @@ def test_a_cluster_that_was_dropped_is_found_with_its_nodes() -> None:
     for bad in ("/etc", "/etc/../.smbplan/x", "relative/.smbplan/x", "/a/.smbplan/x y", "/a\n/.smbplan/x"):
         made = TELLER.told({**told, "home": bad})
         assert (made.home, made.nodes) == ("", None)
+
+
+@pytest.mark.parametrize("answer", [{}, {"managed": True}, {"peers": 7}, None, [], "x"])
+def test_one_that_answers_nonsense_keeps_no_run_from_ending(
+    answer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the run nor what recovers it came to its end: the others' leases and before-images stayed."""
+    monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path))
+    told = []
+
+    class Mixed(Channel):
+        def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
+            if verb == "peers":
+                return told.append(self.endpoint.name)
+            return answer if self.endpoint.name == "liar" else {"managed": True, "peers": {"gone": {}}}
+
+    places = {name: Endpoint(name) for name in ("files", "liar")}
+    with Fleet("office", places, Mixed) as fleet:
+        app._remember(fleet, "office", places)
+    assert "files" in told and "files" in runs.peers("office")

@@ -17,6 +17,7 @@ from smbplan.drivers.fleet import Fleet
 from smbplan.engine.resource import Key, Live
 from smbplan.engine.step import Move, Status, Step
 from smbplan.errors import Refused
+from smbplan.kinds.guest import CLUSTER
 from smbplan.report import clusters
 from smbplan.report import guests as guest_commands
 from smbplan.spec.load import load_source
@@ -245,6 +246,26 @@ def test_a_plan_says_who_is_at_work_or_has_left_something() -> None:
         assert "smbplan recover" in caught.value.troubles[0].hint
     idle = {"unfinished": [{**header(RUN, "files"), "begun": False}]}
     over(idle)
+
+
+@pytest.mark.parametrize("guests", [True, False])
+def test_of_what_guests_share_no_plan_is_told_of_runs(guests: bool) -> None:
+    """Any of them can write there; what is done to it is written down by its hosts."""
+    node = Endpoint("files1", guest="files1" if guests else "").as_json()
+    home = "/mnt/shared/.smbplan/files"
+    facts = {"unfinished": [{**header(RUN), "begun": True}]}
+    with fleet(files=NOTHING) as there:
+        there.endpoints["@ha:files"] = Endpoint("@ha:files", home=home, nodes={"files1": node})
+        there.endpoints["files"] = Endpoint("files", home=home, of="@ha:files")
+        if guests:
+            there.endpoints[CLUSTER] = Endpoint(CLUSTER, api={"endpoint": "pve1"})
+        for target in ("@ha:files", "files"):
+            live = {target: Live(facts, {}, {}, {})}
+            if guests:
+                recovery.must_be_over(there, live)
+            else:
+                with pytest.raises(Refused, match="was cut short"):
+                    recovery.must_be_over(there, live)
 
 
 def test_the_last_word_is_the_latest_whichever_node_tells_it() -> None:

@@ -128,7 +128,11 @@ def test_a_password_s_script_has_no_name_in_it() -> None:
     before, after = {"disabled": False, "password": "a"}, {"disabled": False, "password": "b", "changed": 7}
     (script, turned) = manual.RENDER["password"]('x"); evil("', before, after)
     argv = shlex.split(script)
-    assert argv[:2] == ["python3", "-c"] and argv[3] == 'x"); evil("' and argv[4].startswith("/var/lib/smbplan/runs/")
-    assert "evil" not in argv[2] and "pass_last_set_time = 7" in argv[2]
-    compile(argv[2], "typed", "exec")
+    assert (
+        argv[:3] == ["python3", "-I", "-c"]
+        and argv[4] == 'x"); evil("'
+        and argv[5].startswith("/var/lib/smbplan/runs/")
+    )
+    assert "evil" not in argv[3] and "pass_last_set_time = 7" in argv[3]
+    compile(argv[3], "typed", "exec")
     assert shlex.split(turned) == ["smbpasswd", "-e", 'x"); evil("']

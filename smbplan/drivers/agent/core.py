@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,26 @@ def private(folder: Path) -> None:
     """
     for each in reversed([folder, *folder.parents]):
         each.mkdir(mode=0o755 if each == LOCAL else 0o700, exist_ok=True)
+
+
+@contextlib.contextmanager
+def pinned(folder: Path) -> Iterator[Path]:
+    """Another path of a folder of notes, for deleting what is in it.
+
+    What nodes share may be a guest's root's, who must not lead the host's root elsewhere: no link is followed, nor one
+    that is put there meanwhile. Raises Refused and FileNotFoundError.
+    """
+    top = folder if LOCAL in folder.parents else STATE.parents[1]
+    here = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in folder.relative_to(top).parts:
+            above, here = here, os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(above)
+        yield Path(f"/proc/self/fd/{here}")
+    except NotADirectoryError:
+        raise Refused("notes are not deleted through a link", str(folder), "see who has made it") from None
+    finally:
+        os.close(here)
 
 
 class Refused(Exception):
@@ -307,15 +327,10 @@ class Images:
             raise Refused(f"the before-image of {name} is gone", str(self._path(name))) from None
 
     def forget(self, everything: bool) -> None:
-        """This run's images; with `everything` those that earlier runs of the site left stranded, too.
-
-        Raises Refused where a guest's root, whose folder it may be, leads the host's root elsewhere.
-        """
-        shared = list(self._folder.parents)[:4] if LOCAL not in self._folder.parents else []
-        links = [str(each) for each in shared if each.is_symlink()]
-        if links:
-            raise Refused("before-images are not deleted through a link", links[0], "see who has made it")
-        shutil.rmtree(self._folder.parent if everything else self._folder, ignore_errors=True)
+        """This run's images; with `everything` those that earlier runs of the site have left, too. Raises Refused."""
+        old = self._folder.parent if everything else self._folder
+        with contextlib.suppress(FileNotFoundError), pinned(old.parent) as folder:
+            shutil.rmtree(folder / old.name, ignore_errors=True)
         for each in (self._folder.parent, self._folder.parent.parent):
             with contextlib.suppress(OSError):
                 each.rmdir()

@@ -13,9 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from . import journal
 from .core import IDENTITY, IMAGES, LOCAL, STATE, Refused, read_text, run, tidy, write
 from .ctdb_conf import NAMES, NODES, SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
 from .inventory import Inventory
+from .lease import Lease
 from .naming import addresses
 
 NOTES = STATE / "cluster.json"  # on the cluster itself, beside those on what it serves
@@ -209,8 +211,11 @@ def lost(request: dict[str, Any]) -> None:
 
 
 def records(request: dict[str, Any]) -> Any:
-    names = json.loads(read_text(NAMES) or "{}")
-    return {"records": Inventory(NOTES).site(request["site"])["records"], "nodes": names}
+    """What is noted of the cluster, and which runs that change it nobody has ended. `holder` is the lease's name."""
+    site, names = request["site"], json.loads(read_text(NAMES) or "{}")
+    left = journal.unfinished(site)
+    known = {"unfinished": left, "lease": Lease(request["holder"]).told()} if left else {}
+    return {"records": Inventory(NOTES).site(site)["records"], "nodes": names, **known}
 
 
 def note(request: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Iterator
 
-from .core import STATE, Untouched, private, read_text, sync, tidy
+from .core import STATE, Untouched, pinned, private, read_text, sync, tidy
 
 DO, UNDO = "do", "undo"
 
@@ -53,10 +53,10 @@ class Journal:
             self._append([{"ended": outcome}])
 
     def drop(self, everything: bool) -> None:
-        """This one; with `everything` those of earlier runs of the site, too."""
-        found = list(self._path.parent.glob("*")) if everything else [self._path]
-        for path in found:
-            path.unlink(missing_ok=True)
+        """This one; with `everything` those of earlier runs of the site, too. Raises Refused."""
+        with contextlib.suppress(FileNotFoundError), pinned(self._path.parent) as folder:
+            for path in list(folder.glob("*")) if everything else [folder / self._path.name]:
+                path.unlink(missing_ok=True)
         _tidy(self._path.parent)
 
     def give_up(self) -> None:

@@ -21,7 +21,7 @@ PART = 2**20  # characters of an answer in one piece
 GONE = 75  # exit code of a request to an agent that has ended, EX_TEMPFAIL of sysexits(3)
 START = f"""
 set -e; umask 077; cd "$(mktemp -d /run/smbplan.XXXXXX)"; mkfifo in out
-SMBPLAN_IDLE={IDLE} setsid python3 -u -c {shlex.quote(BOOT)} 0<>in 1<>out 2>/dev/null & echo $! >pid
+SMBPLAN_IDLE={IDLE} setsid python3 -Iu -c {shlex.quote(BOOT)} 0<>in 1<>out 2>/dev/null & echo $! >pid
 cat "$@" - >in; head -n 1 <out; pwd
 """
 # The parts of a large request, in files, come before what stands on standard input. An answer ends with its line; every

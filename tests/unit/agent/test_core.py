@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.simulated import Box
 
-from smbplan.drivers.agent import acl, core
+from smbplan.drivers.agent import acl, core, journal
 from smbplan.drivers.agent.core import Refused, matches, move, seal, unseal
 
 
@@ -248,19 +248,42 @@ def test_before_images_of_what_a_cluster_serves_are_found_by_any_of_its_nodes(
     assert not (tmp_path / "shared").exists()
 
 
-def test_before_images_are_not_deleted_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("link", [".smbplan", ".smbplan/files", ".smbplan/files/{}", ".smbplan/files/{}/office"])
+@pytest.mark.parametrize("notes", ["runs", "journal"])
+def test_notes_are_not_deleted_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, notes: str
+) -> None:
     """A container's root writes on what its host's root tidies up."""
-    monkeypatch.setattr(core, "STATE", tmp_path / "shared" / ".smbplan" / "files")
-    precious = tmp_path / "elsewhere" / "runs" / "office" / "run" / "precious"
+    state = tmp_path / "shared" / ".smbplan" / "files"
+    for module in (core, journal):
+        monkeypatch.setattr(module, "STATE", state)
+    precious = tmp_path / "elsewhere" / (state / notes / "office").relative_to(tmp_path / "shared") / "precious"
     precious.parent.mkdir(parents=True)
     precious.touch()
-    core.STATE.parent.mkdir(parents=True)
-    core.STATE.symlink_to(tmp_path / "elsewhere")
+    place = tmp_path / "shared" / link.format(notes)
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "elsewhere" / link.format(notes))
     images = core.Images()
     images.of("office", "run")
-    with pytest.raises(Refused, match="not deleted through a link"):
-        images.forget(everything=True)
+    forget = images.forget if notes == "runs" else journal.Journal("office", "run").drop
+    if notes == "runs" and link.endswith("office"):
+        forget(True)  # the last one is no folder of images
+    else:
+        with pytest.raises(Refused, match="not deleted through a link"):
+            forget(True)
     assert precious.exists()
+
+
+def test_a_link_that_is_put_there_meanwhile_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "STATE", tmp_path / "shared" / ".smbplan" / "files")
+    runs, mine = core.STATE / "runs", tmp_path / "mine"
+    for folder in (runs, mine):
+        (folder / "office").mkdir(parents=True)
+    with core.pinned(runs) as pinned:
+        runs.rename(tmp_path / "away")
+        runs.symlink_to(mine)
+        (pinned / "office").rmdir()
+    assert (mine / "office").exists() and not (tmp_path / "away" / "office").exists()
 
 
 def test_what_nobody_saw_when_it_was_planned_comes_back_all_the_same(

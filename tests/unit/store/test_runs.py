@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from unit.store.test_codec import MADE
 
 from smbplan.engine.outcome import Entry
 from smbplan.engine.step import Status
-from smbplan.store import files, runs
+from smbplan.store import audit, files, runs
 from smbplan.store.codec import BadPlan
 
 ENTRIES = [Entry("a", Status.DOING), Entry("a", Status.DONE, "words", "more – words"), Entry("b", Status.CANCELLED)]
@@ -234,3 +235,15 @@ def test_journal_lines_are_json_with_a_time() -> None:
         {"step", "status"},
     ]
     assert all(line.keys() >= sealed for line in lines)
+
+
+def test_two_that_begin_at_once_leave_each_other_alone(state: Path) -> None:
+    """One took what the other had begun to write for what a crash had left: a run without its plan was carried out."""
+    names = [[f"2025010{day}-000000-{number:04x}" for number in range(20)] for day in (1, 2)]
+
+    def begin(mine: list[str]) -> list[bool]:
+        return [(runs.start("office", MADE[0], name).folder / "plan.json").exists() for name in mine]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(map(all, pool.map(begin, names)))
+    assert runs.verify("office", audit.Log(())).flaws == ()
