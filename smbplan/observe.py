@@ -240,7 +240,7 @@ def read(
     way_out: str = "",
 ) -> None:
     troubles = []
-    for target, answer in fleet.each(list(keys), lambda target: fleet.read(target, keys[target])).items():
+    for target, answer in fleet.read_all(keys).items():
         if isinstance(answer, Absent | Asleep):
             live[target] = Live({"asleep": isinstance(answer, Asleep), "absent": isinstance(answer, Absent)})
         elif isinstance(answer, ChannelError):

@@ -34,9 +34,9 @@ class Cluster:
     """The channel to a cluster. See drivers.channel.Channel. `connect` makes one to a node at an address."""
 
     def __init__(self, client: Client, site: str, connect: Callable[[str, str], Channel]) -> None:
-        self.guests = Guests(client, site)
-        self._mappings = Mappings(client)
         self._nodes = Nodes(client, connect)
+        self.guests = Guests(client, site, self._nodes.containers)
+        self._mappings = Mappings(client)
         self.counts: Counts = client.counts
         self.version = ""  # of the node that is the endpoint
         self._versions: dict[str, str] = {}  # of nodes
@@ -93,6 +93,19 @@ class Cluster:
         guest = self.guests.again(guest) or guest  # a restart may have given it another address
         host = endpoint.host or guest.address
         return connect(replace(endpoint, host=host, host_key=qga.host_key(client, guest.path)), counts)
+
+    def containers(self, endpoints: Mapping[str, Endpoint]) -> dict[str, dict[str, Endpoint]]:
+        """{node: the endpoints with their containers} of those that ran in one when it was seen last."""
+        found: dict[str, dict[str, Endpoint]] = {}
+        for name, endpoint in endpoints.items():
+            guest = self._last.get(endpoint.guest)
+            if guest and guest.running and guest.type == "lxc":
+                found.setdefault(guest.node, {})[name] = replace(endpoint, container=guest.vmid)
+        return found
+
+    def inside(self, node: str, commands: Mapping[str, str], lines: Mapping[str, str]) -> Mapping[str, str]:
+        """See drivers.pve.nodes. Raises ChannelError."""
+        return self._nodes.inside(node, commands, lines)
 
     def _found(self, gateway: str) -> Guest | None:
         """A guest that was running when it was seen last, or else as it is now.
@@ -171,7 +184,8 @@ class Cluster:
 
     def _facts(self, found: Mapping[str, Guest]) -> dict[str, Any]:
         """What no state says, by gateway."""
-        gone = drops(self.guests.client, {guest.vmid: guest.path for guest in found.values()})
+        rules = {guest.vmid: guest.rules for guest in found.values() if guest.rules is not None}
+        gone = drops(self.guests.client, {guest.vmid: guest.path for guest in found.values()}, rules)
         with ThreadPoolExecutor(WORKERS) as pool:
             waiting = dict(zip(found, pool.map(self._waiting, found.values()), strict=True))
         return {
