@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -151,30 +151,41 @@ class Targets:
 
         Of containers on one node, the node asks for all: that is one request, and no connection to any of them.
         """
-        inside = self._inside({target: dict(request) for target, request in asked.items()})
-        others = [target for target in asked if target not in inside]
-        return inside | self.each(others, lambda target: self.ask(target, **asked[target]))
+        nodes = self._nodes_of(asked)
+        below = {name for found in nodes.values() for name in found}
+        with ThreadPoolExecutor(1) as pool:
+            inside = pool.submit(self._inside, nodes, asked)
+            answers = self._one_by_one({name: asked[name] for name in asked if name not in below})
+        answers |= inside.result()
+        return answers | self._one_by_one({name: asked[name] for name in asked if name not in answers})
 
-    def _inside(self, asked: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        """What containers answer that are not alone on their node; nothing of one that has to be asked by itself."""
+    def _one_by_one(self, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """By itself each."""
+        return self.each(list(asked), lambda target: self.ask(target, **asked[target]))
+
+    def _nodes_of(self, asked: Iterable[str]) -> Mapping[str, Mapping[str, Endpoint]]:
+        """{node: the ways into containers that it asks}: of those that are not alone there, and have no connection."""
         guests = {name: self.endpoints[name] for name in asked}
         guests = {name: at for name, at in guests.items() if at.guest and not at.by_ssh and name not in self._channels}
         if len(guests) < WORTH or CLUSTER not in self.endpoints:
             return {}
         found = self.each([CLUSTER], lambda _: self.cluster.containers(guests))[CLUSTER]
-        nodes = {} if isinstance(found, Exception) else {node: at for node, at in found.items() if len(at) >= WORTH}
+        return {} if isinstance(found, Exception) else {node: at for node, at in found.items() if len(at) >= WORTH}
+
+    def _inside(self, nodes: Mapping[str, Mapping[str, Endpoint]], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What containers answer by their nodes; without what can't be understood, or says that it failed."""
 
         def told(node: str) -> Mapping[str, str]:
             lines = {name: json.dumps(asked[name]) for name in nodes[node]}
             return self.cluster.inside(node, {name: at.inside() for name, at in nodes[node].items()}, lines)
 
-        answers: dict[str, Any] = {}
-        for texts in self.each(list(nodes), told).values():
-            for name, text in ({} if isinstance(texts, Exception) else texts).items():
-                with suppress(ChannelError, *STRANGE, MissingSecret):
-                    counts = self.counts.setdefault(name, Counts())
-                    answers[name] = understood(self.endpoints[name].name, json.loads(text), counts)
-        return answers
+        found: dict[str, Any] = {}
+        texts = {node: each for node, each in self.each(list(nodes), told).items() if not isinstance(each, Exception)}
+        for name, text in ((name, texts[node].get(name)) for node in texts for name in nodes[node]):
+            with suppress(ChannelError, *STRANGE):
+                counts = self.counts.setdefault(name, Counts())
+                found[name] = understood(self.endpoints[name].name, json.loads(text or ""), counts)
+        return found
 
     def resolved(self, data: Any) -> Any:
         """With its secrets. Raises MissingSecret."""

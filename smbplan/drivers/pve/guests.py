@@ -85,12 +85,10 @@ class Guests:
         Of a node with many containers, one for all of these, where it is reached by SSH. Raises ApiError, also where
         two guests carry one mark; Denied for a token that is shown no guest at all, whatever there is.
         """
-        if not self._sees:
-            held = self.client.get("access/permissions")
-            if not any("VM.Audit" in held[path] for path in held if re.match("/(vms|pool)(/|$)", path)):
-                raise Denied(f"{self.client.access.token} lacks VM.Audit on /vms", "", DOCTOR, 403)
-            self._sees = True
-        rows = [row for row in self.client.get("cluster/resources", type="vm") if row["type"] in KINDS]
+        with ThreadPoolExecutor(1) as pool:
+            listed = pool.submit(self.client.get, "cluster/resources", type="vm")
+            self._must_see()
+        rows = [row for row in listed.result() if row["type"] in KINDS]
         down, told = set[str](), self._told(rows)
         with ThreadPoolExecutor(READERS) as pool:
             read = [told.get(row["id"]) for row in rows if row["id"] in told]
@@ -109,6 +107,14 @@ class Guests:
                 )
             found[gateway] = guest
         return found
+
+    def _must_see(self) -> None:
+        """Raises ApiError, and Denied where all guests are hidden."""
+        if not self._sees:
+            held = self.client.get("access/permissions")
+            if not any("VM.Audit" in held[path] for path in held if re.match("/(vms|pool)(/|$)", path)):
+                raise Denied(f"{self.client.access.token} lacks VM.Audit on /vms", "", DOCTOR, 403)
+            self._sees = True
 
     def must_know(self, gateways: Iterable[str], found: Mapping[str, Guest]) -> None:
         """Raises ApiError where one of these was not found, and may be on a node that can't be reached."""
