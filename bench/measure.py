@@ -26,11 +26,12 @@ METRICS = ("wall", "cpu", "peak")
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of wall time, of CPU with all children, and the MiB of the largest process."""
+    """Seconds of wall time, of CPU with all children, and the MiB of the largest process; requests, if counted."""
 
     wall: float
     cpu: float
     peak: float
+    requests: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -282,7 +282,7 @@ def _finish(fleet: Fleet, run: runs.Run, steps: tuple[Step, ...], outcome: Outco
 
 def _remember(fleet: Fleet, site: str, found: Mapping[str, Endpoint]) -> None:
     """Tell every target which gateways the site has, so that a dropped one is found from any other."""
-    live = fleet.each(list(found), lambda target: fleet.ask(target, "known", site=site))
+    live = fleet.ask_all({target: {"verb": "known", "site": site} for target in found})
     managed = {name for name, answer in live.items() if isinstance(answer, Mapping) and answer.get("managed")}
     runs.remember_peers(site, {name: at.as_json() for name, at in found.items() if name in managed})
     known = {name: found[name].peer() for name in managed if not found[name].api}

@@ -69,7 +69,8 @@ def located(fleet: Fleet, site: Site) -> Site:
     """The site with every guest's `node` as it is now: what is below a guest follows it, whatever its file says."""
     if CLUSTER not in fleet.endpoints:
         return site
-    places = fleet.each([CLUSTER], lambda target: fleet.ask(target, "places"))[CLUSTER]
+    containers = any(gateway.mode == "lxc" for gateway in site.gateways.values())
+    places = fleet.each([CLUSTER], lambda target: fleet.ask(target, "places", containers=containers))[CLUSTER]
     if isinstance(places, Exception):
         return site  # the reading, which comes next, meets the same trouble, and tells it
     moved = {
@@ -240,7 +241,7 @@ def read(
     way_out: str = "",
 ) -> None:
     troubles = []
-    for target, answer in fleet.each(list(keys), lambda target: fleet.read(target, keys[target])).items():
+    for target, answer in fleet.read_all(keys).items():
         if isinstance(answer, Absent | Asleep):
             live[target] = Live({"asleep": isinstance(answer, Asleep), "absent": isinstance(answer, Absent)})
         elif isinstance(answer, ChannelError):

@@ -94,11 +94,11 @@ class Endpoint:
             options += ["-o", f"KnownHostsCommand=/bin/echo {self.host or self.name} {self.host_key}"]
             options += ["-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none"]
         become = ["sudo", "-n"] if self.sudo else []
-        quoted = [*become, "sh", "-c", shlex.quote(self._inside())] if self.container else [*become, shlex.join(python)]
+        quoted = [*become, "sh", "-c", shlex.quote(self.inside())] if self.container else [*become, shlex.join(python)]
         user = ["-l", self.user] if self.user != "root" or not self.config else []
         return ["ssh", *options, *user, "--", self.host or self.name, *quoted]
 
-    def _inside(self) -> str:
+    def inside(self) -> str:
         """For the node's shell: what starts the agent in the container."""
         home = [f"SMBPLAN_HOME={self.home}"] if self.home else []
         agent = shlex.join(["env", *PLAIN, *home, "python3", "-Iu", "-c", BOOT])
@@ -204,18 +204,9 @@ class Channel:
         self.counts.round_trips += 1
         self.counts.seconds += time.monotonic() - start
         try:
-            return self._understood(answer)
+            return understood(self.endpoint.name, answer, self.counts)
         except STRANGE as error:
             raise strange(self.endpoint.name, error) from None
-
-    def _understood(self, answer: Any) -> Any:
-        self.counts.commands += int(answer.get("commands", 0))
-        if "lost" in answer:
-            raise TakenOver(self.endpoint.name, dict(answer["lost"]))
-        if "error" in answer:
-            words = answer["error"]
-            raise Answered(f"{self.endpoint.name}: {words['summary']}", words["detail"], words["hint"])
-        return answer["ok"]
 
     def release(self, claim: Claim, **where: Any) -> None:
         """Give up what was locked, or may have been. Raises ChannelError."""
@@ -348,6 +339,17 @@ EXPLANATIONS: Sequence[tuple[str, str, str]] = (
     ("python3: command not found", "Python is missing there", "apt-get install python3 on the target"),
     ("python3: not found", "Python is missing there", "apt-get install python3 on the target"),
 )
+
+
+def understood(name: str, answer: Any, counts: Counts) -> Any:
+    """What an agent's answer holds. Raises ChannelError, and what is in STRANGE."""
+    counts.commands += int(answer.get("commands", 0))
+    if "lost" in answer:
+        raise TakenOver(name, dict(answer["lost"]))
+    if "error" in answer:
+        words = answer["error"]
+        raise Answered(f"{name}: {words['summary']}", words["detail"], words["hint"])
+    return answer["ok"]
 
 
 def timed(ask: Callable[[], T]) -> tuple[T, float]:

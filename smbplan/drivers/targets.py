@@ -1,13 +1,15 @@
 """The targets of a site and the ways to them: asked at once, connected when first used."""
 
+import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts, Endpoint, understood
 from smbplan.drivers.errors import ChannelError, strange
 from smbplan.drivers.secrets import MissingSecret, Secrets
 from smbplan.drivers.wire import live
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from smbplan.drivers.ha import Ha
     from smbplan.drivers.pve.cluster import Cluster
 
+WORTH = 2  # containers of a node, from which on the node asks them
 Wanted = Mapping[Key, Mapping[str, Any]]  # keys with the options for reading them
 Connect = Callable[[Endpoint, Counts], Channel]
 AnyChannel: TypeAlias = "Channel | Cluster | Ha"
@@ -143,6 +146,47 @@ class Targets:
             expected.result()
         return self.channel(target).request(verb, **arguments)
 
+    def ask_all(self, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """What each target answers to a verb with its arguments, or the ChannelError or MissingSecret that it raised.
+
+        Of containers on one node, the node asks for all: that is one request, and no connection to any of them.
+        """
+        nodes = self._nodes_of(asked)
+        below = {name for found in nodes.values() for name in found}
+        with ThreadPoolExecutor(1) as pool:
+            inside = pool.submit(self._inside, nodes, asked)
+            answers = self._one_by_one({name: asked[name] for name in asked if name not in below})
+        answers |= inside.result()
+        return answers | self._one_by_one({name: asked[name] for name in asked if name not in answers})
+
+    def _one_by_one(self, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """By itself each."""
+        return self.each(list(asked), lambda target: self.ask(target, **asked[target]))
+
+    def _nodes_of(self, asked: Iterable[str]) -> Mapping[str, Mapping[str, Endpoint]]:
+        """{node: the ways into containers that it asks}: of those that are not alone there, and have no connection."""
+        guests = {name: self.endpoints[name] for name in asked}
+        guests = {name: at for name, at in guests.items() if at.guest and not at.by_ssh and name not in self._channels}
+        if len(guests) < WORTH or CLUSTER not in self.endpoints:
+            return {}
+        found = self.each([CLUSTER], lambda _: self.cluster.containers(guests))[CLUSTER]
+        return {} if isinstance(found, Exception) else {node: at for node, at in found.items() if len(at) >= WORTH}
+
+    def _inside(self, nodes: Mapping[str, Mapping[str, Endpoint]], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What containers answer by their nodes; without what can't be understood, or says that it failed."""
+
+        def told(node: str) -> Mapping[str, str]:
+            lines = {name: json.dumps(asked[name]) for name in nodes[node]}
+            return self.cluster.inside(node, {name: at.inside() for name, at in nodes[node].items()}, lines)
+
+        found: dict[str, Any] = {}
+        texts = {node: each for node, each in self.each(list(nodes), told).items() if not isinstance(each, Exception)}
+        for name, text in ((name, texts[node].get(name)) for node in texts for name in nodes[node]):
+            with suppress(ChannelError, *STRANGE):
+                counts = self.counts.setdefault(name, Counts())
+                found[name] = understood(self.endpoints[name].name, json.loads(text or ""), counts)
+        return found
+
     def resolved(self, data: Any) -> Any:
         """With its secrets. Raises MissingSecret."""
         return self._secrets.resolve(data)
@@ -152,8 +196,25 @@ class Targets:
 
         Raises ChannelError, and MissingSecret for a password that is to be compared.
         """
+        return self._live(target, self.ask(target, **self._reading(wanted)))
+
+    def read_all(self, wanted: Mapping[str, Wanted]) -> dict[str, Any]:
+        """The same of each target, or the ChannelError or MissingSecret that it raised."""
+        asked = self.each(list(wanted), lambda target: self._reading(wanted[target]))
+        troubles = {target: error for target, error in asked.items() if isinstance(error, Exception)}
+        answers = self.ask_all({target: asked[target] for target in asked if target not in troubles})
+        troubles |= {target: error for target, error in answers.items() if isinstance(error, Exception)}
+        good = [target for target in answers if target not in troubles]
+        return troubles | self.each(good, lambda target: self._live(target, answers[target]))
+
+    def _reading(self, wanted: Wanted) -> dict[str, Any]:
+        """The request. Raises MissingSecret."""
         keys = [[*key, self._secrets.resolve(options)] for key, options in wanted.items()]
-        answer = self.ask(target, "read", site=self.site, keys=keys)
+        return {"verb": "read", "site": self.site, "keys": keys}
+
+    @staticmethod
+    def _live(target: str, answer: Any) -> tuple[Live, dict[Key, dict[str, str]]]:
+        """Raises ChannelError."""
         try:
             return live(target, answer)
         except STRANGE as error:

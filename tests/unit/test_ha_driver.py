@@ -118,8 +118,8 @@ class Fake(Channel):
         """Nothing is there."""
 
     def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
-        if verb in ("lock", "release"):
-            return {"held": None, "unfinished": []}
+        if verb in ("lock", "release", "runs"):
+            return {"held": None, "unfinished": [], "runs": [], "lease": None}
         if verb == "perform":
             if self.endpoint.name in self.nodes.taken:
                 raise TakenOver(self.endpoint.name, {"owner": "bob"})

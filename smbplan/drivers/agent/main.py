@@ -16,6 +16,7 @@ from .accounts import Group, Password, User
 from .children import Commands, begun, side_by_side
 from .clock import Clock
 from .console import console
+from .containers import asked, listed
 from .controllers import Controllers
 from .core import (
     IMAGES,
@@ -245,6 +246,8 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "domain": member.check,
     "ctdb": cluster,
     "together": together,
+    "containers": listed,
+    "inside": asked,
     "pct": pct,
     "raw": raw,
     "mounted": mounted,

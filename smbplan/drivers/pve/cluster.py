@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from smbplan.drivers.agent.core import Refused, Untouched
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, strange
-from smbplan.drivers.pve import begun, preflight, qga
+from smbplan.drivers.pve import begun, preflight, qga, related
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import ApiError, Lost, Unreachable
 from smbplan.drivers.pve.guests import Guest, Guests
@@ -18,7 +18,6 @@ from smbplan.drivers.pve.inside import Inside
 from smbplan.drivers.pve.machine_setter import MachineSetter
 from smbplan.drivers.pve.mappings import Mappings
 from smbplan.drivers.pve.nodes import Nodes
-from smbplan.drivers.pve.related import drops
 from smbplan.drivers.pve.setter import Setter
 from smbplan.drivers.pve.states import agrees, state
 from smbplan.drivers.turn import Claim, written_down
@@ -34,9 +33,9 @@ class Cluster:
     """The channel to a cluster. See drivers.channel.Channel. `connect` makes one to a node at an address."""
 
     def __init__(self, client: Client, site: str, connect: Callable[[str, str], Channel]) -> None:
-        self.guests = Guests(client, site)
-        self._mappings = Mappings(client)
         self._nodes = Nodes(client, connect)
+        self.guests = Guests(client, site, self._nodes.containers)
+        self._mappings = Mappings(client)
         self.counts: Counts = client.counts
         self.version = ""  # of the node that is the endpoint
         self._versions: dict[str, str] = {}  # of nodes
@@ -44,6 +43,7 @@ class Cluster:
         self._searches = 0  # that were begun
         self._placed: Mapping[str, Guest] | None = None  # by `places`, for the reading that follows
         self._guard = threading.Lock()
+        self._common: Future[related.Told] | None = None  # by `places`, too
         self._unsure = False  # there may be tasks of ours whose answer nobody got
 
     def open(self) -> None:
@@ -94,6 +94,19 @@ class Cluster:
         host = endpoint.host or guest.address
         return connect(replace(endpoint, host=host, host_key=qga.host_key(client, guest.path)), counts)
 
+    def containers(self, endpoints: Mapping[str, Endpoint]) -> dict[str, dict[str, Endpoint]]:
+        """{node: the endpoints with their containers} of those that ran in one when it was seen last."""
+        found: dict[str, dict[str, Endpoint]] = {}
+        for name, endpoint in endpoints.items():
+            guest = self._last.get(endpoint.guest)
+            if guest and guest.running and guest.type == "lxc":
+                found.setdefault(guest.node, {})[name] = replace(endpoint, container=guest.vmid)
+        return found
+
+    def inside(self, node: str, commands: Mapping[str, str], lines: Mapping[str, str]) -> Mapping[str, str]:
+        """See drivers.pve.nodes. Raises ChannelError."""
+        return self._nodes.inside(node, commands, lines)
+
     def _found(self, gateway: str) -> Guest | None:
         """A guest that was running when it was seen last, or else as it is now.
 
@@ -129,9 +142,13 @@ class Cluster:
             raise strange("the cluster", error) from None
 
     def _places(self, request: Mapping[str, Any]) -> dict[str, str]:
-        """{gateway: the node on which its guest is}"""
-        with self._guard:
-            self._placed = self._search()
+        """{gateway: the node on which its guest is}. Meanwhile what comes next is asked, too."""
+        with ThreadPoolExecutor(2) as pool:
+            self._common = pool.submit(related.lists, self.guests.client)
+            if request["containers"]:
+                pool.submit(self._nodes.address, "")
+            with self._guard:
+                self._placed = self._search()
         return {name: guest.node for name, guest in self._placed.items()}
 
     def _read(self, request: Mapping[str, Any]) -> Any:
@@ -171,7 +188,10 @@ class Cluster:
 
     def _facts(self, found: Mapping[str, Guest]) -> dict[str, Any]:
         """What no state says, by gateway."""
-        gone = drops(self.guests.client, {guest.vmid: guest.path for guest in found.values()})
+        rules = {guest.vmid: guest.rules for guest in found.values() if guest.rules is not None}
+        common, self._common = self._common, None
+        paths = {guest.vmid: guest.path for guest in found.values()}
+        gone = related.drops(self.guests.client, paths, rules, common.result if common else None)
         with ThreadPoolExecutor(WORKERS) as pool:
             waiting = dict(zip(found, pool.map(self._waiting, found.values()), strict=True))
         return {

@@ -2,17 +2,20 @@
 
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from smbplan.drivers.pve import config, machines
+from smbplan.drivers.errors import ChannelError
+from smbplan.drivers.pve import conf, config, machines
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import DOCTOR, ApiError, Denied
 
 READERS = 8  # requests at a time
+MANY = 8  # containers of a node, from which on the node is asked for all of them at once
 KINDS = {"lxc": "lxc.container.", "qemu": "vm.machine."}  # before the gateway in the mark, by the API's types
 DOWN = {595, 596, 597, 599}  # a node that the API can't reach
 
@@ -28,6 +31,7 @@ class Guest:
     pool: str = ""
     type: str = "lxc"  # as the API's paths have it
     pid: int = 0  # of the process that it is on its node
+    rules: int | None = None  # of its firewall, where that is known
 
     @property
     def path(self) -> str:
@@ -64,8 +68,12 @@ class Guest:
 class Guests:
     """The guests of one site, found by their marks anywhere in the cluster."""
 
-    def __init__(self, client: Client, site: str) -> None:
+    def __init__(
+        self, client: Client, site: str, containers: Callable[[str], Mapping[str, Any]] = lambda node: {}
+    ) -> None:
+        """`containers` asks a node for all of its own, see drivers.agent.containers."""
         self.client, self.site = client, site
+        self._containers = containers
         self._sees = False
         self._handed_out: set[int] = set()
         self._counter = threading.Lock()
@@ -74,18 +82,17 @@ class Guests:
     def find(self) -> dict[str, Guest]:
         """{gateway: its guest}; one request, one for each guest of the cluster, and another for each of ours.
 
-        Raises ApiError, also where two guests carry one mark; Denied for a token that is shown no guest at all,
-        whatever there is.
+        Of a node with many containers, one for all of these, where it is reached by SSH. Raises ApiError, also where
+        two guests carry one mark; Denied for a token that is shown no guest at all, whatever there is.
         """
-        if not self._sees:
-            held = self.client.get("access/permissions")
-            if not any("VM.Audit" in held[path] for path in held if re.match("/(vms|pool)(/|$)", path)):
-                raise Denied(f"{self.client.access.token} lacks VM.Audit on /vms", "", DOCTOR, 403)
-            self._sees = True
-        rows = [row for row in self.client.get("cluster/resources", type="vm") if row["type"] in KINDS]
-        down: set[str] = set()
+        with ThreadPoolExecutor(1) as pool:
+            listed = pool.submit(self.client.get, "cluster/resources", type="vm")
+            self._must_see()
+        rows = [row for row in listed.result() if row["type"] in KINDS]
+        down, told = set[str](), self._told(rows)
         with ThreadPoolExecutor(READERS) as pool:
-            read = list(pool.map(lambda row: self._readable(row, down), rows))
+            read = [told.get(row["id"]) for row in rows if row["id"] in told]
+            read += pool.map(lambda row: self._readable(row, down), [row for row in rows if row["id"] not in told])
         self._hidden = sorted(down)
         found: dict[str, Guest] = {}
         for guest in filter(None, read):
@@ -100,6 +107,14 @@ class Guests:
                 )
             found[gateway] = guest
         return found
+
+    def _must_see(self) -> None:
+        """Raises ApiError, and Denied where all guests are hidden."""
+        if not self._sees:
+            held = self.client.get("access/permissions")
+            if not any("VM.Audit" in held[path] for path in held if re.match("/(vms|pool)(/|$)", path)):
+                raise Denied(f"{self.client.access.token} lacks VM.Audit on /vms", "", DOCTOR, 403)
+            self._sees = True
 
     def must_know(self, gateways: Iterable[str], found: Mapping[str, Guest]) -> None:
         """Raises ApiError where one of these was not found, and may be on a node that can't be reached."""
@@ -146,6 +161,25 @@ class Guests:
         site, _, address = mark.partition("/")
         kind = KINDS[guest.type]
         return address.removeprefix(kind) if site == self.site and address.startswith(kind) else ""
+
+    def _told(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Guest]:
+        """{its id in the API: a container} of nodes with many of them. Who does not answer is left to the API."""
+        count = Counter(row["node"] for row in rows if row["type"] == "lxc")
+        many = [node for node in count if count[node] >= MANY]
+        with ThreadPoolExecutor(max(1, len(many))) as pool:
+            nodes = dict(zip(many, pool.map(self._asked, many), strict=True))
+        found = {}
+        for row in rows:
+            if row["type"] == "lxc" and (each := nodes.get(row["node"], {}).get(str(row["vmid"]))):
+                place, pool_ = (row["node"], int(row["vmid"])), row.get("pool", "")
+                found[row["id"]] = Guest(*place, each["running"], conf.told(each["text"]), pool_, rules=each["rules"])
+        return found
+
+    def _asked(self, node: str) -> Mapping[str, Any]:
+        try:
+            return self._containers(node)
+        except ChannelError:
+            return {}
 
     def _readable(self, row: Mapping[str, Any], down: set[str]) -> Guest | None:
         """Nodes that can't be reached are noted, and not asked again."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from smbplan.drivers.agent.journal import open_of
+from smbplan.drivers.bundle import bundle
 from smbplan.drivers.channel import Channel
 from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.pve.client import Client
@@ -52,6 +53,14 @@ class Nodes:
     def unmount(self, node: str, vmid: int, path: str) -> None:
         """Take a mount off the running container, if that can be. Raises ChannelError."""
         self._change(node, "unmount", vmid=vmid, path=path)
+
+    def containers(self, node: str) -> Mapping[str, Any]:
+        """Those that are there, see drivers.agent.containers. Raises ChannelError."""
+        return dict(self._ask(node, "containers"))
+
+    def inside(self, node: str, commands: Mapping[str, str], lines: Mapping[str, str]) -> Mapping[str, str]:
+        """What agents in the node's containers answer, by the names of the requests. Raises ChannelError."""
+        return dict(self._ask(node, "inside", commands=commands, lines=lines, agent=bundle().decode()))
 
     @contextmanager
     def console(self, node: str, vmid: int) -> Iterator[Callable[[float], list[str]]]:

@@ -3,8 +3,9 @@
 ACLs and firewall rules always go; backup jobs, replication jobs and HA resources with `purge`. pct(1)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 from smbplan.drivers.pve.client import Client
@@ -14,16 +15,40 @@ LISTS = ("cluster/backup", "access/acl", "cluster/ha/resources", "cluster/replic
 READERS = 8  # requests at a time
 
 
-def drops(client: Client, paths: Mapping[int, str]) -> dict[int, list[str]]:
-    """{vmid: names}, for containers at these paths of the API. What we may not read is left out. Raises ApiError."""
+Told = Mapping[str, list[Mapping[str, Any]]]
+
+
+def lists(client: Client) -> Told:
+    """What is asked once, by path. Raises ApiError."""
+    return _told(client, LISTS)
+
+
+def drops(
+    client: Client,
+    paths: Mapping[int, str],
+    known: Mapping[int, int] = MappingProxyType({}),
+    common: Callable[[], Told] | None = None,
+) -> dict[int, list[str]]:
+    """{vmid: names}, for guests at these paths of the API. What we may not read is left out. Raises ApiError.
+
+    `known`: how many firewall rules some have; `common` gives what `lists` does.
+    """
+    if not paths:
+        return {}
     rules = {vmid: f"{path}/firewall/rules" for vmid, path in paths.items()}
-    asked = [*LISTS, *rules.values()] if paths else []
-    with ThreadPoolExecutor(READERS) as pool:
-        told = dict(zip(asked, pool.map(lambda path: _list(client, path), asked), strict=True))
+    asked = [path for vmid, path in rules.items() if vmid not in known]
+    told = {**common(), **_told(client, asked)} if common else _told(client, [*LISTS, *asked])
     return {
-        vmid: list(_names(f"{'vm' if '/qemu/' in path else 'ct'}:{vmid}", vmid, told, told[path]))
+        vmid: list(
+            _names(f"{'vm' if '/qemu/' in path else 'ct'}:{vmid}", vmid, told, known.get(vmid, len(told.get(path, ()))))
+        )
         for vmid, path in rules.items()
     }
+
+
+def _told(client: Client, paths: Sequence[str]) -> Told:
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip(paths, pool.map(lambda path: _list(client, path), paths), strict=True))
 
 
 def _list(client: Client, path: str) -> list[Mapping[str, Any]]:
@@ -35,9 +60,7 @@ def _list(client: Client, path: str) -> list[Mapping[str, Any]]:
         raise
 
 
-def _names(
-    sid: str, vmid: int, told: Mapping[str, list[Mapping[str, Any]]], rules: list[Mapping[str, Any]]
-) -> Iterator[str]:
+def _names(sid: str, vmid: int, told: Told, rules: int) -> Iterator[str]:
     jobs, acl, services, copies = (told[path] for path in LISTS)
     for job in jobs:
         guests = str(job.get("vmid", "")).split(",")
@@ -53,4 +76,4 @@ def _names(
         if int(copy.get("guest", 0)) == vmid:
             yield f"replication job {copy['id']} to {copy.get('target', 'another node')}"
     if rules:
-        yield f"{len(rules)} firewall rule{'s' if len(rules) > 1 else ''}"
+        yield f"{rules} firewall rule{'s' if rules > 1 else ''}"

@@ -174,8 +174,11 @@ def test_what_a_person_types_for_a_cluster() -> None:
     (step,) = [step for step in fewer.steps if step.address == "ctdb.cluster.files"]
     assert step.undo is not None
     lines = commands([step])
-    assert "n2# printf '10.0.0.1\\n10.0.0.2\\n10.0.0.3\\n' >/etc/ctdb/nodes" in lines
-    assert lines[-1] == "n3# systemctl enable ctdb; systemctl restart ctdb; ctdb status"
+    assert "n3# printf '10.0.0.1\\n10.0.0.2\\n10.0.0.3\\n' >/etc/ctdb/nodes" in lines
+    assert "n3# systemctl enable ctdb; systemctl restart ctdb; ctdb status" in lines
+    unpacked, started, _ = back = lines[-3:]
+    assert {line.partition("#")[0] for line in back} == {"n2"}
+    assert "tar -xzf" in unpacked and started.endswith("systemctl enable --now ctdb")
 
 
 def told(**changed: object) -> dict[str, dict[str, object]]:
