@@ -82,6 +82,10 @@ class Fleet(Targets):
         return [target for target, channel in known.items() if getattr(channel, "unkept", False)]
 
     @property
+    def changes(self) -> bool:
+        return self.claim is not None
+
+    @property
     def token(self) -> str:
         return self.claim.token if self.claim else ""
 

@@ -144,7 +144,7 @@ class Ha:
         claim, name = self._claim, ha_looks.somebody(there or good(dict(looks)))
         given = {"site": self._site, "lease": self._lock, **words}
         if claim:
-            given |= {"token": claim.token, "run": claim.run, "about": claim.about(guest=True)}
+            given |= {"token": claim.token, "run": claim.run, "about": claim.about()}
         return self._channel(name).request(verb, **given)
 
     def _ask(self, name: str, do: str, **words: Any) -> Any:

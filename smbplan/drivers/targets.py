@@ -121,8 +121,19 @@ class Targets:
             except (ChannelError, MissingSecret) as error:
                 return error
 
-        with ThreadPoolExecutor(max_workers=max(1, min(32, len(targets)))) as pool:
+        pool, waits = ThreadPoolExecutor(max_workers=max(1, min(32, len(targets)))), True
+        try:
             return dict(zip(targets, pool.map(safely, targets), strict=True))
+        except KeyboardInterrupt:
+            waits = self.changes
+            raise
+        finally:
+            pool.shutdown(waits, cancel_futures=True)
+
+    @property
+    def changes(self) -> bool:
+        """Whether what is under way has to end before anything else: nobody could say what it has done."""
+        return False
 
     def expect(self) -> None:
         """Connect meanwhile to the hosts that can be reached by what is known; the first request waits for that."""
@@ -153,10 +164,13 @@ class Targets:
         """
         nodes = self._nodes_of(asked)
         below = {name for found in nodes.values() for name in found}
-        with ThreadPoolExecutor(1) as pool:
+        pool = ThreadPoolExecutor(1)
+        try:
             inside = pool.submit(self._inside, nodes, asked)
             answers = self._one_by_one({name: asked[name] for name in asked if name not in below})
-        answers |= inside.result()
+            answers |= inside.result()
+        finally:
+            pool.shutdown(self.changes)
         return answers | self._one_by_one({name: asked[name] for name in asked if name not in answers})
 
     def _one_by_one(self, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

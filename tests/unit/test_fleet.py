@@ -1,6 +1,8 @@
 """A target that goes away in the middle of a run: it is waited for, once."""
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -217,6 +219,37 @@ def test_a_lock_that_may_have_been_taken_is_given_up(clock: Callable[[], float])
         former = fleet.token
         fleet.release()
         assert made["files"].verbs[-1] == "release" and fleet.token != former and not fleet.locked
+
+
+@dataclass(slots=True)
+class Hung(Line):
+    """Answers nothing until it is closed."""
+
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def request(self, verb: str, timeout: float = 0.0, **arguments: Any) -> Any:
+        if not self.closed.wait(20):
+            raise AssertionError("it was not closed")
+        raise ChannelError("lost the connection")
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_plan_of_what_hangs_ends_with_the_first_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one was needed, or a quarter of an hour."""
+
+    def connect(endpoint: Endpoint, counts: Counts) -> Channel:
+        return Hung(endpoint, counts, target=Target())
+
+    former, began = signal.signal(signal.SIGINT, signal.default_int_handler), time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt), Fleet("office", {"files": Endpoint("files")}, connect) as fleet:
+            threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+            fleet.ask_all({"files": {"verb": "read"}})
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert time.monotonic() - began < 10
 
 
 @dataclass(slots=True)
