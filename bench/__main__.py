@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench import containers
+from bench import containers, gateways
 from bench.measure import METRICS, Cost, Row, Side, interleaved
 from bench.sides import HOSTS, Sides, installed
 from smbplan.lab import Lab
@@ -167,6 +167,17 @@ GOALS = (
         "smbplan validate, against ansible-playbook --version",
         1,
         lambda made: started(made, "validate", QUICKSTART),
+    ),
+    Goal(
+        "Plan of 1000 gateways on 16 nodes, agents' answers replayed: round trips that depend on each other",
+        8,
+        lambda made: gateways.dependent(made.folder),
+    ),
+    Goal(
+        "Requests of that plan, against those with 100 gateways on the same nodes",
+        1,
+        lambda made: gateways.requests(made.folder),
+        "requests",
     ),
     Goal(
         "Apply of 30 containers, against its longest chain, or its work on all processors",

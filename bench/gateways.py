@@ -6,6 +6,7 @@ inside, is replayed at the drivers.
 
 import json
 import os
+import re
 import shutil
 import socket
 import socketserver
@@ -25,18 +26,19 @@ from bench.relay import Relay
 from smbplan import app
 from smbplan.drivers.channel import Channel
 from smbplan.drivers.fleet import Fleet
+from smbplan.drivers.pve import config as guest
 from smbplan.drivers.wire import encode
 from smbplan.engine.execute import Execution
 from smbplan.engine.kind import Options
 from smbplan.engine.outcome import Entry, Result
 from smbplan.engine.step import Work
 from smbplan.kinds.guest import CLUSTER
-from smbplan.lab.pve import auth, backend, certificates, files, server, usercfg
+from smbplan.lab.pve import auth, backend, certificates, files, guestconf, server, usercfg
 from smbplan.lab.pve.__main__ import initialise
 from smbplan.lab.pve.site import Site, load_machines
 from smbplan.lab.pve.usercfg import Token
 
-GATEWAYS, NODES = 1000, 16
+GATEWAYS, NODES, FIRST = 1000, 16, 100  # the last one is the first container's id
 TRIP, LONG = 0.020, 0.5  # seconds for a round trip; the second is so long that nothing else counts
 TOKEN, SECRET = "root@pam!bench", "BENCH_SECRET"
 TEMPLATE = "debian-12-standard_12.12-1_amd64.tar.zst"
@@ -50,7 +52,7 @@ users:
   carol: {{password: {{env: CAROL_PASSWORD}}}}
 gateways:
 """
-GATEWAY = "  g{number}: {{node: n{node}, network: {{address: 10.{high}.{low}.2/24}}}}\n"
+GATEWAY = "  g{number}: {{node: n{node}, network: {{address: {address}}}}}\n"
 SHARE = "  s{number}: {{gateway: g{number}, storage: {{volume: local, size: 64MiB}}, access: {{write: [carol]}}}}\n"
 FACTS = {"samba": True, "systemd": True, "apt": True, "pct": False, "release": "Debian GNU/Linux 12 (bookworm)"}
 
@@ -62,8 +64,6 @@ class Agents:
         self._folder = folder
         self._states: dict[str, dict[tuple[str, str], Any]] = {}
         self._records: dict[str, dict[str, Any]] = {}
-        self._listed: dict[str, Any] = {}
-        self.made = False  # from then on nothing changes
 
     def run(self, target: str, works: Sequence[Work]) -> Sequence[Result]:
         for op in (encode(work.op) for work in works):
@@ -72,13 +72,15 @@ class Agents:
                 self._records.setdefault(target, {})[op["address"]] = op["record"]
         return [Result(True)] * len(works)
 
+    def copy(self, number: int) -> None:
+        """Another gateway is as the first one."""
+        name, first = f"g{number}", self._states["g1"]
+        self._states[name] = {(type_, like(key, number)): like(state, number) for (type_, key), state in first.items()}
+        self._records[name] = like(self._records["g1"], number)
+
     def answer(self, node: str, request: Any) -> Any:
         if request["verb"] == "containers":
-            if not self.made:
-                return self._containers(node)
-            if node not in self._listed:
-                self._listed[node] = self._containers(node)
-            return self._listed[node]
+            return self._containers(node)
         if request["verb"] == "inside":
             return {
                 name: json.dumps({"ok": self._read(name, json.loads(line))}) for name, line in request["lines"].items()
@@ -195,11 +197,39 @@ def api(folder: Path, nodes: int) -> Iterator[int]:
 def written(folder: Path, gateways: int, nodes: int, port: int) -> Path:
     numbers = range(1, gateways + 1)
     head = HEAD.format(port=port, token=TOKEN, secret=SECRET, ca=folder / "pve" / "pve-root-ca.pem", template=TEMPLATE)
-    rows = [GATEWAY.format(number=each, node=each % nodes, high=each // 250, low=each % 250) for each in numbers]
+    rows = [GATEWAY.format(number=each, node=each % nodes, address=address(each)) for each in numbers]
     (folder / "site").mkdir(exist_ok=True)
     text = [head, *rows, "shares:\n", *(SHARE.format(number=each) for each in numbers)]
     (folder / "site" / "site.yaml").write_text("".join(text))
     return folder / "site"
+
+
+def copied(folder: Path, number: int, nodes: int) -> None:
+    """The container of another gateway, like that of the first one."""
+    first, vmid = folder / "pve" / "nodes" / f"n{1 % nodes}" / "lxc" / f"{FIRST}.conf", FIRST - 1 + number
+    config = guestconf.parse(first.read_text())
+    values = like(config.values, number)
+    told = {
+        **like(guest.told(config.values), number),
+        "mark": guest.sealed(f"bench-many/lxc.container.g{number}", vmid),
+    }
+    disk, other = (f":{each}/vm-{each}-" for each in (FIRST, vmid))
+    told["volumes"] = json.loads(json.dumps(told["volumes"]).replace(disk, other))
+    for name, value in values.items():
+        values[name] = value.replace(disk, other).replace(address(1), address(number))
+    config.values = {**values, "description": guest.described({}, told)}
+    node = f"n{number % nodes}"
+    files.write(folder / "pve" / "nodes" / node / "lxc" / f"{vmid}.conf", guestconf.render(config))
+    shutil.copy(folder / f"n{1 % nodes}" / "dry" / str(FIRST), folder / node / "dry" / str(vmid))
+
+
+def like(data: Any, number: int) -> Any:
+    """What is said of the first gateway and its share, of another one."""
+    return json.loads(re.sub(r"\b([gs])1\b", rf"\g<1>{number}", json.dumps(data)))
+
+
+def address(number: int) -> str:
+    return f"10.{number // 250}.{number % 250}.2/24"
 
 
 class Cloud:
@@ -208,8 +238,15 @@ class Cloud:
     def __init__(self, folder: Path, gateways: int, nodes: int, port: int) -> None:
         agents = Agents(folder)
         self._relays = Relay(port), Relay(listening(agents).server_address[1])
-        self._site = written(folder, gateways, nodes, self._relays[0].port)
+        self._site = written(folder, 1, nodes, self._relays[0].port)
         Replayed.port = self._relays[1].port
+        self._make(agents)
+        for number in range(2, gateways + 1):
+            agents.copy(number)
+            copied(folder, number, nodes)
+        written(folder, gateways, nodes, self._relays[0].port)
+
+    def _make(self, agents: Agents) -> None:
         planned = app.plan(self._site, Options(), Replayed)
         with Fleet(planned.plan.site, planned.endpoints, Replayed) as fleet:
             fleet.begin("run", [CLUSTER])
@@ -220,7 +257,6 @@ class Cloud:
             done = Execution(planned.plan.steps, SimpleNamespace(run=run), Notes()).run()
         if done.name != "applied":
             raise RuntimeError(f"the gateways were not made: {done.problems[:3]}")
-        agents.made = True
 
     def plan(self, trip: float) -> Cost:
         """With so many seconds for a round trip. Raises RuntimeError where there is something to do."""
@@ -230,7 +266,7 @@ class Cloud:
         planned = app.plan(self._site, Options(), Replayed)
         cost = Cost(time.monotonic() - began, 0.0, 0.0, sum(each.round_trips for each in planned.counts.values()))
         if planned.plan.changes:
-            raise RuntimeError(f"there is something to do: {planned.plan.changes[:3]}")
+            raise RuntimeError(f"there is something to do: {[change.address for change in planned.plan.changes[:9]]}")
         return cost
 
 
@@ -260,7 +296,8 @@ def requests(folder: Path) -> list[Row]:
     rows = []
     for count in (GATEWAYS, GATEWAYS // 10):
         with cloud(folder / "many", count, NODES) as made:
-            rows.append(Row(f"{count} gateways on {NODES} nodes", [made.plan(0.0)]))
+            cost = made.plan(0.0)
+            rows.append(Row(f"{count} gateways, {cost.requests:.0f} requests", [cost]))
     return rows
 
 

@@ -69,8 +69,8 @@ def located(fleet: Fleet, site: Site) -> Site:
     """The site with every guest's `node` as it is now: what is below a guest follows it, whatever its file says."""
     if CLUSTER not in fleet.endpoints:
         return site
-    containers = any(gateway.mode == "lxc" for gateway in site.gateways.values())
-    places = fleet.each([CLUSTER], lambda target: fleet.ask(target, "places", containers=containers))[CLUSTER]
+    nodes = sorted({gateway.node for gateway in site.gateways.values() if gateway.mode == "lxc" and gateway.node})
+    places = fleet.each([CLUSTER], lambda target: fleet.ask(target, "places", nodes=nodes))[CLUSTER]
     if isinstance(places, Exception):
         return site  # the reading, which comes next, meets the same trouble, and tells it
     moved = {

@@ -7,7 +7,6 @@ import pytest
 from lab import lxc
 from lab.site import Site
 
-from smbplan.drivers.pve import guests
 from smbplan.errors import Refused
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab
@@ -35,7 +34,6 @@ def site(machines: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("SMBPLAN_LAB", lab.name)
     monkeypatch.setenv("ALICE_PASSWORD", "alice-Geheim-1")
     monkeypatch.setenv("SMBPLAN_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(guests, "MANY", 2)
     (tmp_path / "site").mkdir()
     yield Site(lab, tmp_path / "site")
     lab.down()

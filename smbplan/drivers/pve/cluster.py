@@ -142,10 +142,11 @@ class Cluster:
             raise strange("the cluster", error) from None
 
     def _places(self, request: Mapping[str, Any]) -> dict[str, str]:
-        """{gateway: the node on which its guest is}. Meanwhile what comes next is asked, too."""
+        """{gateway: the node of its guest}; `nodes` have containers. Meanwhile what comes next is asked, too."""
+        self.guests.nodes = request["nodes"]
         with ThreadPoolExecutor(2) as pool:
             self._common = pool.submit(related.lists, self.guests.client)
-            if request["containers"]:
+            if self.guests.nodes:
                 pool.submit(self._nodes.address, "")
             with self._guard:
                 self._placed = self._search()

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,7 +15,7 @@ from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import DOCTOR, ApiError, Denied
 
 READERS = 8  # requests at a time
-MANY = 8  # containers of a node, from which on the node is asked for all of them at once
+MANY = 2  # containers of a node, from which on the node is asked for all of them at once
 KINDS = {"lxc": "lxc.container.", "qemu": "vm.machine."}  # before the gateway in the mark, by the API's types
 DOWN = {595, 596, 597, 599}  # a node that the API can't reach
 
@@ -71,8 +71,9 @@ class Guests:
     def __init__(
         self, client: Client, site: str, containers: Callable[[str], Mapping[str, Any]] = lambda node: {}
     ) -> None:
-        """`containers` asks a node for all of its own, see drivers.agent.containers."""
+        """`containers` asks a node for all of its own, see drivers.agent.containers; one of `nodes` alone."""
         self.client, self.site = client, site
+        self.nodes: Collection[str] = ()  # that are reached by SSH
         self._containers = containers
         self._sees = False
         self._handed_out: set[int] = set()
@@ -165,7 +166,7 @@ class Guests:
     def _told(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Guest]:
         """{its id in the API: a container} of nodes with many of them. Who does not answer is left to the API."""
         count = Counter(row["node"] for row in rows if row["type"] == "lxc")
-        many = [node for node in count if count[node] >= MANY]
+        many = [node for node in count if count[node] >= MANY and node in self.nodes]
         with ThreadPoolExecutor(max(1, len(many))) as pool:
             nodes = dict(zip(many, pool.map(self._asked, many), strict=True))
         found = {}

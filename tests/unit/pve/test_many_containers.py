@@ -80,12 +80,12 @@ def test_a_node_with_many_is_asked_once(gateways: Gateways, monkeypatch: pytest.
 
     def found() -> tuple[dict[str, Guest], int]:
         there = gateways.cluster
-        there.guests._containers = node
+        there.guests._containers, there.guests.nodes = node, {"pve1"}
         return there.guests.find(), there.counts.round_trips
 
     asked, trips = found()
     assert (node.asked, trips) == (1, 2), "the rights, and the list of guests"
-    monkeypatch.setattr(guests, "MANY", 100)
+    monkeypatch.setattr(guests, "MANY", 22)
     by_api, more = found()
     assert (node.asked, more) == (1, 2 + 21 + 1)
     assert [_as_text(guest.config) for guest in asked.values()] == [_as_text(each.config) for each in by_api.values()]
