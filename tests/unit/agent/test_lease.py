@@ -30,6 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setattr(module, "LOCAL", tmp_path / "smbplan")
     for module in (core, lease, journal, main, turns):
         monkeypatch.setattr(module, "STATE", tmp_path / "smbplan")
+    monkeypatch.setattr(Inventory.__init__, "__defaults__", (tmp_path / "smbplan" / "inventory.json",))
     monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "images" / "office" / "run")
     monkeypatch.setattr(core.IMAGES, "of", lambda *_: None)
     monkeypatch.setattr(lease, "LOCK", f"{tmp_path}/run/smbplan{{}}.lock")
