@@ -75,7 +75,7 @@ def test_who_takes_a_run_over_waits_for_what_proxmox_still_does(gateways: Gatewa
     gateways.lab.hold(True)
     dead = threading.Thread(target=gateways.run, args=[made])
     dead.start()
-    while not gateways.lab.ask("GET", "/cluster/resources", type="vm"):
+    while not gateways.lab.ask("GET", "/nodes/pve1/tasks", source="active"):
         time.sleep(0.01)
     there = gateways.cluster
     there.lock(Claim("contained", "run", "bob", 1.0, "t", takes_over=True))
