@@ -63,12 +63,12 @@ def test_each_answers_its_own_line() -> None:
     ],
 )
 def test_who_does_not_answer_is_left_out(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "LATEST", 1.0)
+    monkeypatch.setattr(containers, "LATEST", 3.0)
     monkeypatch.setattr(containers, "LONGEST", 10_000)
     good = f"read -r agent; echo '{READY}'; read -r line; echo done"
     began = time.monotonic()
     assert asked(script, good) == {"c1": "done\n"}
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def test_no_more_are_asked_at_a_time_than_the_node_can_bear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
