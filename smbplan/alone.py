@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from smbplan.report import document
 from smbplan.store import files, runs
 
 DONE, FAILED = "applied", "failed"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def written(site: str, deed: Deed, run: str = "") -> Iterator[None]:
         words = f"{step} can't be written down in {files.home()}: {error.strerror or error}"
         raise Refused(Trouble(words, "make room there, or have it writable; nothing was changed")) from None
     try:
-        with _interrupted_once():
+        with signalled(_interrupt):
             yield
     except BaseException as error:
         known = error.troubles if isinstance(error, Refused) else ()
@@ -88,22 +89,22 @@ def written(site: str, deed: Deed, run: str = "") -> Iterator[None]:
         raise CutShort(Trouble(words, "make room there, or have it writable")) from None
 
 
+def _interrupt(*_: object) -> None:
+    """Once: nothing cuts short what that has put back."""
+    for name in SIGNALS:
+        signal.signal(name, lambda *_: None)  # children would go on with SIG_IGN
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """A closed terminal and a shutdown do what Ctrl-C does; and nothing cuts short what that has put back."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+def signalled(handler: Callable[..., None]) -> Iterator[None]:
+    """What Ctrl-C, a closed terminal and a shutdown do meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def interrupt(*_: object) -> None:
-        for name in names:
-            signal.signal(name, lambda *_: None)  # children would go on with SIG_IGN
-        raise KeyboardInterrupt
-
-    former = {name: signal.signal(name, interrupt) for name in names}
+    former = {name: signal.signal(name, handler) for name in SIGNALS}
     try:
         yield
     finally:
-        for name, handler in former.items():
-            signal.signal(name, handler)
+        for name, known in former.items():
+            signal.signal(name, known)

@@ -1,17 +1,14 @@
 """The use cases, and the only place where layers are wired together."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from smbplan import preflight, recovery, stale
-from smbplan.alone import alone, must_be_recovered
+from smbplan.alone import alone, must_be_recovered, signalled
 from smbplan.drivers.channel import Channel, Counts, Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Held
 from smbplan.drivers.fleet import LOCK_WAIT, Fleet
@@ -210,7 +207,7 @@ def _walked(
     careful = Careful(fleet, journal)
     execution = Execution(steps, careful, careful, **how)
     careful.stop = execution.stop
-    with _stopped_by_signals(execution):
+    with signalled(lambda *_: execution.stop()):  # a run is turned back, not cut short
         outcome = execution.run()
     try:
         if careful.error is None:
@@ -219,21 +216,6 @@ def _walked(
         careful.error = error
     fleet.release()
     raise CutShort(Trouble(f"run {run.id} was cut short: {careful.words}", ROOM, str(careful.error.filename or "")))
-
-
-@contextmanager
-def _stopped_by_signals(execution: Execution) -> Iterator[None]:
-    """Ctrl-C, a closed terminal or a shutdown turn the run back instead of cutting it short."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = {name: signal.signal(name, lambda *_: execution.stop()) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in former.items():
-            signal.signal(name, handler)
 
 
 def _lock_targets(fleet: Fleet) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from smbplan.drivers.agent.core import image_file
 from smbplan.drivers.agent.ctdb_image import NAME
 from smbplan.engine.step import Move
-from smbplan.report.typed import word, words
+from smbplan.report.typed import image, word, words
 
 OURS = "/etc/ctdb/nodes /etc/ctdb/public_addresses /etc/ctdb/events/legacy/{49.winbind,50.samba,06.smbplan}.script"
 PACKAGED = "ctdb.conf ctdb.tunables script.options"
@@ -39,8 +38,7 @@ def _out(name: str) -> list[str]:
 def _back(names: Iterable[str]) -> list[str]:
     """Nodes that the run has taken out, with what each of them has kept."""
     nodes = _typed_on(names)
-    kept = f"/var/lib/smbplan/runs/*/*/{image_file(NAME)}"
-    unpacked = f'for kept in {kept}; do ! test -e "$kept" || base64 -d "$kept" | tar -xzf - -C /; done'
+    unpacked = f'for kept in {image(NAME)}; do ! test -e "$kept" || base64 -d "$kept" | tar -xzf - -C /; done'
     return [
         *(f"{node}# {unpacked}; systemctl daemon-reload" for node in nodes),
         *(f"{node}# {STARTED}" for node in nodes),

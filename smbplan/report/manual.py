@@ -6,16 +6,16 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from smbplan.drivers.agent.core import image_file, is_open
+from smbplan.drivers.agent.core import is_open
 from smbplan.drivers.agent.files import header
 from smbplan.engine.step import Call, Move, Nature, Step
 from smbplan.report import clusters, guests
-from smbplan.report.typed import literal, word, words
+from smbplan.report.typed import IMAGES, image, literal, word, words
 
 TITLE = "When its cause is gone, `smbplan recover` finishes it; or else these commands do, in this order"
 
 
-MACHINE, IMAGES = "/etc/machine-id", "/var/lib/smbplan/runs/"
+MACHINE = "/etc/machine-id"
 
 
 def commands(steps: Sequence[Step], homes: Mapping[str, str] = MappingProxyType({})) -> list[str]:
@@ -80,11 +80,6 @@ def _sealed(mark: str, thing: str) -> str:
     return f'{word(mark)}/"$(printf {words} | sha256sum | cut -c1-10)"'
 
 
-def _image(name: str) -> str:
-    """Where a run keeps a before-image on the host, see drivers.agent.core.Images."""
-    return f"{IMAGES}*/*/{image_file(name)}"
-
-
 XATTR = "python3 -I -c 'import os, sys; os.setxattr(sys.argv[1], \"trusted.smbplan\", sys.argv[2].encode())'"
 
 
@@ -110,8 +105,8 @@ def _unseen(type_: str, name: str) -> str:
     class_, does = UNSEEN[type_]
     head = "import json, os, sys; from glob import glob; from subprocess import check_call as do; name = sys.argv[1]"
     script = f"{head}; [({does}) for was in map(json.load, map(open, glob(sys.argv[2])[-1:]))]"
-    image = shlex.quote(_image(f"{class_} {name}"))
-    return f"SYSTEMCTL_SKIP_SYSV=1 python3 -I -c {shlex.quote(script)} {word(name)} {image}"
+    kept = shlex.quote(image(f"{class_} {name}"))
+    return f"SYSTEMCTL_SKIP_SYSV=1 python3 -I -c {shlex.quote(script)} {word(name)} {kept}"
 
 
 UNMARK = "python3 -I -c 'import os, sys; os.removexattr(sys.argv[1], \"trusted.smbplan\")'"
@@ -201,7 +196,7 @@ def _password(name: str, before: Any, after: Any) -> list[str]:
     new = f'new=$(head -c 16 /dev/urandom | base64); printf \'%s\\n\' "$new" "$new" | smbpasswd -s -a {user}'
     when = f"user.pass_last_set_time = {int(after['changed'])}; " if after.get("changed") is not None else ""
     restore = shlex.quote(PASSWORD.format(when=when))
-    return [*([] if before else [new]), f"python3 -I -c {restore} {user} {word(_image(f'password:{name}'))}", *turned]
+    return [*([] if before else [new]), f"python3 -I -c {restore} {user} {word(image(f'password:{name}'))}", *turned]
 
 
 def _file(name: str, before: Any, after: Any) -> list[str]:
@@ -223,9 +218,9 @@ def _file(name: str, before: Any, after: Any) -> list[str]:
 
 
 def _smbconf(name: str, before: Any, after: Any) -> list[str]:
-    path, image = word(name), _image(f"smbconf:{name}")
+    path, kept = word(name), image(f"smbconf:{name}")
     if after is None:  # Debian's own was kept
-        return [f'for each in {image}; do if [ -s "$each" ]; then cat "$each" > {path}; else rm -f {path}; fi; done']
+        return [f'for each in {kept}; do if [ -s "$each" ]; then cat "$each" > {path}; else rm -f {path}; fi; done']
     if after.get("foreign"):
         return [f"editor {path}  # the line `include = {word(after['include'] or before.get('include'))}`"]
     return _file(name, before, after)

@@ -4,6 +4,9 @@ import re
 import shlex
 from collections.abc import Iterable
 
+from smbplan.drivers.agent.core import image_file
+
+IMAGES = "/var/lib/smbplan/runs/"
 PLAIN = {"\n": "\\n", "\t": "\\t"}
 
 
@@ -19,6 +22,11 @@ def _escaped(char: str) -> str:
     if char in PLAIN:
         return PLAIN[char]
     return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+
+
+def image(name: str) -> str:
+    """Where a run keeps a before-image on the host, see drivers.agent.core.Images."""
+    return f"{IMAGES}*/*/{image_file(name)}"
 
 
 def words(values: Iterable[object]) -> str:

@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import journal
 from .core import IDENTITY, IMAGES, LOCAL, STATE, Refused, read_text, run, tidy, write
 from .ctdb_conf import NAMES, NODES, SERVICES, configure, disable, enable, interfaces, led, public, restore, settings
 from .inventory import Inventory
 from .lease import Lease
 from .naming import addresses
+from .turns import under_way
 
 NOTES = STATE / "cluster.json"  # on the cluster itself, beside those on what it serves
 LOST = "the identity of a cluster"
@@ -213,9 +213,8 @@ def lost(request: dict[str, Any]) -> None:
 def records(request: dict[str, Any]) -> Any:
     """What is noted of the cluster, and which runs that change it nobody has ended. `holder` is the lease's name."""
     site, names = request["site"], json.loads(read_text(NAMES) or "{}")
-    left = journal.unfinished(site)
-    known = {"unfinished": left, "lease": Lease(request["holder"]).told()} if left else {}
-    return {"records": Inventory(NOTES).site(site)["records"], "nodes": names, **known}
+    known = {"records": Inventory(NOTES).site(site)["records"], "nodes": names}
+    return {**known, **under_way(site, Lease(request["holder"]))}
 
 
 def note(request: dict[str, Any]) -> None:

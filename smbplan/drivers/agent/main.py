@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager, nullcontext
 from typing import Any, Callable, Iterable, Iterator
 
-from . import ctdb, journal, member, samba, turns
+from . import ctdb, member, samba, turns
 from .accounts import Group, Password, User
 from .children import Commands, begun, side_by_side
 from .clock import Clock
@@ -47,7 +47,7 @@ from .storage import Dataset, Directory, Subvolume
 from .survey import survey
 from .system import Packages, Service
 from .together import together
-from .turns import lease_of
+from .turns import lease_of, under_way
 
 SHARES = Share()
 KEPT_BY_CTDB = ("share", "password", "member")
@@ -91,7 +91,7 @@ def read(request: dict[str, Any]) -> Any:
                 states.append([type_, name, {"error": _words(refused)}])
             except OSError as error:
                 states.append([type_, name, {"error": _words(Refused(f"{name}: {error.strerror}"))}])
-    told = {**facts(), **_under_way(request["site"])}
+    told = {**facts(), **under_way(request["site"], lease_of({}))}
     return {"facts": told, "states": states, "records": entry["records"], "peers": entry["peers"]}
 
 
@@ -99,12 +99,6 @@ def known(request: dict[str, Any]) -> Any:
     """Whether anything of the site is here, and which peers it has: without a look at all of it."""
     entry = Inventory().site(request["site"])
     return {"managed": bool(entry["records"]), "peers": entry["peers"]}
-
-
-def _under_way(site: str) -> dict[str, Any]:
-    """Runs of the site that nobody has ended, and who holds the lease."""
-    found = journal.unfinished(site)
-    return {"unfinished": found, "lease": lease_of({}).told()} if found else {}
 
 
 @contextmanager

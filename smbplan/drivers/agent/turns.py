@@ -21,6 +21,12 @@ def lease_of(request: dict[str, Any]) -> Lease:
     return Lease(request.get("lease") or _own(), request.get("wide", False))
 
 
+def under_way(site: str, lease: Lease) -> dict[str, Any]:
+    """Runs of the site that nobody has ended, and who holds the lease."""
+    found = journal.unfinished(site)
+    return {"unfinished": found, "lease": lease.told()} if found else {}
+
+
 def lock(request: dict[str, Any]) -> Any:
     """Take the lease for a run; {held: who has it, or None; unfinished: what other runs of the site have begun}."""
     about, site = request["about"], request["site"]
