@@ -216,7 +216,7 @@ class Ha:
         def call(name: str) -> Any:
             return self._channel(name).request("perform", **asked)[0]
 
-        if request["op"]["call"] == "restart":
+        if request["op"]["call"] in ("restart", "winbind"):
             return self._in_turn(call)
         found = at_once(list(self._members()), call)
         good({name: answer for name, answer in found.items() if isinstance(answer, TakenOver)})
@@ -226,7 +226,7 @@ class Ha:
         return next((answer for answer in told if "error" in answer), {"ok": None})
 
     def _in_turn(self, call: Callable[[str], Any]) -> Any:
-        """While smbd restarts on one node, the others serve; where that fails, they go on."""
+        """While smbd or winbindd restarts on one node, the others serve; where that fails, they go on."""
         looks = self._try(list(self._members()), "look")
         reached = [name for name, look in looks.items() if not isinstance(look, ChannelError)]
         if not reached:

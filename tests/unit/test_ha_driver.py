@@ -326,20 +326,21 @@ def test_what_somebody_else_has_had_watched_is_left_alone() -> None:
     assert answer["untouched"] and answer["error"]["hint"] == "make a new plan"
 
 
-def test_services_restart_on_one_node_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["restart", "winbind"])
+def test_services_restart_on_one_node_after_the_other(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = Nodes("n1", "n2", "n3")
     monkeypatch.setattr(ha, "NOTICED", 0.0)
     nodes.dead = {"n2"}
     ask = nodes.ask
     monkeypatch.setattr(nodes, "ask", lambda name, do, words: nodes.done.append(f"{do} {name}") or ask(name, do, words))
     cluster = nodes.cluster("n1", "n2", "n3")
-    answer = cluster.request("everywhere", site="s", run="r", op={"call": "restart"})
+    answer = cluster.request("everywhere", site="s", run="r", op={"call": call})
     assert answer == {"ok": None}
-    assert nodes.done[3:] == ["restart n1", "wait n1", "restart n3", "wait n3"]
+    assert nodes.done[3:] == [f"{call} n1", "wait n1", f"{call} n3", "wait n3"]
     nodes.dead, nodes.done = set(), []
     nodes.broken = {"n2"}
-    answer = cluster.request("everywhere", site="s", run="r", op={"call": "restart"})
-    assert answer["error"]["summary"] == "smbd does not start" and "restart n3" not in nodes.done
+    answer = cluster.request("everywhere", site="s", run="r", op={"call": call})
+    assert answer["error"]["summary"] == "smbd does not start" and f"{call} n3" not in nodes.done
 
 
 def test_what_all_nodes_do_at_once_is_nothing_for_a_run_that_was_taken_over() -> None:

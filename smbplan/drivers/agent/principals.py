@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any
 
-from . import dns, winbind
+from . import ctdb_conf, dns, winbind
 from .core import IMAGES, STATE, Object, Refused, read_text, write
 
 FILE = STATE / "principals.json"
@@ -83,7 +83,9 @@ class Principals(Object):
             _store("")
             return
         if old.maps != after["ids"]:
-            winbind.renew()
+            winbind.forget()
+            if old.maps or "winbind" not in ctdb_conf.led():  # which has just started it, and takes this for a failure
+                winbind.restart()
         for word in after["names"]:
             each = word.lstrip("@")
             table[each] = _looked_up(each, word.startswith("@"), old.stored.get(each))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 import time
 from typing import Any
 
@@ -83,10 +82,17 @@ def sids_of(user: str) -> set[str]:
 
 def renew() -> None:
     """winbindd makes its maps of ids when it starts, and remembers what it has mapped."""
-    done = subprocess.run(["systemctl", "is-active", "--quiet", "winbind"], check=False)
-    if not done.returncode:
-        run(["net", "cache", "flush"])
-        run(["systemctl", "restart", "winbind"])
+    forget()
+    restart()
+
+
+def forget() -> None:
+    run(["net", "cache", "flush"])
+
+
+def restart() -> None:
+    """Where it runs."""
+    run(["systemctl", "try-restart", "winbind"])
 
 
 def know_asserted(gids: list[int]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smbplan.drivers.agent import children
-from smbplan.drivers.agent.children import DIED, Commands, begun, side_by_side
+from smbplan.drivers.agent.children import DIED, begun, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_a_child_that_dies_answers_nothing() -> None:
     assert begun(die)() is None
 
 
-def test_programs_that_children_start_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_children_start_are_counted() -> None:
     script = (
         "import sys, subprocess\n"
         "from smbplan.drivers.agent.children import Commands, side_by_side\n"
@@ -56,4 +56,4 @@ def test_programs_that_children_start_are_counted(monkeypatch: pytest.MonkeyPatc
         "print(Commands.count)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert (done.stdout.strip(), Commands.count) == ("20", 0)
+    assert done.stdout.strip() == "20"

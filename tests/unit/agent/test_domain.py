@@ -1,12 +1,13 @@
 """A member's names, lists and checks, as far as they need no controller; with one, see tests/lab/test_ad.py."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from smbplan.drivers.agent import acl, ads, dns, naming, principals, shares, winbind
+from smbplan.drivers.agent import acl, ads, ctdb_conf, dns, naming, principals, shares, winbind
 from smbplan.drivers.agent.core import Refused
 
 IDS = {"CORP": "rid 2000000-2999999"}
@@ -57,6 +58,33 @@ def test_only_lists_of_accounts_are_translated(table: Path) -> None:
 def test_acls_have_the_domains_names_without_asking_it(table: Path) -> None:
     assert (acl.group_name(2011104), acl.group_id("CORP\\All Staff")) == ("CORP\\All Staff", 2011104)
     assert (acl.user_name(2011105), acl.user_id("CORP\\jörg")) == ("CORP\\jörg", 2011105)
+
+
+@pytest.mark.parametrize(
+    ("ids", "led", "done"),
+    [
+        (IDS, ["winbind"], []),
+        ({"CORP": "rid 1-2"}, ["smbd", "winbind"], ["forget", "restart"]),
+        ({}, ["smbd", "winbind"], ["forget"]),
+        ({}, [], ["forget", "restart"]),
+    ],
+)
+def test_winbindd_starts_anew_for_other_maps_but_not_where_ctdb_has_just_started_it(
+    ids: dict[str, str],
+    led: list[str],
+    done: list[str],
+    table: Path,
+    controller: dict[str, tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[str] = []
+    for verb in ("forget", "restart"):
+        monkeypatch.setattr(winbind, verb, partial(found.append, verb))
+    monkeypatch.setattr(ctdb_conf, "led", lambda: led)
+    table.write_text(json.dumps({"accounts": TABLE, "ids": ids} if ids else {}))
+    kind = principals.Principals()
+    kind.set("CORP", kind.get("CORP", {}), {"names": NAMES, "ids": IDS}, {})
+    assert found == done
 
 
 NAMES = ["@CORP\\All Staff", "CORP\\jörg"]
