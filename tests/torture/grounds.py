@@ -4,7 +4,7 @@ Of guests one gateway is made, with what it needs on the cluster and on its node
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,18 +18,18 @@ from lab.faults import nodes, outside
 from lab.site import Site
 from torture import members
 from torture.cases import Case, Ground, representative, sample
-from torture.troubles import RESTART, Place, Shell
+from torture.troubles import RESTART, Place
 
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab
 
 NODES = {"files": "pve1", "vault": "pve2"}
-CONTAINER, MACHINE = "drawings", "ledger"  # of examples/lxc and examples/vm
 SEED = 20261127
 MANY = frozenset({"many-deletes", "many-updates", "acl-widening"})
 GONE: dict[str, Any] = {"destroy": True, "purge": True, "delete_data": True, "allow": MANY}
+Changes = Mapping[str, Sequence[tuple[str, str]]]
 # Something of every kind that examples/quickstart has.
-CHANGES = {
+CHANGES: Changes = {
     "site.yaml": [("description: Files of the office", "description: Files of everybody")],
     "people.yaml": [("Alice Adams", "Alice Archer"), ("groups: [office]}", "groups: [office, engineers]}")],
     "shares.yaml": [
@@ -40,21 +40,37 @@ CHANGES = {
         ("write: [carol], deny", "write: [carol, alice], deny"),
     ],
 }
+# The same of what containers of examples/lxc have.
+SETTINGS: Changes = {
+    "site.yaml": [
+        ("cores: 4", "cores: 2"),
+        ("quota: 1GiB", "quota: 2GiB"),
+        ("size: 512MiB, backup: true", "size: 768MiB, backup: false"),
+        ("quota: 100MiB", "quota: 200MiB"),
+        ("{keep: 8}", "{keep: 9}"),
+    ]
+}
 PASSWORDS = "alice-Geheim-1", "alice-Geheim-2"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a ground is made. Of its cases a sample of that size is tried; with 0, all."""
+    """How a ground is made.
+
+    Of its cases those are tried that are `whole`, by how their addresses begin, as no ground before it has them; and
+    of the others a sample of that size. With 0, all.
+    """
 
     make: Callable[[Site], Ground]
     prepare: Callable[[Lab, Path, pytest.MonkeyPatch], Site]
     up: dict[str, Any]  # the lab
     sample: int = 0
+    whole: tuple[str, ...] = ()
 
     def cases(self, ground: Ground) -> list[Case]:
         found = representative(ground)
-        return sample(found, self.sample, SEED) if self.sample else found
+        chosen = sample(found, self.sample, SEED) if self.sample else found
+        return [case for case in found if case in chosen or case.step.id.startswith(self.whole)]
 
 
 @contextmanager
@@ -89,27 +105,58 @@ def removed(site: Site) -> Ground:
 def changed(site: Site) -> Ground:
     """Everything is, and something of each kind gets other settings."""
     site.applied()
-    _edit(site, back=False)
+    _edit(site, CHANGES, back=False)
 
     def back() -> None:
-        _edit(site, back=True)
+        _edit(site, CHANGES, back=True)
         site.applied(allow=MANY)
-        _edit(site, back=False)
+        _edit(site, CHANGES, back=False)
 
     return _ground(site, back, allow=MANY)
 
 
-def _edit(site: Site, back: bool) -> None:
+def _edit(site: Site, changes: Changes, back: bool) -> None:
     """The definitions with the changes, or as they were."""
     os.environ["ALICE_PASSWORD"] = PASSWORDS[not back]
-    for file, edits in CHANGES.items():
+    for file, edits in changes.items():
         for pair in edits:
             site.edit(file, *(reversed(pair) if back else pair))
 
 
-def container(site: Site) -> Ground:
-    """One with a subvolume and a folder of its node."""
-    node, name = lxc.NODES[CONTAINER], CONTAINER
+def container(name: str, site: Site) -> Ground:
+    """Nothing of it is there, and of what it has on its node."""
+    return _container(site, name, partial(site.applied, **GONE), targets=_of(site, name))
+
+
+def container_changed(name: str, site: Site) -> Ground:
+    """It is there, and gets other settings."""
+    targets = _of(site, name)
+    site.applied(targets=targets)
+    _edit(site, SETTINGS, back=False)
+
+    def back() -> None:
+        _edit(site, SETTINGS, back=True)
+        site.applied(targets=targets, allow=MANY)
+        _edit(site, SETTINGS, back=False)
+
+    return _container(site, name, back, targets=targets, allow=MANY)
+
+
+def container_removed(name: str, site: Site) -> Ground:
+    """It is there, and goes as far as it can come back."""
+    targets = _of(site, name)
+    site.applied(targets=targets)
+    return _container(site, name, partial(site.applied, targets=targets, allow=MANY), destroy=True, allow=MANY)
+
+
+def _of(site: Site, gateway: str) -> tuple[str, ...]:
+    """The addresses of all that belongs to it."""
+    mine = [change.address for change in site.plan().plan.changes if change.target == gateway]
+    return (*outside(site, gateway), *mine)
+
+
+def _container(site: Site, name: str, back: Callable[[], object], **wish: object) -> Ground:
+    node = lxc.NODES[name]
 
     def attach(*argv: str) -> str:
         return site.run(node, "lxc-attach", "-n", lxc.vmid(site, name, node), "--clear-env", "--", *argv)
@@ -117,30 +164,30 @@ def container(site: Site) -> Ground:
     def reboot() -> None:
         site.run(node, "pct", "reboot", lxc.vmid(site, name, node))
 
-    return _guest(site, name, lxc.NODES, lambda script: attach("sh", "-ec", script), reboot)
+    inside = Place(lambda script: attach("sh", "-ec", script), reboot, name)
+    return _guest(site, inside, lxc.NODES, back, wish)
 
 
-def machine(site: Site) -> Ground:
-    """One with a disk."""
-    node, name = vm.NODES[MACHINE], MACHINE
+def machine(name: str, site: Site) -> Ground:
+    """Nothing of it is there."""
+    node = vm.NODES[name]
 
     def reset() -> None:
         site.run(node, "qm", "reset", vm.vmid(site, name))
 
-    return _guest(site, name, vm.NODES, partial(vm.inside, site, name), reset, frozenset({name}))
+    inside, wish = Place(partial(vm.inside, site, name), reset, name), {"targets": _of(site, name)}
+    return _guest(site, inside, vm.NODES, partial(site.applied, **GONE), wish, frozenset({name}))
 
 
 def _guest(
     site: Site,
-    gateway: str,
+    inside: Place,
     places: Mapping[str, str],
-    inside: Shell,
-    restart: Callable[[], object],
+    back: Callable[[], object],
+    wish: Mapping[str, object],
     machines: frozenset[str] = frozenset(),
 ) -> Ground:
-    mine = [change.address for change in site.plan().plan.changes if change.target == gateway]
-    wish: dict[str, object] = {"targets": (*outside(site, gateway), *mine)}
-    host = places[gateway]
+    host = places[inside.host]
 
     def api() -> None:
         for node in places.values():
@@ -149,8 +196,8 @@ def _guest(
     there = {node: _host(site, node, node) for node in places.values()}
     there[CLUSTER] = Place(there[host].shell, api, CLUSTER)
     there[f"{CLUSTER}:{host}"] = _host(site, host, f"{CLUSTER}:{host}")
-    there[gateway] = Place(inside, restart, gateway)
-    return Ground(site, partial(nodes, site, places.values()), there, partial(site.applied, **GONE), wish, machines)
+    there[inside.host] = inside
+    return Ground(site, partial(nodes, site, places.values()), there, back, dict(wish), machines)
 
 
 def _host(site: Site, node: str, target: str) -> Place:
@@ -166,16 +213,29 @@ def _ground(site: Site, back: Callable[[], object], **wish: object) -> Ground:
 PLAIN: dict[str, Any] = {"nodes": 2}
 NODES_OF_A_CLUSTER: dict[str, Any] = {"nodes": 3, "shared": True, "btrfs": False}
 DOMAIN = {"domain": "CORP.TEST"}
+CONTAINERS = {"nodes": 3, "pve": True}
+MACHINES = {"nodes": 2, "pve": True, "vms": True}
+MEMBERS = ("domain.", "host.", "files:restart")
+GUESTS = ("lxc.", "node.", "guest.power.", "packages.")
+VOLUMES = ("lxc.volume.", "lxc.entry.", "zfs.")
 GROUNDS = {
     "quickstart, made": Kind(made, _quickstart, PLAIN),
     "quickstart, changed": Kind(changed, _quickstart, PLAIN),
     "quickstart, removed": Kind(removed, _quickstart, PLAIN),
-    "ha, made": Kind(members.cluster_made, ha.fresh, NODES_OF_A_CLUSTER, 60),
-    "ha, removed": Kind(members.cluster_removed, ha.fresh, NODES_OF_A_CLUSTER, 60),
-    "ha-ad, made": Kind(members.cluster_of_members_made, ha.outsiders, {**NODES_OF_A_CLUSTER, **DOMAIN}, 40),
+    "ha, made": Kind(members.cluster_made, ha.fresh, NODES_OF_A_CLUSTER, 60, ("ctdb.",)),
+    "ha, removed": Kind(members.cluster_removed, ha.fresh, NODES_OF_A_CLUSTER, 60, ("ctdb.", "packages.")),
+    "ha-ad, made": Kind(
+        members.cluster_of_members_made, ha.outsiders, {**NODES_OF_A_CLUSTER, **DOMAIN}, 40, ("ctdb.winbind.",)
+    ),
     "ha-lxc, made": Kind(members.cluster_of_containers_made, _containers, {**NODES_OF_A_CLUSTER, "pve": True}, 40),
-    "ad, made": Kind(members.member_made, ad.alone, {**PLAIN, **DOMAIN}, 60),
-    "ad, removed": Kind(members.member_removed, ad.alone, {**PLAIN, **DOMAIN}, 60),
-    "lxc, made": Kind(container, lxc.prepared, {"nodes": 3, "pve": True}, 90),
-    "vm, made": Kind(machine, vm.prepared, {"nodes": 2, "pve": True, "vms": True}, 24),
+    "ad, made": Kind(members.member_made, ad.alone, {**PLAIN, **DOMAIN}, 60, MEMBERS),
+    "ad, removed": Kind(members.member_removed, ad.alone, {**PLAIN, **DOMAIN}, 60, MEMBERS),
+    "lxc, made": Kind(partial(container, "drawings"), lxc.prepared, CONTAINERS, 90, GUESTS),
+    "lxc, made with volumes": Kind(partial(container, "office"), lxc.prepared, CONTAINERS, 15, VOLUMES),
+    "lxc, changed": Kind(partial(container_changed, "drawings"), lxc.prepared, CONTAINERS, 15, GUESTS),
+    "lxc, changed with volumes": Kind(partial(container_changed, "office"), lxc.prepared, CONTAINERS, 15, VOLUMES),
+    "lxc, removed": Kind(partial(container_removed, "drawings"), lxc.prepared, CONTAINERS, 15, GUESTS),
+    "lxc, removed with volumes": Kind(partial(container_removed, "office"), lxc.prepared, CONTAINERS, 15, VOLUMES),
+    "vm, made": Kind(partial(machine, "ledger"), vm.prepared, MACHINES, 24, ("vm.", "filesystem.", "guest.power.")),
+    "vm, made with a folder": Kind(partial(machine, "vault"), vm.prepared, MACHINES, 4, ("vm.virtiofs.", "pve.")),
 }
