@@ -116,11 +116,12 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
         wanted = [_placed(item, loaded) for item in [*expand(site), *notes]]
         live, hazards = observe(fleet, wanted, options, site.proxmox)
     asleep = {name for name, seen in live.items() if seen.facts.get("asleep")}
+    hidden = {name: item.target for item in wanted if item.target in asleep for name in (item.address, item.unit)}
     wanted = [item for item in wanted if item.target not in asleep]
     try:
         made = planning.build(site.site, wanted, live, kinds(), replace(options, joins=member.joins(site)))
     except UnknownTarget as error:
-        raise Refused(Trouble(f"--target {error.args[0]} names nothing", "smbplan graph shows all addresses")) from None
+        raise Refused(_unknown(error.args[0], hidden)) from None
     except CycleError as error:
         raise Refused(Trouble(str(error))) from None
     hazards += orphaned(site, asleep, options)
@@ -136,6 +137,14 @@ def _plan(fleet: Fleet, loaded: Loaded, options: Options) -> Plan:
     if not hazards:
         return made
     return replace(made, steps=(), refused=(*made.refused, *hazards))
+
+
+def _unknown(name: str, hidden: Mapping[str, str]) -> Trouble:
+    if name not in hidden:
+        return Trouble(f"--target {name} names nothing", "smbplan graph shows all addresses")
+    guest = hidden[name]
+    words = f"--target {name} is in {guest}, whose guest does not run"
+    return Trouble(words, f"start it with --target guest.power.{guest}; apply again when it runs")
 
 
 def _placed(item: Resource, loaded: Loaded) -> Resource:

@@ -145,8 +145,13 @@ def container_changed(name: str, site: Site) -> Ground:
 def container_removed(name: str, site: Site) -> Ground:
     """It is there, and goes as far as it can come back."""
     targets = _of(site, name)
+
+    def back() -> None:
+        site.applied(targets=(f"guest.power.{name}",), allow=MANY)
+        site.applied(targets=targets, allow=MANY)  # what is in it is seen when it runs
+
     site.applied(targets=targets)
-    return _container(site, name, partial(site.applied, targets=targets, allow=MANY), destroy=True, allow=MANY)
+    return _container(site, name, back, destroy=True, allow=MANY)
 
 
 def _of(site: Site, gateway: str) -> tuple[str, ...]:
