@@ -229,7 +229,8 @@ class Channel:
             "token": claim.token,
             **where,
         }
-        answer = self.request("lock", wait=wait, again=again, former=list(claim.former), **given)
+        given |= {"wait": wait, "again": again, "former": list(claim.former)}
+        answer = self.request("lock", **given, sole=claim.sole and bool(self.endpoint.guest))
         try:
             held, unfinished = answer["held"], list(answer["unfinished"])
             if held is not None:

@@ -117,10 +117,14 @@ class Fleet(Targets):
             self._talk()  # this machine may have slept: nobody may have the run by now
         claim = self.claim
         self._asked.add(target)
-        found = self.channel(target).lock(claim, wait, again)
+        found = self.channel(target).lock(replace(claim, sole=self._has_site()), wait, again)
         if self.claim is claim:
             self._locked[target] = time.clock_gettime(time.CLOCK_BOOTTIME)
         return found
+
+    def _has_site(self) -> bool:
+        """Whether the site's lease on its Proxmox cluster is this run's. A guest that was off knows nothing of that."""
+        return CLUSTER in self._locked and not getattr(self._channels.get(CLUSTER), "unkept", False)
 
     def _heard(self, target: str) -> None:
         if target in self._locked:

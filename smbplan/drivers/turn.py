@@ -32,6 +32,7 @@ class Claim:
     steps: int = 0  # that the run has to do; 0: unknown to who takes it over
     takes_over: bool = False  # what another process has begun
     partly: bool = False  # nodes of a cluster that are away may stay so
+    sole: bool = False  # it has the lease of the site on its Proxmox cluster, without which nobody has one in a guest
 
     def about(self, guest: bool = False) -> dict[str, Any]:
         """What a target is told, and keeps; a guest, nothing of hosts."""

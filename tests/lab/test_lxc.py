@@ -8,6 +8,7 @@ from lab.lxc import smb, vmid
 from lab.site import Site
 
 from smbplan import app
+from smbplan.errors import Refused
 from smbplan.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -63,6 +64,8 @@ def drifts(site: Site) -> None:
     assert site.shell("pve1", f"pct config {number}").count("memory: 512") == 1
     site.shell("pve1", f"pct stop {number}")
     assert site.differences() == ["create guest.power.office"]
+    with pytest.raises(Refused, match=r"--target samba.share.letters is in office, whose guest does not run"):
+        site.plan(targets=("samba.share.letters",))
     site.applied()
     assert site.differences() == []
     assert "news" in smb(site, "office", "bob", "letters", "get n -")
@@ -109,6 +112,19 @@ def test_what_fails_takes_its_share_back_and_leaves_its_gateway(site: Site) -> N
     assert "minutes" not in site.shell("pve1", f"pct config {vmid(site, 'office', 'pve1')} | grep ^mp")
     assert "NT_STATUS" not in smb(site, "office", "alice", "letters", "ls")
     assert "BAD_NETWORK_NAME" in smb(site, "office", "alice", "minutes", "ls")
+
+
+def test_what_was_destroyed_comes_back_at_once(site: Site) -> None:
+    """The lease of the run that turned it off is still in it."""
+    letters = ("share.letters",)
+    site.applied(targets=letters)
+    site.shell("client", "echo news >/tmp/news")
+    assert "NT_STATUS" not in smb(site, "office", "alice", "letters", "put /tmp/news n")
+    site.applied(**DESTROY)
+    site.applied(targets=("guest.power.office",))
+    site.applied(targets=letters)
+    assert site.differences(targets=letters) == []
+    assert "news" in smb(site, "office", "bob", "letters", "get n -")
 
 
 def test_growth_is_in_place_and_shrinking_refused(site: Site) -> None:

@@ -159,6 +159,41 @@ def test_what_containers_shared_is_tidied_up_by_their_hosts_when_they_are_gone(m
     ]
 
 
+@pytest.mark.parametrize(
+    ("first", "unkept", "guest", "sole"),
+    [
+        (True, False, True, True),
+        (False, False, True, False),
+        (True, True, True, False),  # without SSH to a node there is no lease of the site
+        (True, False, False, False),
+    ],
+)
+def test_who_has_the_sites_lease_may_take_those_of_its_guests(
+    first: bool, unkept: bool, guest: bool, sole: bool
+) -> None:
+    asked: list[bool] = []
+
+    class Guest(Channel):
+        def open(self) -> None:
+            """Nothing is there."""
+
+        def request(self, verb: str, timeout: float = 0.0, **words: Any) -> Any:
+            asked.append(words["sole"])
+            return {"held": None, "unfinished": []}
+
+    box = Endpoint("box", guest="box" if guest else "", by_ssh=True, host="box")
+    fleet = Fleet("office", {CLUSTER: Endpoint(CLUSTER, api={"endpoint": "pve1"}), "box": box}, Guest)
+    fleet._channels |= {
+        CLUSTER: cast(Any, SimpleNamespace(lock=lambda *_: [], unkept=unkept, close=bool)),
+        "box": Guest(box, Counts()),
+    }
+    with fleet:
+        fleet.begin("run", ["box"])
+        for target in (CLUSTER, "box") if first else ("box",):
+            fleet._lock(target, 0.0)
+    assert asked == [sole]
+
+
 @dataclass(slots=True)
 class Loser(Channel):
     """Says that it is somebody else's turn by now."""

@@ -48,20 +48,22 @@ class Lease:
         if self._slot:
             self._path = self._slot.path
 
-    def take(self, claim: dict[str, Any], former: list[str], again: bool, wait: float) -> dict[str, Any] | None:
+    def take(
+        self, claim: dict[str, Any], former: list[str], again: bool, wait: float, sole: bool = False
+    ) -> dict[str, Any] | None:
         """None: it is the claim's now. Otherwise who holds it, when so many seconds have passed.
 
-        `former` are tokens whose owners have ended for sure. With `again` it has to be the claim's already.
-        Raises Lost.
+        `former` are tokens whose owners have ended for sure; where the claim is `sole`, those of all runs of its site.
+        With `again` it has to be the claim's already. Raises Lost.
         """
         deadline = time.monotonic() + wait
         while True:
-            held = self._try(claim, former, again)
+            held = self._try(claim, former, again, sole)
             if held is None or time.monotonic() > deadline:
                 return held
             time.sleep(0.05)
 
-    def _try(self, claim: dict[str, Any], former: list[str], again: bool) -> dict[str, Any] | None:
+    def _try(self, claim: dict[str, Any], former: list[str], again: bool, sole: bool) -> dict[str, Any] | None:
         with self._alone() as alone:
             lease = self._read()
             known = _run(lease["token"]) if lease else ""
@@ -70,7 +72,8 @@ class Lease:
             if not alone:
                 return self._told(lease)  # an operation is under way
             ours = known in (_run(claim["token"]), *former)
-            if lease and not ours and self._silence() < SILENT:
+            over = lease is None or ours or (sole and lease["site"] == claim["site"]) or self._silence() >= SILENT
+            if not over:
                 return self._told(lease)
             if self._slot and not self._slot.take(ours):
                 return self._told(lease)

@@ -32,7 +32,7 @@ def lock(request: dict[str, Any]) -> Any:
     about, site = request["about"], request["site"]
     claim = {**about, "token": request["token"]}
     lease = lease_of(request)
-    held = lease.take(claim, request["former"], request["again"], request["wait"])
+    held = lease.take(claim, request["former"], request["again"], request["wait"], request["sole"])
     if request.get("bare"):  # what is done is written down elsewhere
         return {"held": held, "unfinished": []}
     try:

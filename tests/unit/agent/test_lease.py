@@ -41,8 +41,18 @@ def claim(token: str) -> dict[str, Any]:
     return {"token": token, "run": f"run-{token}", "site": "office", "owner": f"{token}@here", "since": 1.0}
 
 
-def taken(token: str, *former: str, again: bool = False) -> dict[str, Any] | None:
-    return Lease().take(claim(token), list(former), again, 0.0)
+def taken(token: str, *former: str, again: bool = False, sole: bool = False) -> dict[str, Any] | None:
+    return Lease().take(claim(token), list(former), again, 0.0, sole)
+
+
+def test_in_a_guest_that_was_off_a_lease_of_the_site_is_over_for_who_has_the_sites() -> None:
+    assert taken("alice") is None
+    assert taken("bob", sole=False) is not None and taken("bob", sole=True) is None
+    with pytest.raises(Lost):
+        Lease().check("alice")
+    assert Lease().take({**claim("carol"), "site": "another"}, [], False, 0.0, sole=True) is not None
+    with Lease().held("bob"):
+        assert taken("carol", sole=True) is not None, "what is under way ends first"
 
 
 def silent(home: Path) -> None:
@@ -368,7 +378,15 @@ def test_a_lease_is_given_up_when_nothing_can_be_written_down(home: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Journal, "_append", full)
-    request = {"verb": "lock", "site": "office", "token": "alice", "former": [], "again": False, "wait": 0}
+    request = {
+        "verb": "lock",
+        "site": "office",
+        "token": "alice",
+        "former": [],
+        "again": False,
+        "wait": 0,
+        "sole": False,
+    }
     answer = main._answer_to({**request, "about": {"run": "run-alice"}})
     assert answer["error"]["summary"] == "nothing can be written: No space left on device"
     assert taken("bob") is None
@@ -377,7 +395,7 @@ def test_a_lease_is_given_up_when_nothing_can_be_written_down(home: Path, monkey
 def test_a_bare_lease_leaves_what_is_written_down_alone(home: Path) -> None:
     begun("alice").doing([DO])
     other = {"site": "office", "token": "node", "lease": "office-ha-x", "bare": True, "run": "run-alice"}
-    lock = {"former": [], "again": False, "wait": 0, "about": claim("alice")}
+    lock = {"former": [], "again": False, "wait": 0, "sole": False, "about": claim("alice")}
     assert main._answer_to({"verb": "lock", **other, **lock}) == {"ok": {"held": None, "unfinished": []}}
     assert main._answer_to({"verb": "finish", "everything": True, **other}) == {"ok": None}
     assert len(known()) == 2 and not (home / "lease-office-ha-x").exists()
