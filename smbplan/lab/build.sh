@@ -55,13 +55,13 @@ UNIT
     printf '[Unit]\nConditionCapability=\n[Service]\nExecStart=\nExecStart=!/usr/sbin/chronyd -x -F 1\n' \
         > etc/systemd/system/chrony.service.d/lab.conf
 
-    # Started by init.sh's choice only. The daemon keeps the pool for as long as the machine lives.
+    # Started by init.sh's choice only; a daemon that starts anew finds the pool again.
     cat > etc/systemd/system/lab-zfs.service <<'UNIT'
 [Unit]
 Description=ZFS pool tank in a file
 [Service]
 ExecStart=/usr/sbin/zfs-fuse --no-daemon
-ExecStartPost=/bin/sh -c 'until zpool list >/dev/null 2>&1; do sleep 0.05; done; zpool create -m /tank tank /run/smbplan-disks/*.zfs'
+ExecStartPost=/bin/sh -c 'until zpool list >/dev/null 2>&1; do sleep 0.05; done; zpool list tank || zpool import -d /run/smbplan-disks tank || zpool create -m /tank tank /run/smbplan-disks/*.zfs'
 UNIT
     # sshd is up before systemd has removed this file, which would keep everybody but root out.
     ln -sf /dev/null etc/tmpfiles.d/systemd-nologin.conf
