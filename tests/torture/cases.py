@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from lab.faults import differences
 from lab.site import Site
-from torture.troubles import BACKWARDS, DEATHS, KINDS, NEVER, Killed, Place, Trouble, watched
+from torture.troubles import BACKWARDS, DEATHS, FULL, KINDS, NEVER, Killed, Place, Trouble, watched
 
 from smbplan import app
 from smbplan.app import Planned
@@ -83,7 +83,7 @@ def cases(ground: Ground, kinds: Iterable[str] = KINDS) -> Iterator[Case]:
     for step in steps:
         never = NEVER.get("machine" if step.target in ground.machines else step.target, set())
         for kind in kinds:
-            if kind in never:
+            if kind in never or (kind == FULL and not ground.places[step.target].disk):
                 continue
             undone = kind in BACKWARDS or Status.UNDOING in {death.status for death in DEATHS.get(kind, ())}
             if undone and (step.undo is None or step.bracket):

@@ -18,7 +18,7 @@ from lab.faults import nodes, outside
 from lab.site import Site
 from torture import members
 from torture.cases import Case, Ground, representative, sample
-from torture.troubles import RESTART, Place
+from torture.troubles import FULL, RESTART, Place
 
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab import Lab
@@ -57,8 +57,8 @@ PASSWORDS = "alice-Geheim-1", "alice-Geheim-2"
 class Kind:
     """How a ground is made.
 
-    Of its cases those are tried that are `whole`, by how their addresses begin, as no ground before it has them; and
-    of the others a sample of that size. With 0, all.
+    Of its cases those are tried that are `whole`, by how their addresses begin, as no ground before it has them, and
+    those of a disk that is full, which few can have; of the others a sample of that size. With 0, all.
     """
 
     make: Callable[[Site], Ground]
@@ -69,8 +69,14 @@ class Kind:
 
     def cases(self, ground: Ground) -> list[Case]:
         found = representative(ground)
-        chosen = sample(found, self.sample, SEED) if self.sample else found
-        return [case for case in found if case in chosen or case.step.id.startswith(self.whole)]
+        others = [case for case in found if case.kind != FULL]
+        chosen = sample(others, self.sample, SEED) if self.sample else others
+        whole = self.whole
+
+        def wanted(case: Case) -> bool:
+            return case.kind == FULL or case in chosen or case.step.id.startswith(whole)
+
+        return list(filter(wanted, found))
 
 
 @contextmanager
@@ -169,7 +175,7 @@ def _container(site: Site, name: str, back: Callable[[], object], **wish: object
     def reboot() -> None:
         site.run(node, "pct", "reboot", lxc.vmid(site, name, node))
 
-    inside = Place(lambda script: attach("sh", "-ec", script), reboot, name)
+    inside = Place(lambda script: attach("sh", "-ec", script), reboot, name, disk=True)
     return _guest(site, inside, lxc.NODES, back, wish)
 
 

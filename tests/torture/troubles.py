@@ -29,6 +29,12 @@ from smbplan.store import runs
 
 AGENTS = "pgrep -f 'exec[(]zlib'"  # smbplan's, on a machine
 PATIENCE = 1.0  # seconds for one answer, where the target hangs
+BALLAST = "/var/tmp/ballast"
+FILL = f"""
+fallocate -l "$(df --output=avail -B1 / | tail -n 1)" {BALLAST} || :
+until ! dd if=/dev/zero bs=4k count=256 2>/dev/null; do :; done >>{BALLAST}
+"""
+FULL = "the disk is full"
 SOON = 2.5  # seconds until it goes on
 Shell = Callable[[str], str]  # a script's output, as root on the step's target
 
@@ -45,6 +51,7 @@ class Place:
     restart: Callable[[], object]
     host: str
     midst: float = 0.0  # seconds after which it is in the midst of a change
+    disk: bool = False  # it has one of its own, which can be full
 
 
 @dataclass
@@ -140,6 +147,9 @@ class Trouble:
     def repair(self) -> None:
         """What a person does before anything else."""
         self.away = False
+        if self.kind == FULL:
+            with suppress(AssertionError, StopIteration):  # it may be gone
+                self.place.shell(f"rm -f {BALLAST}")
         self._pool.close()
         self._pool.clear()
 
@@ -251,6 +261,12 @@ def _full(trouble: Trouble, line: Meets | None, request: Request, given: Any, hi
     return request(**given)
 
 
+def _no_room(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
+    """Not a block is left on its disk, until somebody makes room."""
+    trouble.place.shell(FILL)
+    return request(**given)
+
+
 def _restarts(trouble: Trouble, line: Meets | None, request: Request, given: Any, hit: int) -> list[Any]:
     """All its processes end, and its services start anew; what it had done is not told any more."""
     request(**given)
@@ -274,6 +290,7 @@ STRIKES: dict[str, Strike] = {
     "the connection drops": _drops,
     "the target is gone": _gone,
     "nothing can be written": _full,
+    FULL: _no_room,
     "the target restarts": _restarts,
 }
 
