@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -50,6 +51,7 @@ from .together import together
 from .turns import lease_of, under_way
 
 SHARES = Share()
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 KEPT_BY_CTDB = ("share", "password", "member")
 OBJECTS: dict[str, Object] = {
     "directory": Directory(SHARES.paths),
@@ -195,7 +197,7 @@ def _answer(op: dict[str, Any], site: str, inventory: Inventory) -> Any:
     except Refused as refused:
         return {"error": _words(refused)}
     except Exception as error:  # whatever it is, the person gets to read it, and the other operations go on
-        return {"error": _words(Refused(f"{type(error).__name__}: {error}"))}
+        return {"error": _words(_unforeseen(error))}
 
 
 def _words(refused: Refused) -> dict[str, str]:
@@ -267,6 +269,12 @@ def _lines(idle: float) -> Iterator[str]:
     shutil.rmtree(os.getcwd(), ignore_errors=True)  # the pipes, see drivers.pve.inside
 
 
+def _unforeseen(error: Exception) -> Refused:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return Refused(f"nothing can be written: {error.strerror}", str(error.filename or ""), "make room")
+    return Refused(f"{type(error).__name__}: {error}")
+
+
 def _answered(request: dict[str, Any]) -> dict[str, Any]:
     MEMORY.clear()
     before = Commands.count
@@ -282,7 +290,7 @@ def _answer_to(request: dict[str, Any]) -> dict[str, Any]:
     except Refused as refused:
         return {"error": _words(refused)}
     except Exception as error:  # the controller shows it; the connection stays usable
-        return {"error": _words(Refused(f"{type(error).__name__}: {error}"))}
+        return {"error": _words(_unforeseen(error))}
 
 
 def _apart(request: dict[str, Any]) -> Any:

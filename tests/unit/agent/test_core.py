@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.simulated import Box
 
-from smbplan.drivers.agent import acl, core, journal
+from smbplan.drivers.agent import acl, core, journal, main
 from smbplan.drivers.agent.core import Refused, matches, move, seal, unseal
 
 
@@ -170,6 +170,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         core.write(path, "new")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/etc/a"), ("nothing can be written: No space", "/etc/a")),
+        (OSError(errno.EPERM, "Not permitted", "/etc/a"), ("PermissionError: [Errno 1] Not permitted: '/etc/a'", "")),
+    ],
+)
+def test_a_full_disk_is_told_in_plain_words(
+    error: OSError, words: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(main.VERBS, "facts", fails)
+    told = main._answer_to({"verb": "facts"})["error"]
+    assert told["summary"].startswith(words[0]) and told["detail"] == words[1]
 
 
 def test_a_file_of_others_keeps_what_it_has_besides_its_content(tmp_path: Path) -> None:
