@@ -3,13 +3,21 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from smbplan.engine import diff, graph, policy, solve
 from smbplan.engine.kind import Action, Change, Hazard, Kind, Kinds, Options
 from smbplan.engine.resource import STRANGE, Live, Record, Resource, State
 from smbplan.engine.step import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a plan is made from."""
+
+    wanted: Sequence[Resource] = ()
+    live: Mapping[str, Live] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +31,9 @@ class Plan:
     refused: tuple[Hazard, ...]
     lifted: tuple[Hazard, ...]
     warnings: tuple[str, ...]
-    spec_digest: str
-    live_digest: str
     misplaced: tuple[str, ...] = ()  # warnings of what differs, and no step can bring back
     targets: tuple[str, ...] = ()  # to which it is limited
+    inputs: Inputs = field(default=Inputs(), repr=False, compare=False)
 
     @property
     def empty(self) -> bool:
@@ -35,6 +42,17 @@ class Plan:
     @property
     def differs(self) -> bool:
         return bool(self.changes or self.misplaced)
+
+    @property
+    def spec_digest(self) -> str:
+        """Says whether anything else is wanted than when the plan was made."""
+        wanted = self.inputs.wanted
+        return _digest([item.address, item.target, item.key, item.desired, item.after] for item in wanted)
+
+    @property
+    def live_digest(self) -> str:
+        """Says whether anything that the plan looked at has changed."""
+        return _digest(_told(self.inputs.live))
 
     def count(self, action: Action) -> int:
         return sum(change.action is action for change in self.changes)
@@ -64,7 +82,7 @@ def build(
     try:
         return _build(site, wanted, live, kinds, options)
     except STRANGE as error:  # a state looked right by itself, and does not fit what else is there
-        return Plan(site, (), (), 0, (_strange("", "one of the targets", error),), (), (), "", live_digest(live))
+        return Plan(site, (), (), 0, (_strange("", "one of the targets", error),), (), (), inputs=Inputs((), live))
 
 
 def _build(site: str, wanted: Sequence[Resource], live: Mapping[str, Live], kinds: Kinds, options: Options) -> Plan:
@@ -110,9 +128,8 @@ def _build(site: str, wanted: Sequence[Resource], live: Mapping[str, Live], kind
         refused=refused,
         lifted=lifted,
         warnings=tuple(dict.fromkeys(warnings)),
-        spec_digest=_digest([item.address, item.target, item.key, item.desired, item.after] for item in wanted),
-        live_digest=live_digest(live),
         targets=options.targets,
+        inputs=Inputs(wanted, live),
     )
 
 
@@ -134,11 +151,6 @@ def _explained(changed: Sequence[Change], live: Mapping[str, Live], kinds: Kinds
         more = kinds[change.kind].reasons(change, by_address, facts)
         found.append(replace(change, reasons=(*change.reasons, *more)))
     return found
-
-
-def live_digest(live: Mapping[str, Live]) -> str:
-    """Says whether anything that the plan looked at has changed."""
-    return _digest(_told(live))
 
 
 def _told(live: Mapping[str, Live]) -> Iterator[list[Any]]:
@@ -169,7 +181,7 @@ def _compare(
         else record is not None and (not kind.marked or raw is None or record.original is not None)
     )
     before = kind.canonical(raw)
-    original = _original(kind, item, live, record, raw, bool(theirs) and theirs == mark, names)
+    original = None if before is None else _original(kind, item, live, record, raw, theirs == mark, names)
     after = kind.canonical(kind.complete(item.desired, before))
     if kind.marked:
         after = {**after, "mark": mark if raw is None or theirs == mark or kind.claims(raw) else None}
@@ -205,8 +217,6 @@ def _original(
     kind: Kind, item: Resource, live: Live, record: Record | None, raw: State, marked: bool, names: set[str]
 ) -> State:
     """What stood there before us: as the inventory says, under the former address too where that was renamed."""
-    if kind.canonical(raw) is None:
-        return None
     if record is None:
         at_key = (each for each in live.records.values() if each.key == item.key and each.kind == kind.name)
         record = next((each for each in at_key if each.address not in names), None)

@@ -308,7 +308,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_what_no_apply_can_change_is_a_difference(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from smbplan import app
 
-    made = Plan("s", (), (), 3, (), (), ("files1 and files2 are on pve1",), "", "", ("files1 and files2 are on pve1",))
+    made = Plan("s", (), (), 3, (), (), ("files1 and files2 are on pve1",), ("files1 and files2 are on pve1",))
     monkeypatch.setattr(app, "plan", lambda site, options: app.Planned(made, {}))
     assert entry.main([*words, QUICKSTART]) == 2
     monkeypatch.setattr(app, "plan", lambda site, options: app.Planned(replace(made, misplaced=()), {}))
@@ -330,7 +330,7 @@ def test_no_connection_of_a_plan_is_left_when_it_is_not_applied(
     def applied(*_: object) -> None:
         raise error
 
-    made = Plan("s", (), (), 0, (), (), (), "", "", ())
+    made = Plan("s", (), (), 0, (), (), (), ())
     kept = {"files": Kept(Endpoint("files"))}
     monkeypatch.setattr(app, "plan", lambda site, options, keep: app.Planned(made, {}, kept=kept))
     monkeypatch.setattr(app, "apply", applied)
@@ -349,7 +349,7 @@ def test_who_thinks_for_long_before_he_applies_gets_new_connections(thought: flo
         def close(self) -> None:
             done.append(self.endpoint.name)
 
-    made, now = Plan("s", (), (), 0, (), (), (), "", "", ()), time.clock_gettime(time.CLOCK_BOOTTIME)
+    made, now = Plan("s", (), (), 0, (), (), (), ()), time.clock_gettime(time.CLOCK_BOOTTIME)
     planned = app.Planned(made, {}, kept={"files": Kept(Endpoint("files"))}, made=now - thought)
     app.apply(planned)
     assert len(done) == closed + 1, "in the end all of them are closed"

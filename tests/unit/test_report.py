@@ -49,7 +49,7 @@ def change(kind: str, before: object, after: object, action: Action = Action.UPD
 
 
 def made(*changes: Change, **more: object) -> Plan:
-    empty = Plan("office", changes, (), 40, (), (), (), "", "")
+    empty = Plan("office", changes, (), 40, (), (), ())
     return replace(empty, **more)
 
 
