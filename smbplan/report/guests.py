@@ -18,6 +18,7 @@ MARK = "<!-- smbplan "
 DATA = {"pct": r"^(mp[0-9]+: [^\/]|unused)", "qm": r"^(unused|[a-z]+[0-9]+: .*,serial=)"}
 OURS_AND_EMPTY = "awk '/MARK/ {ours=1} /DATA/ {data=1; print} END {exit !ours || data}'"
 FOLDERS = {"pct": "lxc", "qm": "qemu-server"}
+MAKING = {"pct": "create", "qm": "clone"}  # the lock of one that is being made
 WHOLE = ("container", "machine")
 MACHINES = ("machine", "disk", "virtiofs", "mapping")  # types of objects that only VMs have
 
@@ -95,7 +96,13 @@ def _guest(guest: Guest, path: str, op: Move) -> list[str]:
     if after is None:
         loosen = [f"{tool} set {guest.id} --protection 0"] if before and before.get("protection") else []
         gone = f"{guest.ours_and_empty} && {tool} destroy {guest.id}"
-        return [f"{tool} stop {guest.id}", *loosen, f"{gone}  # with volumes it stays, for their data would go with it"]
+        making = f"{tool} config {guest.id} | grep -qx 'lock: {MAKING[tool]}' && {tool} unlock {guest.id} || :"
+        return [
+            f"{making}  # when nothing makes it any more",
+            f"{tool} stop {guest.id}",
+            *loosen,
+            f"{gone}  # with volumes it stays, for their data would go with it",
+        ]
     if before is None:
         return [f"# the guest of {word(guest.gateway)} was removed; smbplan apply makes it anew, without its volumes"]
     plain = ("hostname", "cores", "memory", "swap", "balloon", "onboot", "protection")

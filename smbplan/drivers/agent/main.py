@@ -42,7 +42,7 @@ from .lease import Lost
 from .member import Member
 from .naming import Hosts, NameService, Resolver
 from .principals import Principals
-from .pve import SubId, View, mounted, pct, raw, unmount
+from .pve import SubId, View, mounted, pct, raw, unlock, unmount
 from .shares import Share
 from .storage import Dataset, Directory, Subvolume
 from .survey import survey
@@ -246,6 +246,7 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "inside": asked,
     "pct": pct,
     "raw": raw,
+    "unlock": unlock,
     "mounted": mounted,
     "console": console,
     "unmount": unmount,

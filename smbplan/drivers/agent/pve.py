@@ -70,6 +70,11 @@ def pct(request: dict[str, Any]) -> Any:
     return run(["pct", *request["argv"]])
 
 
+def unlock(request: dict[str, Any]) -> Any:
+    """Take the lock off a guest that something was doing which has ended; no API call does. qm(1), pct(1)"""
+    return run([request["tool"], "unlock", str(request["vmid"])])
+
+
 def mounted(request: dict[str, Any]) -> str:
     """What a running container has at a path of its own: `mount`, `deleted` if its folder is no more, or nothing."""
     pid = run(["lxc-info", "--name", str(request["vmid"]), "--pid", "--no-humanize"]).strip()

@@ -20,7 +20,12 @@ LEFT = {"lxc": ("create", "pct"), "qemu": ("clone", "qm")}  # by type: the lock 
 
 def may_be_made(guest: Guest | None) -> bool:
     """Whether a guest of ours is still being made, or one that isn't found may be."""
-    return guest is None or guest.config.get("lock") == LEFT[guest.type][0]
+    return guest is None or is_half_made(guest)
+
+
+def is_half_made(guest: Guest) -> bool:
+    """When what made it has ended, its node went down meanwhile."""
+    return bool(guest.config.get("lock") == LEFT[guest.type][0])
 
 
 def ended(client: Client) -> list[str]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -287,7 +288,7 @@ class Cluster:
         left: list[str] = []
         if op["type"] in MADE and op["after"] is None and begun.may_be_made(guest):
             left = begun.ended(self.guests.client)
-            guest = self.guests.find().get(gateway)
+            guest = self._unlocked(self.guests.find().get(gateway))
         kind = MachineSetter if op["type"] in MACHINES or (guest and guest.type == "qemu") else Setter
         now, setter = self._state(guest, op), kind(self.guests, self._nodes, gateway, guest)
         if guest and guest.told.get("making") and op["type"] == "machine" and op["after"] is None:
@@ -302,6 +303,14 @@ class Cluster:
             raise Untouched(f"{op['name']} was changed by somebody else since the plan was made", "", "make a new plan")
         setter.set(op, now)
         return setter.warnings
+
+    def _unlocked(self, guest: Guest | None) -> Guest | None:
+        """One of ours that nothing makes any more. Without SSH to its node, Proxmox will tell what keeps it."""
+        if guest is None or not begun.is_half_made(guest):
+            return guest
+        with suppress(ChannelError):
+            self._nodes.unlock(guest.node, begun.LEFT[guest.type][1], guest.vmid)
+        return self.guests.again(guest)
 
 
 def cluster(api: Mapping[str, Any], site: str, counts: Counts, connect: Callable[[str, str], Channel]) -> Cluster:

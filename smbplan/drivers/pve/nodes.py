@@ -46,6 +46,10 @@ class Nodes:
         """Raises ChannelError."""
         self._change(node, "pct", argv=argv)
 
+    def unlock(self, node: str, tool: str, vmid: int) -> None:
+        """Of a guest on which nothing works any more. Raises ChannelError."""
+        self._change(node, "unlock", tool=tool, vmid=vmid)
+
     def mounted(self, node: str, vmid: int, path: str) -> str:
         """`mount` or `deleted` where the running container has something there. Raises ChannelError."""
         return str(self._ask(node, "mounted", vmid=vmid, path=path))

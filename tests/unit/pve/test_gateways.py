@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 from unit.pve.emulated import Lab
 from unit.pve.gateways import TOKEN, Gateways, defined, reasons
+from unit.simulated import Notes
 
 from smbplan.drivers.pve import related
 from smbplan.drivers.pve.client import Access, Client
 from smbplan.drivers.pve.errors import ApiError, Unreachable, colons
+from smbplan.drivers.pve.nodes import Nodes
+from smbplan.engine.execute import Execution
+from smbplan.engine.outcome import Entry, resumed
+from smbplan.engine.step import Status
 from smbplan.kinds import kinds
+from smbplan.lab.pve import cli_guests
 from smbplan.report import document, markdown, text
 
 BOX, VOL, SPARE, POWER = "lxc.container.box", "lxc.volume.vol", "lxc.volume.spare", "guest.power.box"
@@ -38,6 +44,29 @@ def test_a_pool_is_set_changed_and_left(gateways: Gateways) -> None:
     assert pool_of(lab) == ""
     back = gateways.run(gateways.plan(defined(pool="one")).steps, fail=BOX)
     assert (back.name, pool_of(lab)) == ("rolled_back", "")
+
+
+@pytest.mark.parametrize("ssh", [True, False])
+def test_one_whose_node_died_while_it_was_made_goes(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch, ssh: bool
+) -> None:
+    """Proxmox leaves its lock, and no API call takes that off."""
+
+    def unlock(_: Nodes, node: str, tool: str, vmid: int) -> None:
+        if not ssh:
+            raise Unreachable(f"no way to {node}")
+        assert (tool, cli_guests.unlock("lxc")(gateways.lab.site, [str(vmid)])) == ("pct", 0)
+
+    monkeypatch.setattr(Nodes, "unlock", unlock)
+    step = next(each for each in gateways.plan(defined()).steps if each.id == BOX)
+    assert gateways.run((step,)).name == "applied"
+    conf = gateways.lab.site.root / "nodes/pve1/lxc/100.conf"
+    conf.write_text(f"{conf.read_text()}lock: create\n")
+    start = resumed([Entry(BOX, Status.DOING)], [step])
+    done = Execution([step], gateways.fleet, Notes(), start=start).run()
+    assert done.statuses[BOX] is (Status.UNDONE if ssh else Status.STRANDED), done.problems
+    assert conf.exists() is not ssh
+    assert ssh or "pct unlock" in done.problems[0].hint
 
 
 def test_an_unknown_pool_stops_before_anything_is_done(gateways: Gateways) -> None:
