@@ -124,6 +124,7 @@ def test_what_was_destroyed_comes_back_at_once(site: Site) -> None:
     site.applied(targets=("guest.power.office",))
     site.applied(targets=letters)
     assert site.differences(targets=letters) == []
+    site.shell("client", "ip neigh flush all")  # it has another hardware address
     assert "news" in smb(site, "office", "bob", "letters", "get n -")
 
 
