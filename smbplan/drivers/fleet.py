@@ -162,6 +162,8 @@ class Fleet(Targets):
             hosts = {name: each for name, each in told.items() if self._is_host(self.endpoints[name])}
             self.taken_over = next((each for each in hosts.values() if isinstance(each, TakenOver)), None)
             left = [name for name, answer in told.items() if isinstance(answer, ChannelError)]
+            if self._has_site():  # the cluster knows; it is asked what became of a run of which only a guest tells
+                left = [name for name in left if not self.endpoints[name].guest]
             left = [name for name in left if name not in self._away and not isinstance(told[name], TakenOver)]
             if not left or time.monotonic() > deadline:
                 return left

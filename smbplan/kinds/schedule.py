@@ -8,6 +8,7 @@ from smbplan.spec.model import PreviousVersions, Recycle, Share, Site
 from smbplan.templates import render
 
 UNITS = "/etc/systemd/system/"
+PREFIX = "smbplan-"  # of their names
 SNAPSHOT = "smbplan-%Y.%m.%d-%H.%M.%S"  # UTC; shadow_copy2 finds snapshots by it
 
 
@@ -23,11 +24,11 @@ class Timer:
 
     @property
     def name(self) -> str:
-        return f"smbplan-{self.what}-{self.share}.timer"
+        return f"{PREFIX}{self.what}-{self.share}.timer"
 
     def files(self) -> dict[str, tuple[str, str]]:
         """{resource's name: (path, content)}"""
-        stem = f"{UNITS}smbplan-{self.what}-{self.share}"
+        stem = f"{UNITS}{PREFIX}{self.what}-{self.share}"
         return {
             f"{self.what}-service": (f"{stem}.service", render("timer.service.j2", timer=self)),
             f"{self.what}-timer": (f"{stem}.timer", render("timer.timer.j2", timer=self)),

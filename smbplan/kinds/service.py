@@ -19,7 +19,9 @@ class Service(Kind):
     uses = True
 
     def blank(self, resource: Resource) -> State:
-        return {"active": None, "enabled": None}
+        """A unit that smbplan writes is not there before; one of a package, nobody knows."""
+        written = resource.key.name.startswith(schedule.PREFIX) or resource.key.name.endswith(".mount")
+        return dict.fromkeys(RUNNING, False if written else None)
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:
         """smbd is to find winbindd when it becomes a member."""

@@ -115,17 +115,19 @@ def test_what_fails_takes_its_share_back_and_leaves_its_gateway(site: Site) -> N
 
 
 def test_what_was_destroyed_comes_back_at_once(site: Site) -> None:
-    """The lease of the run that turned it off is still in it."""
-    letters = ("share.letters",)
-    site.applied(targets=letters)
+    """The lease of the run that turned it off is still in it; of what belonged to its shares, nothing is."""
+    plans = ("share.plans",)
+    site.applied(targets=plans)
     site.shell("client", "echo news >/tmp/news")
-    assert "NT_STATUS" not in smb(site, "office", "alice", "letters", "put /tmp/news n")
-    site.applied(**DESTROY)
-    site.applied(targets=("guest.power.office",))
-    site.applied(targets=letters)
-    assert site.differences(targets=letters) == []
+    assert "NT_STATUS" not in smb(site, "drawings", "alice", "plans", "put /tmp/news n")
+    assert site.applied(**DESTROY).outcome.warnings == []
+    site.applied(targets=("guest.power.drawings",))
+    enter = f"lxc-attach -n {vmid(site, 'drawings', 'pve2')} --"
+    assert "smbplan" not in site.shell("pve2", f"{enter} ls -R /etc/systemd/system")
+    site.applied(targets=plans)
+    assert site.differences(targets=plans) == []
     site.shell("client", "ip neigh flush all")  # it has another hardware address
-    assert "news" in smb(site, "office", "bob", "letters", "get n -")
+    assert "news" in smb(site, "drawings", "bob", "plans", "get n -")
 
 
 def test_growth_is_in_place_and_shrinking_refused(site: Site) -> None:

@@ -97,6 +97,23 @@ def test_a_run_whose_last_answer_was_lost_is_ended_over_a_new_connection(clock: 
         assert (target.verbs, clock()) == (["lock", "lock", "ended", "finish"], 0)
 
 
+@pytest.mark.parametrize(("unkept", "untold"), [(False, []), (True, ["box"])])
+def test_a_guest_that_the_run_has_turned_off_is_not_waited_for_where_the_cluster_knows(
+    clock: Callable[[], float], unkept: bool, untold: list[str]
+) -> None:
+    box = Endpoint("box", guest="box", by_ssh=True, host="box")
+    target = Target()
+    fleet = Fleet("office", {CLUSTER: Endpoint(CLUSTER, api={"endpoint": "pve1"}), "box": box}, target.connect)
+    there = SimpleNamespace(lock=lambda *_: [], request=lambda *_, **__: None, unkept=unkept, close=bool)
+    fleet._channels |= {CLUSTER: cast(Any, there), "box": target.connect(box, Counts())}
+    with fleet:
+        fleet.begin("run", ["box"])
+        fleet.lock()
+        target.away = 10_000
+        assert fleet.ended("applied") == untold
+        assert (clock() >= fleets.TOLD) is bool(untold)
+
+
 def test_nobody_knows_what_happened_where_the_line_broke(clock: Callable[[], float]) -> None:
     with made(Target(breaks=True)) as fleet:
         results = fleet.run("files", WORKS)
