@@ -210,7 +210,7 @@ def _homes(site: Site, name: str, share: Share) -> Iterator[Resource]:
 def _accounts(site: Site, share: Share) -> tuple[str, ...]:
     """The users and groups that its ACL names."""
     users, groups = users_on(site, share.gateway), groups_on(site, share.gateway)
-    found = [address("principals", share.gateway)] if foreign(share) else []
+    found = [address("principals", share.gateway)] if foreign(site, share) else []
     for name in dict.fromkeys(principals(share)):
         bare = name.removeprefix("@")
         if name[0] == "@" and bare in groups and not site.groups[bare].external:

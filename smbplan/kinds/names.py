@@ -107,18 +107,20 @@ def users_on(site: Site, gateway: str) -> Sequence[str]:
 
 def level(site: Site, share: Share, user: str) -> str:
     """What a user may do by the share's access lists: write, read, none (denied), or "" (not named)."""
-
-    def named(names: list[str]) -> bool:
-        if user in names or "*" in names:
-            return True
-        groups = (name[1:] for name in names if name[0] == "@")
-        return any(group in site.groups and user in members(site, group) for group in groups)
-
-    if named(share.access.deny):
+    access = share.access
+    if _named(site, user, *access.deny):
         return "none"
-    if named(share.access.write) or named(share.access.admin):
+    if _named(site, user, *access.write, *access.admin):
         return "write"
-    return "read" if named(share.access.read) else ""
+    return "read" if _named(site, user, *access.read) else ""
+
+
+@once
+def _named(site: Site, user: str, *names: str) -> bool:
+    if user in names or "*" in names:
+        return True
+    groups = (name[1:] for name in names if name[0] == "@")
+    return any(group in site.groups and user in members(site, group) for group in groups)
 
 
 def domain_of(site: Site, gateway: str) -> Domain | None:
@@ -126,10 +128,10 @@ def domain_of(site: Site, gateway: str) -> Domain | None:
     return site.domains.get(site.gateways[gateway].domain or "")
 
 
-def foreign(share: Share) -> list[str]:
+def foreign(site: Site, share: Share) -> list[str]:
     """The users and groups of a domain that a share names, as DOMAIN\\name and @DOMAIN\\name."""
-    return sorted({name for name in principals(share) if "\\" in name})
+    return sorted({name for name in principals(share) if "\\" in name}) if site.domains else []
 
 
 def foreign_on(site: Site, gateway: str) -> list[str]:
-    return sorted({name for share in shares_of(site, gateway).values() for name in foreign(share)})
+    return sorted({name for share in shares_of(site, gateway).values() for name in foreign(site, share)})

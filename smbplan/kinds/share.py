@@ -206,7 +206,7 @@ def _after(site: Site, name: str, share: Share) -> Iterator[str]:
     for user in users_on(site, gateway):
         if level(site, share, user) and not site.users[user].external:
             yield address("password", gateway, user)
-    if foreign(share):
+    if foreign(site, share):
         yield address("principals", gateway)
     named = {*share.access.granted, *share.access.deny}
     for group in groups_on(site, gateway):
@@ -226,7 +226,7 @@ def _principals(site: Site, share: Share) -> Iterator[dict[str, Any]]:
         if may and user.enabled and not user.external and (may != "none" or share.guest == "no"):
             yield {"user": name, "password": secret(site, name), "access": may}
     domain = domain_of(site, share.gateway)
-    if domain and foreign(share):
+    if domain and foreign(site, share):
         access, gateway = share.access, site.gateways[share.gateway]
         lists = {"write": [*access.write, *access.admin], "read": access.read, "none": access.deny}
         for name, probe in domain.probes.items():
