@@ -157,7 +157,9 @@ def container_removed(name: str, site: Site) -> Ground:
         site.applied(targets=targets, allow=MANY)  # what is in it is seen when it runs
 
     site.applied(targets=targets)
-    return _container(site, name, back, destroy=True, allow=MANY)
+    ground = _container(site, name, back, destroy=True, allow=MANY)
+    ground.another = True  # it comes back with another hardware address
+    return ground
 
 
 def _of(site: Site, gateway: str) -> tuple[str, ...]:
