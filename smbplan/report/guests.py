@@ -147,7 +147,8 @@ def _power(guest: Guest, path: str, op: Move) -> list[str]:
 def _bind(guest: Guest, path: str, op: Move) -> list[str]:
     if op.after is None:
         return [_unmounted(guest, path)]
-    return [f"pct set {guest.id} --mp9 {word(op.after['volume'])},mp={word(path)}  # any free mpN"]
+    free = f'$(n=0; while pct config {guest.id} | grep -q "^mp$n:"; do n=$((n+1)); done; echo $n)'
+    return [f"pct set {guest.id} --mp{free} {word(op.after['volume'])},mp={word(path)}"]
 
 
 def _idmap(guest: Guest, path: str, op: Move) -> list[str]:

@@ -23,7 +23,7 @@ from smbplan.report import manual
 RESTORED, APPLIED, BY_HAND, AGAIN, LOST = "restored", "applied", "restored by hand", "restored by recover", "lost"
 EMPTIED = "qm disk unlink"  # the printed command asks a person to look, and to delete what is unused then
 # What smbplan itself has noted: it goes when smbplan is back.
-NOTES = ("file /var/lib/smbplan", "file /mnt/shared/.smbplan")
+NOTES = ("file /var/lib/smbplan", "file /mnt/shared/.smbplan", "notes ")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import ad, ha, lxc, vm
+from lab import ad, ha, lxc, snapshot, vm
 from lab.conftest import prepared
 from lab.faults import nodes, outside
 from lab.site import Site
@@ -134,6 +134,18 @@ def container(name: str, site: Site) -> Ground:
     return _container(site, name, partial(site.applied, **GONE), targets=_of(site, name))
 
 
+def _with_inside(ground: Ground, name: str) -> Ground:
+    """What is in the container is compared, too."""
+    site, look, node = ground.site, ground.look, lxc.NODES[name]
+
+    def looked() -> dict[str, dict[str, object]]:
+        enter = ["lxc-attach", "-n", lxc.vmid(site, name, node), "--clear-env", "--"]
+        return {**look(), name: snapshot.take(site.lab, node, enter)}
+
+    ground.look, ground.before = looked, looked()
+    return ground
+
+
 def container_changed(name: str, site: Site) -> Ground:
     """It is there, and gets other settings."""
     targets = _of(site, name)
@@ -145,7 +157,7 @@ def container_changed(name: str, site: Site) -> Ground:
         site.applied(targets=targets, allow=MANY)
         _edit(site, SETTINGS, back=False)
 
-    return _container(site, name, back, targets=targets, allow=MANY)
+    return _with_inside(_container(site, name, back, targets=targets, allow=MANY), name)
 
 
 def container_removed(name: str, site: Site) -> Ground:
@@ -159,7 +171,7 @@ def container_removed(name: str, site: Site) -> Ground:
     site.applied(targets=targets)
     ground = _container(site, name, back, destroy=True, allow=MANY)
     ground.another = True  # it comes back with another hardware address
-    return ground
+    return _with_inside(ground, name)
 
 
 def _of(site: Site, gateway: str) -> tuple[str, ...]:

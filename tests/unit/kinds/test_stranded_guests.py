@@ -11,7 +11,9 @@ from unit.kinds.test_container import apply, changed, made
 from unit.simulated import Notes, World
 
 from smbplan.engine.execute import Execution
-from smbplan.report import text
+from smbplan.engine.resource import Key
+from smbplan.engine.step import Move
+from smbplan.report import guests, text
 from smbplan.report.manual import commands
 
 CLUSTER = "@proxmox"
@@ -117,6 +119,17 @@ def test_a_mount_point_is_taken_off_by_its_whole_path(tmp_path: Path) -> None:
     (command,) = (line.partition("# ")[2] for line in commands(come) if "mp=/srv/vol," in line)
     config = "mp0: local:1,mp=/srv/vol2,size=1G\nmp1: local:2,size=1G,mp=/srv/vol\n"
     assert typed(command, config, tmp_path) == ("", "set ID --delete mp1\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "key"), [("", "mp0"), ("mp0: /srv/a,mp=/srv/a\n", "mp1"), ("mp1: /srv/b,mp=/srv/b\n", "mp0")]
+)
+def test_a_folder_comes_back_beside_the_others(tmp_path: Path, config: str, key: str) -> None:
+    state = {"volume": "/srv/folder", "path": "/srv/folder"}
+    back = Move("lxc.bind.folder", Key("bind", "box:/srv/folder"), None, state)
+    _, line = guests.commands(back, CLUSTER, {})
+    shown, done = typed(line.partition("# ")[2], f"{MARKED}{config}", tmp_path)
+    assert (shown, done.split()[:3]) == ("", ["set", "ID", f"--{key}"])
 
 
 def ended(world: World, data: Mapping[str, Any], **options: Any) -> str:
