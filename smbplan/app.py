@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from smbplan import preflight, recovery, stale
 from smbplan.alone import alone, must_be_recovered, signalled
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Held
 from smbplan.drivers.fleet import LOCK_WAIT, Fleet
 from smbplan.drivers.targets import Connect
@@ -28,9 +29,10 @@ from smbplan.kinds import cluster, expand, fallback, kinds, member
 from smbplan.kinds.guest import CLUSTER
 from smbplan.observe import abandoned, check, endpoints, located, observe, orphaned, pending
 from smbplan.report import document
-from smbplan.spec.load import Loaded, load
+from smbplan.spec.load import Loaded, load, load_source
 from smbplan.spec.model import Site
 from smbplan.spec.problems import SpecError
+from smbplan.spec.source import Source
 from smbplan.store import codec, runs
 from smbplan.writing import ROOM, Careful
 
@@ -75,10 +77,10 @@ class Applied:
     counts: Mapping[str, Counts] = field(default_factory=dict)
 
 
-def validate(path: Path) -> Loaded:
+def validate(definitions: Path | Source) -> Loaded:
     """The definitions, checked without any target. Raises Refused."""
     try:
-        return load(path)
+        return load(definitions) if isinstance(definitions, Path) else load_source(definitions)
     except SpecError as error:
         raise Refused(
             *(
@@ -88,12 +90,12 @@ def validate(path: Path) -> Loaded:
         ) from None
 
 
-def plan(path: Path, options: Options, connect: Connect = Channel, keep: bool = False) -> Planned:
+def plan(definitions: Path | Source, options: Options, connect: Connect = Channel, keep: bool = False) -> Planned:
     """What would be done. Raises Refused when that can't be said; guardrails are in the plan.
 
     With `keep`, the connections stay for an apply, until what is planned is left.
     """
-    loaded = validate(path)
+    loaded = validate(definitions)
     site = loaded.site
     with Fleet(site.site, endpoints(site), connect) as fleet:
         fleet.expect()

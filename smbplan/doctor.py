@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from shutil import which
 from typing import Any
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint, timed
+from smbplan.drivers.channel import Channel, Counts, timed
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Unreachable
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve import machine_templates

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from smbplan import observe
-from smbplan.drivers.channel import Channel, Endpoint
+from smbplan.drivers.channel import Channel
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Asleep
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.secrets import MissingSecret

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.targets import Connect
 from smbplan.errors import Refused, Trouble

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from smbplan.drivers.channel import Endpoint
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.secrets import REFERENCE, MissingSecret

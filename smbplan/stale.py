@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smbplan.drivers.agent.core import is_open, matches
-from smbplan.drivers.channel import Endpoint
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.targets import Connect
 from smbplan.engine.kind import Hazard

@@ -65,6 +65,9 @@ def plan(
     format: Output = Format.text,
 ) -> None:
     """Show what would be changed, and change nothing."""
+    from smbplan import early
+
+    definitions = early.definitions(site)
     from smbplan import app
 
     wanted = options(
@@ -77,7 +80,7 @@ def plan(
         forget=forget,
         allow=allow,
     )
-    planned = app.plan(site, wanted)
+    planned = app.plan(definitions, wanted)
     if out and not planned.plan.refused:
         _save(planned, out)
     emit(_plan(planned, format, "destroy" if destroying else "plan", timings))
@@ -96,10 +99,13 @@ def drift(
     format: Output = Format.text,
 ) -> None:
     """Show where the live state differs. Exits with 2 when it does."""
+    from smbplan import early
+
+    definitions = early.definitions(site)
     from smbplan import app
 
     # Nothing is going to be changed, so no guardrail is in the way of an answer.
-    planned = app.plan(site, options(target=target, forget=forget, adopt=True, allow=list(GUARDRAILS)))
+    planned = app.plan(definitions, options(target=target, forget=forget, adopt=True, allow=list(GUARDRAILS)))
     emit(_plan(planned, format, "drift", timings))
     if planned.plan.refused:
         raise typer.Exit(1)
@@ -203,9 +209,12 @@ def _change(
     asks = not yes
     if asks and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise WrongUsage("without a terminal nothing can be asked", "use --yes, or apply a saved plan")
+    from smbplan import early
+
+    definitions = early.definitions(site)
     from smbplan import app
 
-    with app.plan(site, options(**choices), keep=True) as planned:
+    with app.plan(definitions, options(**choices), keep=True) as planned:
         if planned.plan.steps:
             if form is Format.text:
                 emit(_plan(planned, form, view, False))

@@ -120,7 +120,7 @@ def import_(
 ) -> None:
     """Write definitions of the shares that a host serves now."""
     from smbplan import importer
-    from smbplan.drivers.channel import Endpoint
+    from smbplan.drivers.endpoint import Endpoint
 
     endpoint = Endpoint(
         name, local=local, host=host or name, user=user, port=port, identity=identity, config=ssh_config, sudo=sudo

@@ -1,35 +1,26 @@
 """A persistent connection to the agent on one target: over SSH, or to a child process on this machine."""
 
 import json
-import re
 import secrets
 import selectors
-import shlex
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import IO, Any, TypeVar
 
-from smbplan.drivers import pipes
-from smbplan.drivers.bundle import BOOT, bundle
+from smbplan.drivers import ahead, pipes
+from smbplan.drivers.bundle import bundle
+from smbplan.drivers.endpoint import CONNECT_TIMEOUT, Endpoint
 from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable, strange
 from smbplan.drivers.turn import BEAT, Claim
 from smbplan.engine.resource import STRANGE
 
 T = TypeVar("T")
-CONNECT_TIMEOUT = 15.0  # seconds, authentication included
 START_TIMEOUT = CONNECT_TIMEOUT + 20.0  # seconds, until the agent is there and has started
 REQUEST_TIMEOUT = 900.0  # seconds; an installation of packages may take minutes
 LONGEST = 2**28  # bytes of an answer; 10,000 shares are some 10 MB
-PLAIN = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root")
-# lxc-attach ends with 1 or 127 when it can't enter a container, or isn't there; with 0 when the agent has run, however
-# that ended. `pct exec` takes a second longer: it is only tried where nothing has run.
-ENTER = "lxc-attach -n {id} --clear-env -- {run}; case $? in 1|127) exec pct exec {id} --keep-env 0 -- {run};; esac"
-TOLD = ("name", "host", "user", "port", "sudo", "guest", "node")  # what a target may say of a peer
-HOME = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/\.smbplan/[A-Za-z0-9_-]+")  # of a cluster, see spec.ha
 
 
 @dataclass(slots=True)
@@ -47,91 +38,6 @@ class Counts:
     sent: int = 0
     received: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """How a target is reached; also kept in the inventories of its peers."""
-
-    name: str
-    local: bool = False
-    host: str = ""
-    user: str = "root"
-    port: int | None = None
-    identity: str | None = None
-    config: str | None = None
-    sudo: bool = False
-    api: Mapping[str, Any] | None = None  # a cluster: spec.proxmox.Proxmox as JSON, with references to its secrets
-    guest: str = ""  # the gateway whose container this is; where it is, the cluster knows
-    node: str = ""  # the name of a cluster's node; its address, the cluster knows
-    container: int | None = None  # its id, when that is known; `host` is its node then
-    by_ssh: bool = False  # into a VM; without a `host` at the address that it has
-    host_key: str = ""  # of a VM, as its guest agent tells it
-    home: str = ""  # where the agent keeps its notes, for a cluster on what its nodes share
-    nodes: Mapping[str, Any] | None = None  # of a cluster: its nodes' endpoints as JSON
-    former: Mapping[str, Any] | None = None  # nodes that it had when this machine changed it last
-    of: str = ""  # what a cluster serves: the target that is the cluster itself
-
-    @property
-    def address(self) -> tuple[Any, ...]:
-        """Two endpoints with one address are one machine."""
-        return (self.host or self.name, self.port, self.local, self.guest, self.node)
-
-    def command(self) -> list[str]:
-        home = ["env", f"SMBPLAN_HOME={self.home}"] if self.home else []
-        python = [*home, "python3", "-Iu", "-c", BOOT]
-        if self.local:
-            return python
-        options = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT:.0f}"]
-        options += ["-o", "StrictHostKeyChecking=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
-        if self.config:
-            options += ["-F", str(Path(self.config).expanduser())]
-        if self.identity:
-            options += ["-i", str(Path(self.identity).expanduser())]
-        if self.port:
-            options += ["-p", str(self.port)]
-        if self.host_key:  # of a machine that was made a moment ago, known_hosts can't know
-            options += ["-o", f"KnownHostsCommand=/bin/echo {self.host or self.name} {self.host_key}"]
-            options += ["-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none"]
-        become = ["sudo", "-n"] if self.sudo else []
-        quoted = [*become, "sh", "-c", shlex.quote(self.inside())] if self.container else [*become, shlex.join(python)]
-        user = ["-l", self.user] if self.user != "root" or not self.config else []
-        return ["ssh", *options, *user, "--", self.host or self.name, *quoted]
-
-    def inside(self) -> str:
-        """For the node's shell: what starts the agent in the container."""
-        home = [f"SMBPLAN_HOME={self.home}"] if self.home else []
-        agent = shlex.join(["env", *PLAIN, *home, "python3", "-Iu", "-c", BOOT])
-        return ENTER.format(id=self.container, run=shlex.join(["sh", "-c", f"{agent}; exit 0"]))
-
-    def told(self, data: Mapping[str, Any]) -> "Endpoint":
-        """A peer of which this target tells, reached as this one is: no target says what is run or read here."""
-        own = {name: getattr(self, name) for name in ("identity", "config")}
-        made = Endpoint(**own, **{name: data[name] for name in TOLD if name in data})
-        if not HOME.fullmatch(str(data.get("home") or "")):
-            return made
-        members = data.get("nodes")
-        rows = members.items() if isinstance(members, Mapping) else ()
-        nodes = {
-            name: self.told(node).as_json()
-            for name, node in rows
-            if isinstance(node, Mapping) and node.get("name") == name
-        }
-        return replace(made, home=data["home"], of=str(data.get("of") or ""), nodes=nodes or None)
-
-    def peer(self) -> dict[str, Any]:
-        """What other targets are told of it."""
-        known = {name: getattr(self, name) for name in TOLD}
-        nodes = {name: {key: node[key] for key in TOLD} for name, node in (self.nodes or {}).items()}
-        more = {"home": self.home, "of": self.of, "nodes": nodes}
-        return known | {name: value for name, value in more.items() if value}
-
-    def at_home(self, home: str, name: str = "") -> "Endpoint":
-        """The same host, with an agent whose notes are kept elsewhere."""
-        return replace(self, home=home, name=name or self.name)
-
-    def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(slots=True)
@@ -152,14 +58,9 @@ class Channel:
             return
         self.close()
         self._nonce = secrets.token_hex(4)
+        command = self.endpoint.command()
         try:
-            self._process = subprocess.Popen(
-                self.endpoint.command(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for us: the target finishes what it does
-            )
+            self._process = ahead.taken(command) or ahead.started(command)
         except FileNotFoundError as error:
             raise Unreachable(f"{error.filename} is not installed here", "", "apt-get install openssh-client") from None
         self.counts.connections += 1

@@ -9,7 +9,8 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import TALKS, ChannelError, Held, TakenOver, Unreachable
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.drivers.targets import AnyChannel, Connect, Targets

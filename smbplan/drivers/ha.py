@@ -13,7 +13,8 @@ from typing import Any
 
 from smbplan.drivers import ha_looks, ha_preflight
 from smbplan.drivers.agent.core import matches
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Answered, Asleep, ChannelError, TakenOver, Unreachable, as_error
 from smbplan.drivers.ha_looks import DIFFERENT, DOWN, NOBODY, Looks
 from smbplan.drivers.ha_nodes import Enter, at_once, good, unfinished

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from smbplan.drivers.agent.journal import open_of
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Asleep, ChannelError, strange
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.engine.resource import STRANGE

@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint, understood
+from smbplan.drivers.channel import Channel, Counts, understood
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import ChannelError, strange
 from smbplan.drivers.secrets import MissingSecret, Secrets
 from smbplan.drivers.wire import live

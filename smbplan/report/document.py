@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smbplan.drivers.channel import Counts, Endpoint
+from smbplan.drivers.channel import Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.engine import diff
 from smbplan.engine import plan as planning
 from smbplan.engine.encoding import step_to_json

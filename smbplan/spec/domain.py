@@ -7,7 +7,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from smbplan.spec.addresses import Address
 from smbplan.spec.base import Definition, Secret
-from smbplan.spec.types import DOMAIN, HOST, NETBIOS, Days, Text
+from smbplan.spec.hosts import HOST
+from smbplan.spec.types import DOMAIN, NETBIOS, Days, Text
 
 DOMAIN_USER = r"^[^\x00-\x1f\x7f\"/\\\[\]:;|=,+*?<>@%]{1,64}$"  # [MS-SAMR] 2.2.1
 LOWEST, HIGHEST = 10_000, 2_000_000_000

@@ -8,8 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from smbplan.spec.addresses import Address
 from smbplan.spec.base import Definition, Ssh
+from smbplan.spec.hosts import HOST
 from smbplan.spec.proxmox import Network
-from smbplan.spec.types import HOST, NAME, AbsolutePath, OptionText, Text
+from smbplan.spec.types import NAME, AbsolutePath, OptionText, Text
 
 LEAST_FAILOVER = 7  # seconds, see kinds.failover
 STATE = ".smbplan"  # below the shared folder

@@ -8,11 +8,11 @@ from pydantic.fields import FieldInfo
 from smbplan.spec.base import Definition, Secret, Ssh
 from smbplan.spec.domain import Domain
 from smbplan.spec.ha import Ha, Node
+from smbplan.spec.hosts import HOST
 from smbplan.spec.proxmox import Guest, Proxmox
 from smbplan.spec.types import (
     DATASET,
     FULL_NAME,
-    HOST,
     NETBIOS,
     STORAGE,
     AbsolutePath,

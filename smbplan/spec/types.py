@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from smbplan.spec.hosts import HOST
+
 SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 RESERVED_SHARES = {"global", "homes", "printers", "print$", "ipc$", "admin$"}
 LOCAL = re.compile(r"@?[A-Za-z_][A-Za-z0-9_.-]{0,31}")
@@ -139,7 +141,7 @@ def _strings(body: str) -> list[bytes]:
 
 
 NAME, ACCOUNT, LINE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", r"^[a-z_][a-z0-9_-]{0,31}$", r"^[^\x00-\x1f\x7f]*$"
-HOST, NETBIOS = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$", r"^[A-Za-z0-9_-]{1,15}$"
+NETBIOS = r"^[A-Za-z0-9_-]{1,15}$"
 DATASET, FULL_NAME = r"^[A-Za-z][\w.:-]*(/[\w.:-]+)+$", r"^[^:,/]*$"
 STORAGE = r"^[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]$"
 TEMPLATE = r"^([A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+|[A-Za-z0-9][A-Za-z0-9.-]*)$"

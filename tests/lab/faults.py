@@ -8,7 +8,8 @@ from typing import Any
 from lab import snapshot
 from lab.site import Site
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.pve.inside import Inside
 from smbplan.drivers.wire import encode

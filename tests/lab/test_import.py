@@ -13,7 +13,7 @@ from lab.site import Site
 from ruamel.yaml import YAML
 
 from smbplan import app, importer
-from smbplan.drivers.channel import Endpoint
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.lab import Lab
 
 pytestmark = pytest.mark.lab

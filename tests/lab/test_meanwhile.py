@@ -10,7 +10,8 @@ from lab.faults import Fault, Faulty, Pool
 from torture.grounds import GROUNDS, ground
 
 from smbplan import app
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.engine.step import Step
 from smbplan.lab import Lab
 

@@ -15,7 +15,8 @@ from lab.faults import FAULTS, Fault, FaultyInside, Pool, differences, nodes, ou
 from lab.site import Site
 
 from smbplan import app
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.pve.cluster import Cluster
 from smbplan.engine.step import Step
 from smbplan.kinds.guest import CLUSTER

@@ -10,7 +10,8 @@ from lab.conftest import EXAMPLES
 from lab.lxc import network
 from lab.site import Site
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.pve.cluster import Cluster
 from smbplan.drivers.pve.inside import Inside
 from smbplan.lab import Lab

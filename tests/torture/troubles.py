@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from lab.faults import ERROR, Fault, Pool, where
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable
 from smbplan.drivers.ha import Ha
 from smbplan.drivers.pve.cluster import Cluster

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from smbplan.drivers import channel
-from smbplan.drivers.channel import Channel, Endpoint
+from smbplan.drivers.channel import Channel
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import ChannelError, Unreachable
 from smbplan.drivers.pve import qga
 from smbplan.drivers.pve.client import Access, Client

@@ -14,7 +14,8 @@ import typer
 
 from smbplan.cli import main as entry
 from smbplan.cli.options import GUARDRAILS
-from smbplan.drivers.channel import Channel, Endpoint
+from smbplan.drivers.channel import Channel
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.engine.plan import Plan
 from smbplan.errors import Refused, Trouble
 from smbplan.store import runs, seal

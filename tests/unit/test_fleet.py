@@ -14,7 +14,8 @@ import pytest
 
 from smbplan.drivers import fleet as fleets
 from smbplan.drivers import ha_nodes
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, Unreachable
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.targets import Connect

@@ -10,7 +10,8 @@ import pytest
 
 from smbplan import app, ha, ha_trial
 from smbplan.cli.output import note
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Answered, ChannelError, Unreachable
 from smbplan.errors import Refused
 from smbplan.spec.model import Site

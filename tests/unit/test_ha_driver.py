@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from smbplan.drivers import ha, ha_nodes
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, TakenOver
 from smbplan.drivers.turn import Claim
 

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from smbplan import importer
 from smbplan.drivers.agent import files, sections
 from smbplan.drivers.agent.core import rewrite
-from smbplan.drivers.channel import Endpoint
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import ChannelError
 from smbplan.errors import Refused
 from smbplan.kinds.options import canonical, same

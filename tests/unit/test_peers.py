@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import pytest
 
 from smbplan import app, observe
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import ChannelError
 from smbplan.drivers.fleet import Fleet
 from smbplan.engine.kind import Options

@@ -11,7 +11,8 @@ from unit.hostile import JUNK
 from unit.telling import NOTHING, OLDER, RUN, SITE, Told, doing, fleet, header, known, step
 
 from smbplan import recovery
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import ChannelError, Held, TakenOver
 from smbplan.drivers.fleet import Fleet
 from smbplan.engine.resource import Key, Live

@@ -9,7 +9,7 @@ import pytest
 from unit.telling import NOTHING, RUN, Told, doing, fleet, header, known, step
 
 from smbplan import app, recovery
-from smbplan.drivers.channel import Endpoint
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.engine.encoding import step_to_json
 from smbplan.engine.step import Status
 from smbplan.errors import Refused

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from smbplan.drivers.agent.core import Refused, Untouched
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, strange
 from smbplan.drivers.pve import begun, preflight, qga, related
 from smbplan.drivers.pve.client import Access, Client

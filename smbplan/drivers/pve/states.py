@@ -44,12 +44,13 @@ STATES: dict[str, Callable[[Guest, str], Any]] = {
 def agrees(now: Any, wanted: Any) -> bool:
     """Whether a state is the wanted one.
 
-    What Proxmox chose by itself (a MAC address), the key of a mount or disk, which is the next free one when it comes
+    What Proxmox chose by itself (a MAC address), the number of a mount point, which is the next free one when it comes
     back, extra tags, and a disk that was grown already agree.
     """
     if not isinstance(now, dict) or not isinstance(wanted, dict):
         return matches(now, wanted)
-    wanted = {**wanted, "key": None}
+    if all(str(each.get("key")).startswith("mp") for each in (now, wanted)):
+        wanted = {**wanted, "key": None}
     grown = (key for key in ("disk", "size") if (now.get(key) or 0) > (wanted.get(key) or 0) > 0)
     now = {**now, **{key: wanted[key] for key in grown}}
     if "networks" not in now:

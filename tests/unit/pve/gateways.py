@@ -10,7 +10,8 @@ from unit.kinds.sites import CONTAINER, site
 from unit.pve.emulated import TEMPLATE, Lab
 from unit.simulated import Notes
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Unreachable
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.pve.client import Client

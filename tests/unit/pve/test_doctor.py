@@ -12,7 +12,8 @@ from unit.pve.test_machine_gateways import MARK, defined, folder
 from unit.pve.test_node_commands import Run, run
 
 from smbplan.doctor import Finding, State, examine
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Unreachable
 from smbplan.drivers.pve.preflight import Wish
 from smbplan.kinds import privileges

@@ -9,7 +9,8 @@ import pytest
 from unit.pve.emulated import Lab
 from unit.pve.gateways import Gateways, defined
 
-from smbplan.drivers.channel import Channel, Counts, Endpoint
+from smbplan.drivers.channel import Channel, Counts
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Answered, ChannelError, Unreachable
 from smbplan.drivers.pve import conf, guests
 from smbplan.drivers.pve.client import Access, Client

@@ -13,6 +13,7 @@ MOUNT = {"volume": "/srv/a", "path": "/srv/a", "size": None, "id": "/srv/a"}
     ("now", "wanted", "same"),
     [
         ({**MOUNT, "key": "mp1"}, {**MOUNT, "key": "mp0"}, True),  # it comes back as the next one that is free
+        ({**MOUNT, "key": "unused0"}, {**MOUNT, "key": "mp0"}, False),
         ({**MOUNT, "key": "mp0", "id": "local:1"}, {**MOUNT, "key": "mp0"}, False),
         ({**MOUNT, "key": "mp0"}, None, False),
         (None, MOUNT, False),

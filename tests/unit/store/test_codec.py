@@ -12,7 +12,7 @@ from unit.kinds.sites import plan
 from unit.simulated import Notes, World
 
 from smbplan import templates
-from smbplan.drivers.channel import Endpoint
+from smbplan.drivers.endpoint import Endpoint
 from smbplan.engine.encoding import step_from_json, step_to_json
 from smbplan.engine.execute import Execution
 from smbplan.engine.resource import Key, Record

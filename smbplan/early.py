@@ -1,0 +1,19 @@
+"""What a command begins with, before it loads all that it needs: connections take as long as that."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from smbplan.drivers import ahead
+from smbplan.drivers.endpoint import Endpoint
+from smbplan.spec import hosts
+from smbplan.spec.problems import SpecError
+from smbplan.spec.source import Source, read
+
+
+def definitions(path: Path) -> Path | Source:
+    """As they were read, while their hosts are connected to; the path, where reading will tell what is wrong."""
+    with suppress(SpecError):
+        source = read(path)
+        ahead.begin(Endpoint(name, **way).command() for name, way in hosts.plain(source.data))
+        return source
+    return path

@@ -1,0 +1,112 @@
+"""Hosts are connected to while the rest is loaded: those alone, and in the way in which they are connected to later."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smbplan import early, templates
+from smbplan.app import validate
+from smbplan.drivers import ahead
+from smbplan.drivers.channel import Channel
+from smbplan.drivers.endpoint import Endpoint
+from smbplan.observe import endpoints
+from smbplan.spec import hosts
+from smbplan.spec.source import Source
+
+SSH = """#!/bin/sh
+echo ssh >> "$CALLS"
+while [ "$1" != -- ]; do shift; done
+shift 2
+exec sh -c "$*"
+"""
+SITE = """
+version: 1
+site: s
+defaults: {gateway: {ssh: {user: admin, sudo: true, port: 2222}}}
+gateways: {files: {host: 192.0.2.1}, vault: {ssh: {identity: ~/key}}, here: {connection: local, ssh: {}}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What ssh was called for, which enters nothing here."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ssh").write_text(SSH)
+    (tmp_path / "bin" / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    yield tmp_path / "calls"
+    ahead._drop()
+
+
+def test_a_connection_is_used_that_was_made_before(tmp_path: Path, calls: Path) -> None:
+    (tmp_path / "site.yaml").write_text("version: 1\nsite: s\ngateways: {files: {host: 192.0.2.1}}\n")
+    source = early.definitions(tmp_path / "site.yaml")
+    assert isinstance(source, Source)
+    (at,) = endpoints(validate(source).site).values()
+    one, other = Channel(at), Channel(at)
+    for each in (one, other):
+        each.open()
+    assert one._process is not other._process
+    assert calls.read_text() == "ssh\n" * 2, "one that was there, and one that was not"
+    for each in (one, other):
+        each.close()
+
+
+@pytest.mark.parametrize("text", [SITE, templates.data("examples/quickstart/site.yaml").read_text()])
+def test_it_is_the_way_that_checked_definitions_have(tmp_path: Path, text: str) -> None:
+    (tmp_path / "site.yaml").write_text(text)
+    source = early.definitions(tmp_path / "site.yaml")
+    assert isinstance(source, Source)
+    plain = [gateway for gateway in validate(source).site.gateways.values() if gateway.mode == "native"]
+    ssh = sum(gateway.connection == "ssh" for gateway in plain)
+    commands = {tuple(at.command()) for at in endpoints(validate(source).site).values() if not at.api}
+    assert ahead._WAITING.keys() <= commands and len(ahead._WAITING) == ssh > 0
+
+
+@pytest.mark.parametrize(
+    ("gateway", "way"),
+    [
+        ({"host": "192.0.2.1", "ssh": {"user": "admin"}}, {"host": "192.0.2.1", "user": "admin"}),
+        (None, None),
+        ({}, {"host": "files"}),
+        ({"host": "-oProxyCommand=id"}, None),
+        ({"host": "a b"}, None),
+        ({"host": 7}, None),
+        ({"ssh": {"port": True}}, None),
+        ({"ssh": {"port": "22"}}, None),
+        ({"ssh": {"command": "id"}}, None),
+        ({"ssh": {"user": ["root"]}}, None),
+        ({"ssh": "root"}, None),
+        ({"mode": "lxc"}, None),
+        ({"connection": "local"}, None),
+        ({"nodes": {"n1": {}}}, None),
+        ("files", None),
+    ],
+)
+def test_what_is_no_host_or_looks_wrong_is_left_out(gateway: Any, way: Any) -> None:
+    assert list(hosts.plain({"gateways": {"files": gateway}})) == ([("files", way)] if way else [])
+    assert list(hosts.plain({"gateways": [gateway]})) == list(hosts.plain({"gateways": gateway and {}})) == []
+
+
+def test_what_can_not_be_read_connects_to_nothing(tmp_path: Path, calls: Path) -> None:
+    (tmp_path / "site.yaml").write_text("gateways: {files: {host: 192.0.2.1}\n")
+    assert early.definitions(tmp_path) == tmp_path
+    assert not calls.exists()
+
+
+def test_what_nobody_takes_ends() -> None:
+    command = Endpoint("files", host="192.0.2.1").command()
+    ahead.begin([command, command])
+    (process,) = ahead._WAITING.values()
+    ahead._drop()
+    assert process.poll() is not None and ahead.taken(command) is None
+
+
+def test_where_there_is_no_ssh_nothing_is_said_of_that_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    ahead.begin([Endpoint("files").command()])
+    assert ahead.taken(Endpoint("files").command()) is None
