@@ -53,12 +53,17 @@ def has_all(names: list[str], floating: list[str]) -> bool | str:
 
 
 def unregister(domain: ads.Domain) -> list[str]:
-    """Only what was written by smbplan; a name that stays in DNS is no reason to stay a member."""
+    """Only what was written by smbplan; a name that DNS does not give up is no reason to stay a member.
+
+    Raises Refused where net has died before anybody was asked.
+    """
     warnings = []
     for name in joined.noted().get("registered") or ():
         try:
             _dns("unregister", domain, name)
         except Refused as refused:
+            if not refused.detail:
+                raise
             warnings.append(f"{refused.summary}; {refused.hint}")
     return warnings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from smbplan.drivers.agent import acl, ads, ctdb_conf, dns, naming, principals, shares, winbind
+from smbplan.drivers.agent import acl, ads, ctdb_conf, dns, joined, naming, principals, registration, shares, winbind
 from smbplan.drivers.agent.core import Refused
 
 IDS = {"CORP": "rid 2000000-2999999"}
@@ -85,6 +85,26 @@ def test_winbindd_starts_anew_for_other_maps_but_not_where_ctdb_has_just_started
     kind = principals.Principals()
     kind.set("CORP", kind.get("CORP", {}), {"names": NAMES, "ids": IDS}, {})
     assert found == done
+
+
+@pytest.mark.parametrize("said", ["DNS update failed: ERROR_DNS_UPDATE_FAILED", ""])
+def test_a_name_that_dns_keeps_is_told_but_one_that_nobody_was_asked_for_stops_it(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(*_: object) -> None:
+        raise Refused(f"net failed (255): {said}" if said else "net failed (-25): ", said)
+
+    monkeypatch.setattr(joined, "NOTE", tmp_path / "member.json")
+    monkeypatch.setattr(registration, "run", failed)
+    joined.note(registered=["files.corp.test"])
+    domain = ads.Domain({"realm": "CORP.TEST", "workgroup": "CORP", "name": "FILES"}, None)
+    domain.controller = "dc1.corp.test"
+    if said:
+        (warning,) = registration.unregister(domain)
+        assert warning.startswith("files.corp.test can't unregister in DNS: DNS update failed")
+    else:
+        with pytest.raises(Refused, match="can't unregister in DNS: net failed"):
+            registration.unregister(domain)
 
 
 NAMES = ["@CORP\\All Staff", "CORP\\jörg"]
