@@ -60,8 +60,9 @@ UNIT
 [Unit]
 Description=ZFS pool tank in a file
 [Service]
+ExecStartPre=/bin/sh -c 'grep " fuse.zfs " /proc/mounts | cut -d" " -f2 | sort -r | xargs -r -n1 umount -l'
 ExecStart=/usr/sbin/zfs-fuse --no-daemon
-ExecStartPost=/bin/sh -c 'until zpool list >/dev/null 2>&1; do sleep 0.05; done; zpool list tank || zpool import -d /run/smbplan-disks tank || zpool create -m /tank tank /run/smbplan-disks/*.zfs'
+ExecStartPost=/bin/sh -c 'until zpool list >/dev/null 2>&1; do sleep 0.05; done; zpool list tank || zpool import -d /run/smbplan-disks tank || zpool create -m /tank tank /run/smbplan-disks/*.zfs; zfs mount -a'
 UNIT
     # sshd is up before systemd has removed this file, which would keep everybody but root out.
     ln -sf /dev/null etc/tmpfiles.d/systemd-nologin.conf

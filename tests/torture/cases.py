@@ -21,7 +21,13 @@ from smbplan.engine.step import Move, Nature, Status, Step
 from smbplan.report import manual
 
 RESTORED, APPLIED, BY_HAND, AGAIN, LOST = "restored", "applied", "restored by hand", "restored by recover", "lost"
-EMPTIED = "qm disk unlink"  # the printed command asks a person to look, and to delete what is unused then
+# The printed command asks a person to look, and to delete what is unused then.
+EMPTIED = ("qm disk unlink", "it is unused then; delete it if it holds no data")
+DELETES = """
+for tool in pct qm; do
+    for each in $($tool config {id} 2>/dev/null | grep -o '^unused[0-9]*'); do $tool set {id} --delete $each; done
+done
+"""
 # What smbplan itself has noted: it goes when smbplan is back.
 NOTES = ("file /var/lib/smbplan", "file /mnt/shared/.smbplan", "notes ")
 
@@ -206,9 +212,9 @@ class Guest:
 
     @property
     def deletes(self) -> str:
-        """The disk that is unused now; a person has looked, and there is nothing on it."""
+        """The disks that are unused now; a person has looked, and there is nothing on them."""
         assert self._found
-        return f"qm set {self._found[1]} --delete unused0"
+        return DELETES.format(id=self._found[1])
 
     def named(self, line: str) -> str:
         if self._found is None:
@@ -225,7 +231,7 @@ def _typed(ground: Ground, outcome: Outcome) -> list[str]:
         try:
             if "NODE" not in target:  # there is none any more
                 guest.told(line, ground.places[target].shell(f"exec bash -ec {shlex.quote(command)}"))
-                if EMPTIED in line:
+                if any(words in line for words in EMPTIED):
                     ground.places[target].shell(guest.deletes)
         except AssertionError as error:
             wrong.append(f"{shlex.quote(line)}: {error}")
