@@ -45,7 +45,7 @@ SETTINGS: Changes = {
     "site.yaml": [
         ("cores: 4", "cores: 2"),
         ("quota: 1GiB", "quota: 2GiB"),
-        ("size: 512MiB, backup: true", "size: 768MiB, backup: false"),
+        ("size: 512MiB, backup: true", "size: 512MiB, backup: false"),
         ("quota: 100MiB", "quota: 200MiB"),
         ("{keep: 8}", "{keep: 9}"),
     ]
