@@ -96,9 +96,11 @@ def _guest(guest: Guest, path: str, op: Move) -> list[str]:
     if after is None:
         loosen = [f"{tool} set {guest.id} --protection 0"] if before and before.get("protection") else []
         gone = f"{guest.ours_and_empty} && {tool} destroy {guest.id}"
-        making = f"{tool} config {guest.id} | grep -qx 'lock: {MAKING[tool]}' && {tool} unlock {guest.id} || :"
+        making = (
+            f"{tool} config {guest.id} | grep -qxE 'lock: ({MAKING[tool]}|destroyed)' && {tool} unlock {guest.id} || :"
+        )
         return [
-            f"{making}  # when nothing makes it any more",
+            f"{making}  # when nothing makes or removes it any more",
             f"{tool} stop {guest.id}",
             *loosen,
             f"{gone}  # with volumes it stays, for their data would go with it",

@@ -147,7 +147,8 @@ def _subvolume(name: str, before: Any, after: Any) -> list[str]:
 
 def _dataset(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
-        return [f"zfs destroy {word(name)}"]
+        path = (before or {}).get("path") or f"/{name}"
+        return [f"zfs destroy {word(name)}", f"rmdir {word(path)} 2>/dev/null || :  # which ZFS may leave"]
     return [
         *([f"zfs create -p {word(name)}"] if before is None else []),
         f"zfs set quota={word(after.get('quota') or 'none')} {word(name)}",

@@ -114,8 +114,12 @@ def raw(request: dict[str, Any]) -> Any:
         blank = kept.pop() if kept and not kept[-1] else None
         body = [*kept, *new, *([blank] if blank is not None else [])]
         part = path.with_name(f"{path.name}.tmp.{os.getpid()}")  # the cluster's file system knows no modes
-        part.write_text("".join(f"{line}\n" for line in body) + mark + sections)
-        part.replace(path)
+        try:
+            part.write_text("".join(f"{line}\n" for line in body) + mark + sections)
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ from .marks import MARKS
 MARK = "trusted.smbplan"  # unlike user.*, no SMB client can write it
 PARENT = "trusted.smbplan.parent"
 SNAPSHOTS = ".snapshots"  # of a btrfs subvolume, inside it
+ROOT = ("root", "root")
+BARE = (["group::---", "other::---"], ["group::r-x", "other::r-x"])  # of a folder, and of a dataset, that is new
 GONE = ".smbplan-deleted"  # after the name of what is being deleted
 
 
@@ -44,6 +46,12 @@ def plain(path: str) -> None:
             raise Refused(f"{here} is not a directory")
 
 
+def _is_as_made(state: dict[str, Any]) -> bool:
+    """With our mark, and nobody's rights but root's."""
+    fresh = state["acl"] in (["user::rwx", *rights] for rights in BARE)
+    return bool(state["mark"]) and fresh and not state["default"] and (state["owner"], state["group"]) == ROOT
+
+
 class Directory(Object):
     """A plain directory. `used` tells the folders of all shares, with their names."""
 
@@ -51,7 +59,10 @@ class Directory(Object):
         self._used = used
 
     def torn(self, name: str, state: Any, after: Any) -> bool:
-        return after is None and state is None and os.path.isdir(_gone(name))
+        """One that was to go may be half removed, and one that was to come and goes again, half made."""
+        if after is not None:
+            return False
+        return os.path.isdir(_gone(name)) if state is None else state["empty"] and _is_as_made(state)
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         plain(name)

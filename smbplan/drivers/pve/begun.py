@@ -13,8 +13,9 @@ from smbplan.drivers.pve.errors import ApiError, TaskFailed
 from smbplan.drivers.pve.guests import Guest
 from smbplan.drivers.pve.tasks import Upid
 
-MAKING = ("qmclone", "vzcreate")
+MAKING = ("qmclone", "vzcreate", "qmdestroy", "vzdestroy")  # and their contrary
 LONGEST = 3600.0  # seconds; a full clone copies a whole disk
+GOING = "destroyed"  # the lock of one that is being removed
 LEFT = {"lxc": ("create", "pct"), "qemu": ("clone", "qm")}  # by type: the lock of one that is being made, and its tool
 
 
@@ -24,8 +25,8 @@ def may_be_made(guest: Guest | None) -> bool:
 
 
 def is_half_made(guest: Guest) -> bool:
-    """When what made it has ended, its node went down meanwhile."""
-    return bool(guest.config.get("lock") == LEFT[guest.type][0])
+    """Or half removed. When what did that has ended, its node went down meanwhile."""
+    return guest.config.get("lock") in (LEFT[guest.type][0], GOING)
 
 
 def ended(client: Client) -> list[str]:

@@ -107,7 +107,10 @@ def test_destroying_meets_ours_alone_and_no_volume(world: World, tmp_path: Path,
     assert typed(command, config, tmp_path) == (volumes, "destroy 100\n" if destroyed else "")
 
 
-@pytest.mark.parametrize(("lock", "done"), [("", ""), ("lock: create\n", "unlock ID\n"), ("lock: backup\n", "")])
+@pytest.mark.parametrize(
+    ("lock", "done"),
+    [("", ""), ("lock: create\n", "unlock ID\n"), ("lock: destroyed\n", "unlock ID\n"), ("lock: backup\n", "")],
+)
 def test_one_whose_node_died_while_it_was_made_loses_its_lock(tmp_path: Path, lock: str, done: str) -> None:
     come = [step for step in made(World()).steps if step.target == CLUSTER]
     (command,) = (line.partition("# ")[2] for line in commands(come) if "pct unlock" in line)

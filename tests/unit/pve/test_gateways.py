@@ -46,9 +46,9 @@ def test_a_pool_is_set_changed_and_left(gateways: Gateways) -> None:
     assert (back.name, pool_of(lab)) == ("rolled_back", "")
 
 
-@pytest.mark.parametrize("ssh", [True, False])
-def test_one_whose_node_died_while_it_was_made_goes(
-    gateways: Gateways, monkeypatch: pytest.MonkeyPatch, ssh: bool
+@pytest.mark.parametrize(("ssh", "lock"), [(True, "create"), (True, "destroyed"), (False, "create")])
+def test_one_whose_node_died_while_it_was_made_or_removed_goes(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch, ssh: bool, lock: str
 ) -> None:
     """Proxmox leaves its lock, and no API call takes that off."""
 
@@ -61,7 +61,7 @@ def test_one_whose_node_died_while_it_was_made_goes(
     step = next(each for each in gateways.plan(defined()).steps if each.id == BOX)
     assert gateways.run((step,)).name == "applied"
     conf = gateways.lab.site.root / "nodes/pve1/lxc/100.conf"
-    conf.write_text(f"{conf.read_text()}lock: create\n")
+    conf.write_text(f"{conf.read_text()}lock: {lock}\n")
     start = resumed([Entry(BOX, Status.DOING)], [step])
     done = Execution([step], gateways.fleet, Notes(), start=start).run()
     assert done.statuses[BOX] is (Status.UNDONE if ssh else Status.STRANDED), done.problems
