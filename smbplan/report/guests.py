@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from smbplan.drivers.pve.config import entry
 from smbplan.engine.step import Move, Step
 from smbplan.report.typed import literal, word
 
@@ -159,12 +160,9 @@ def _idmap(guest: Guest, path: str, op: Move) -> list[str]:
 
 
 def _entry(guest: Guest, path: str, op: Move) -> list[str]:
-    way = (
-        f"write the lxc.mount.entry of {word(path)} from {word(op.after['source'])}"
-        if op.after
-        else f"take the lxc.mount.entry of {word(path)} out"
-    )
-    return [f"editor {guest.conf}  # {way}"]
+    gone, new = (word(entry(state["source"], path)) if state else "" for state in (op.before, op.after))
+    out = f"kept=$(grep -vxF {gone} {guest.conf}) && printf '%s\\n' \"$kept\" > {guest.conf}"
+    return [*([out] if gone else []), *([f"echo {new} >> {guest.conf}"] if new else [])]
 
 
 def _disk(guest: Guest, serial: str, op: Move) -> list[str]:

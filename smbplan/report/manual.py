@@ -148,7 +148,8 @@ def _subvolume(name: str, before: Any, after: Any) -> list[str]:
 def _dataset(name: str, before: Any, after: Any) -> list[str]:
     if after is None:
         path = (before or {}).get("path") or f"/{name}"
-        return [f"zfs destroy {word(name)}", f"rmdir {word(path)} 2>/dev/null || :  # which ZFS may leave"]
+        gone = f"for n in 1 2 3 4 5; do zfs destroy {word(name)} && break; sleep 1; done"  # it may be busy for a moment
+        return [gone, f"rmdir {word(path)} 2>/dev/null || :  # which ZFS may leave"]
     return [
         *([f"zfs create -p {word(name)}"] if before is None else []),
         f"zfs set quota={word(after.get('quota') or 'none')} {word(name)}",
@@ -265,7 +266,11 @@ def _subid(name: str, before: Any, after: Any) -> list[str]:
 
 def _view(name: str, before: Any, after: Any) -> list[str]:
     path = word(name)
-    return [f"mkdir -p {path}"] if after else [f"umount {path}/*; rmdir {path}/* {path}"]
+    return (
+        [f"mkdir -p {path}"]
+        if after
+        else [f"umount {path}/* || :; rmdir {path}/* || :; rmdir -p --ignore-fail-on-non-empty {path}"]
+    )
 
 
 def _member(name: str, before: Any, after: Any, options: Mapping[str, Any]) -> list[str]:
