@@ -131,7 +131,12 @@ def _edit(site: Site, changes: Changes, back: bool) -> None:
 
 def container(name: str, site: Site) -> Ground:
     """Nothing of it is there, and of what it has on its node."""
-    return _container(site, name, partial(site.applied, **GONE), targets=_of(site, name))
+
+    def back() -> None:
+        site.applied(**GONE)
+        site.shell(lxc.NODES[name], "for each in $(pct list | awk 'NR > 1 {print $1}'); do pct destroy $each; done")
+
+    return _container(site, name, back, targets=_of(site, name))
 
 
 def _with_inside(ground: Ground, name: str) -> Ground:
