@@ -1,8 +1,8 @@
 # make test       everything, on Debian as root: it builds the lab and uses it
 # make test-unit  what needs neither root nor Debian
-# make bench-ha   how long clients of a cluster are without service (some hours; goes on where it was stopped)
+# make bench-ha   how long clients of a cluster are without service (an hour; goes on where it was stopped)
 # make bench      smbplan against Ansible, pyinfra, octoDNS and plain scripts (an hour; goes on where it was stopped)
-# make torture    every trouble at every kind of step (an hour; goes on where it was stopped)
+# make torture    every trouble at every kind of step (some hours; goes on where it was stopped)
 SHELL := /bin/bash
 BIN = $(shell scripts/setup --print-venv)/bin
 

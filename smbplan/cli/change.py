@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from smbplan.engine.step import Step
     from smbplan.report.progress import Live, Plain
     from smbplan.report.text import View
+    from smbplan.spec.source import Source
 
 DIFFERENT = 2
 ENDED = {"applied": 0, "partial": 3, "rolled_back": 3, "stranded": 4}
@@ -65,9 +66,7 @@ def plan(
     format: Output = Format.text,
 ) -> None:
     """Show what would be changed, and change nothing."""
-    from smbplan import early
-
-    definitions = early.definitions(site)
+    definitions = _read(site)
     from smbplan import app
 
     wanted = options(
@@ -99,9 +98,7 @@ def drift(
     format: Output = Format.text,
 ) -> None:
     """Show where the live state differs. Exits with 2 when it does."""
-    from smbplan import early
-
-    definitions = early.definitions(site)
+    definitions = _read(site)
     from smbplan import app
 
     # Nothing is going to be changed, so no guardrail is in the way of an answer.
@@ -202,6 +199,13 @@ def recover(
     raise typer.Exit(ENDED["stranded"] if applied.outcome.name == "stranded" else 0)
 
 
+def _read(site: Path) -> "Path | Source":
+    """Before anything else is loaded: its hosts are connected to meanwhile."""
+    from smbplan import early
+
+    return early.definitions(site)
+
+
 def _change(
     site: Path, choices: Mapping[str, Any], parallelism: int, yes: bool, timings: bool, form: Format, view: "View"
 ) -> None:
@@ -209,9 +213,7 @@ def _change(
     asks = not yes
     if asks and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise WrongUsage("without a terminal nothing can be asked", "use --yes, or apply a saved plan")
-    from smbplan import early
-
-    definitions = early.definitions(site)
+    definitions = _read(site)
     from smbplan import app
 
     with app.plan(definitions, options(**choices), keep=True) as planned:

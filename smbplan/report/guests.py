@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from smbplan.drivers.pve.config import entry
 from smbplan.engine.step import Move, Step
 from smbplan.report.typed import literal, word
 
@@ -160,6 +159,8 @@ def _idmap(guest: Guest, path: str, op: Move) -> list[str]:
 
 
 def _entry(guest: Guest, path: str, op: Move) -> list[str]:
+    from smbplan.drivers.pve.config import entry  # not for every plan
+
     gone, new = (word(entry(state["source"], path)) if state else "" for state in (op.before, op.after))
     out = f"kept=$(grep -vxF {gone} {guest.conf}) && printf '%s\\n' \"$kept\" > {guest.conf}"
     return [*([out] if gone else []), *([f"echo {new} >> {guest.conf}"] if new else [])]

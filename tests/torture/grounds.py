@@ -71,12 +71,7 @@ class Kind:
         found = representative(ground)
         others = [case for case in found if case.kind != FULL]
         chosen = sample(others, self.sample, SEED) if self.sample else others
-        whole = self.whole
-
-        def wanted(case: Case) -> bool:
-            return case.kind == FULL or case in chosen or case.step.id.startswith(whole)
-
-        return list(filter(wanted, found))
+        return [case for case in found if case.kind == FULL or case in chosen or case.step.id.startswith(self.whole)]
 
 
 @contextmanager

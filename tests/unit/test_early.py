@@ -14,6 +14,7 @@ from smbplan.drivers.channel import Channel
 from smbplan.drivers.endpoint import Endpoint
 from smbplan.observe import endpoints
 from smbplan.spec import hosts
+from smbplan.spec.base import Ssh
 from smbplan.spec.source import Source
 
 SSH = """#!/bin/sh
@@ -90,6 +91,10 @@ def test_it_is_the_way_that_checked_definitions_have(tmp_path: Path, text: str) 
 def test_what_is_no_host_or_looks_wrong_is_left_out(gateway: Any, way: Any) -> None:
     assert list(hosts.plain({"gateways": {"files": gateway}})) == ([("files", way)] if way else [])
     assert list(hosts.plain({"gateways": [gateway]})) == list(hosts.plain({"gateways": gateway and {}})) == []
+
+
+def test_it_knows_the_keys_that_definitions_have() -> None:
+    assert hosts.SSH.keys() == Ssh.model_fields.keys()
 
 
 def test_what_can_not_be_read_connects_to_nothing(tmp_path: Path, calls: Path) -> None:
