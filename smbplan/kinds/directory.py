@@ -134,6 +134,7 @@ def data(site: Site, name: str, share: Share, kind: Kind, key: str, extra: Mappi
         unit(name),
         share.prevent_destroy,
         share.storage.on_destroy,
+        ahead=(guest.power(share.gateway),),  # what runs has its data until it is off
     )
 
 

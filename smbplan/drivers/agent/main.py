@@ -37,7 +37,7 @@ from .facts import facts
 from .files import File, SmbConf
 from .filesystem import FileSystem
 from .inventory import Inventory
-from .journal import Journal
+from .journal import UNDO, Journal
 from .lease import Lost
 from .member import Member
 from .naming import Hosts, NameService, Resolver
@@ -202,7 +202,8 @@ def _answer(op: dict[str, Any], site: str, inventory: Inventory) -> Any:
     MEMORY.clear()
     try:
         if "type" in op:
-            warnings = move(OBJECTS[op["type"]], op["name"], op["before"], op["after"], op["options"])
+            options = {**op["options"], "undo": op.get("note", {}).get("way") == UNDO}
+            warnings = move(OBJECTS[op["type"]], op["name"], op["before"], op["after"], options)
             return {"ok": None, "warnings": warnings}
         if op["call"] in ("forget", "remember"):
             record = op["arguments"].get("record")

@@ -215,7 +215,7 @@ class Dataset(Directory):
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> list[str] | None:
         if after is None:
-            return self._remove_dataset(name, before["path"], bool(options.get("delete_data")))
+            return self._remove_dataset(name, before["path"], options)
         if before is None:
             run(["zfs", "create", "-p", "-o", f"mountpoint=/{name}", name])
         now = self.get(name, options)
@@ -227,8 +227,9 @@ class Dataset(Directory):
         _permit(now["path"], after, options)
         return None
 
-    def _remove_dataset(self, name: str, path: str, delete_data: bool) -> list[str]:
-        """A container has what was mounted in it when it started until it stops; what is empty may wait for that."""
+    def _remove_dataset(self, name: str, path: str, options: dict[str, Any]) -> list[str]:
+        """A container has until it stops what was mounted in it: what is empty may wait for that, but in an undo."""
+        delete_data = bool(options.get("delete_data"))
         children = [child for child in self._inspect(name) if child.startswith(f"{name}/")]
         if children:
             raise Untouched(f"{children[0]} lies inside dataset {name}", "", "remove or rename it first")
@@ -239,7 +240,7 @@ class Dataset(Directory):
         try:
             self._destroy(name, delete_data)
         except Refused as refused:
-            if delete_data or "busy" not in refused.detail:
+            if delete_data or options.get("undo") or "busy" not in refused.detail:  # an undo is asked again
                 raise
             return [f"dataset {name} is empty and in use; `zfs destroy {name}` removes it when that has ended"]
         if os.path.isdir(path) and not os.listdir(path):
