@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smbplan.drivers import ahead
+from smbplan.drivers.bundle import bundle
 from smbplan.drivers.endpoint import Endpoint
 from smbplan.spec import hosts
 from smbplan.spec.problems import SpecError
@@ -14,6 +15,6 @@ def definitions(path: Path) -> Path | Source:
     """As they were read, while their hosts are connected to; the path, where reading will tell what is wrong."""
     with suppress(SpecError):
         source = read(path)
-        ahead.begin(Endpoint(name, **way).command() for name, way in hosts.plain(source.data))
+        ahead.begin((Endpoint(name, **way).command() for name, way in hosts.plain(source.data)), bundle)
         return source
     return path

@@ -1,11 +1,13 @@
 """Connections that are made before anybody knows for sure that they are needed."""
 
 import atexit
+import fcntl
+import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
-_WAITING: dict[tuple[str, ...], "subprocess.Popen[bytes]"] = {}
+_WAITING: dict[tuple[str, ...], tuple["subprocess.Popen[bytes]", int]] = {}
 
 
 def started(command: Sequence[str]) -> "subprocess.Popen[bytes]":
@@ -19,21 +21,36 @@ def started(command: Sequence[str]) -> "subprocess.Popen[bytes]":
     )
 
 
-def begin(commands: Iterable[Sequence[str]]) -> None:
-    """Nothing is sent over them, and what nobody takes ends with this process."""
+def begin(commands: Iterable[Sequence[str]], line: Callable[[], bytes]) -> None:
+    """The line is what each is given first. What nobody takes ends with this process."""
     for command in {*map(tuple, commands)}:
         with suppress(OSError):  # who needs it tries again, and tells
-            _WAITING[command] = started(command)
+            _WAITING[command] = started(command), 0
     atexit.register(_drop)
+    for command, (process, _) in _WAITING.items():  # while they connect
+        _WAITING[command] = process, _given(process, line())
 
 
-def taken(command: Sequence[str]) -> "subprocess.Popen[bytes] | None":
-    """The connection that this command has made meanwhile; nobody else gets it."""
+def _given(process: "subprocess.Popen[bytes]", line: bytes) -> int:
+    """How many bytes its pipe takes: nobody waits until it reads them."""
+    assert process.stdin is not None
+    pipe = process.stdin.fileno()
+    with suppress(OSError, AttributeError):  # where a pipe can't be larger, it takes less
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, len(line))
+    os.set_blocking(pipe, False)
+    try:
+        return os.write(pipe, line)
+    except OSError:
+        return 0  # it has ended, which shows when it is taken
+
+
+def taken(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], int] | None":
+    """The connection that this command has made meanwhile, and what it was given; nobody else gets it."""
     return _WAITING.pop(tuple(command), None)
 
 
 def _drop() -> None:
     while _WAITING:
-        _, process = _WAITING.popitem()
+        _, (process, _) = _WAITING.popitem()
         process.kill()
         process.communicate()

@@ -60,12 +60,13 @@ class Channel:
         self._nonce = secrets.token_hex(4)
         command = self.endpoint.command()
         try:
-            self._process = ahead.taken(command) or ahead.started(command)
+            self._process, given = ahead.taken(command) or (ahead.started(command), 0)
         except FileNotFoundError as error:
             raise Unreachable(f"{error.filename} is not installed here", "", "apt-get install openssh-client") from None
         self.counts.connections += 1
+        self.counts.sent += given
         try:
-            ready = json.loads(self._exchange(bundle(), START_TIMEOUT))
+            ready = json.loads(self._exchange(bundle()[given:], START_TIMEOUT))
             refused = "error" in ready
         except (ChannelError, *STRANGE, OSError) as error:
             raise self._explained(str(error)) from None

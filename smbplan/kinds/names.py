@@ -35,7 +35,7 @@ def once(find: Callable[Concatenate[Site, P], T]) -> Callable[Concatenate[Site, 
         if known[0] is not site:
             known = (site, {})
         answers = known[1]
-        asked = (*of, *named.items())
+        asked = (*of, *named.items()) if named else of
         if asked not in answers:
             answers[asked] = find(site, *of, **named)
         return answers[asked]

@@ -45,9 +45,23 @@ def plain(value: str | bool | int) -> str:
 
 def canonical(params: Mapping[str, str]) -> dict[str, str]:
     """Equal settings become equal dictionaries; texts and lists stay as they are written."""
+    columns = _columns(tuple(params))
+    found = {name: _value(name, params[key].strip()) if typed else params[key].strip() for key, name, typed in columns}
+    return found if INVERTED.keys().isdisjoint(found) else _upright(params)
+
+
+@lru_cache(maxsize=1024)  # a thousand shares set a few different ones
+def _columns(keys: tuple[str, ...]) -> tuple[tuple[str, str, bool], ...]:
+    """Of each parameter what it is called here, in the order of that, and whether its values have several forms."""
+    rows = ((key, _name(key)) for key in keys)
+    return tuple(sorted(((key, name, name in TYPED) for key, name in rows), key=lambda row: row[1]))
+
+
+def _upright(params: Mapping[str, str]) -> dict[str, str]:
+    """With those that say the opposite turned round; of two for one thing, the last one counts."""
     found: dict[str, str] = {}
     for key, value in params.items():
-        name, words = _name(key), str(value).strip()
+        name, words = _name(key), value.strip()
         if name in INVERTED and words.lower() in YES | NO:
             name, words = INVERTED[name], "no" if words.lower() in YES else "yes"
         found[name] = _value(name, words) if name in TYPED else words

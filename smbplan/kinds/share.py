@@ -32,8 +32,9 @@ class ShareKind(Kind):
     def complete(self, desired: Mapping[str, Any], live: State) -> State:
         """A list that means the same stays as it is written."""
         have = live["params"] if live else {}
-        params = dict(desired["params"])
-        params |= {key: have[key] for key in params if key in have and same(key, params[key], have[key])}
+        params = desired["params"]
+        if params != have:
+            params = params | {key: have[key] for key in params if key in have and same(key, params[key], have[key])}
         return {"params": params, "source": "registry"}
 
     def brackets(self, change: Change) -> Sequence[tuple[str, Call]]:

@@ -1,5 +1,6 @@
 """The definitions a person writes, typed. What a share expands to is the business of `smbplan.kinds`."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, create_model, model_validator
@@ -181,7 +182,7 @@ class Access(Definition):
     admin: list[Principal] = []
     deny: list[Principal] = []
 
-    @property
+    @cached_property
     def granted(self) -> list[str]:
         return list(dict.fromkeys([*self.read, *self.write, *self.admin]))
 

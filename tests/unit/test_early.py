@@ -23,6 +23,7 @@ while [ "$1" != -- ]; do shift; done
 shift 2
 exec sh -c "$*"
 """
+LINE = b"import sys\n"
 SITE = """
 version: 1
 site: s
@@ -105,13 +106,14 @@ def test_what_can_not_be_read_connects_to_nothing(tmp_path: Path, calls: Path) -
 
 def test_what_nobody_takes_ends() -> None:
     command = Endpoint("files", host="192.0.2.1").command()
-    ahead.begin([command, command])
-    (process,) = ahead._WAITING.values()
+    ahead.begin([command, command], lambda: LINE)
+    ((process, given),) = ahead._WAITING.values()
+    assert given == len(LINE)
     ahead._drop()
     assert process.poll() is not None and ahead.taken(command) is None
 
 
 def test_where_there_is_no_ssh_nothing_is_said_of_that_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    ahead.begin([Endpoint("files").command()])
+    ahead.begin([Endpoint("files").command()], lambda: LINE)
     assert ahead.taken(Endpoint("files").command()) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from functools import partial
 from typing import Any, Callable
 
@@ -22,31 +23,38 @@ class Commands:
         cls.count += event == "subprocess.Popen"
 
 
-def begun(work: Callable[[], Any]) -> Callable[[], Any]:
-    """What waits for the answer of the work; None where the child died. Locks that are held stay so until it ends."""
-    out, into = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(out)
-            Commands.count = 0
-            with os.fdopen(into, "w", encoding="utf-8") as file:
-                file.write(json.dumps({"answer": work(), "commands": Commands.count}))
-        finally:
-            os._exit(0)
-    os.close(into)
+class Child:
+    """Work that is done by a child. Locks that are held stay so until it ends."""
 
-    def answer() -> Any:
-        with os.fdopen(out, encoding="utf-8") as file:
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._out, into = os.pipe()
+        self._id = os.fork()
+        if not self._id:
+            try:
+                os.close(self._out)
+                Commands.count = 0
+                with os.fdopen(into, "w", encoding="utf-8") as file:
+                    file.write(json.dumps({"answer": work(), "commands": Commands.count}))
+            finally:
+                os._exit(0)
+        os.close(into)
+
+    def answer(self) -> Any:
+        """None where the child died."""
+        with os.fdopen(self._out, encoding="utf-8") as file:
             text = file.read()
-        os.waitpid(child, 0)
+        os.waitpid(self._id, 0)
         if not text:
             return None
         told = json.loads(text)
         Commands.count += int(told["commands"])
         return told["answer"]
 
-    return answer
+    def end(self) -> None:
+        """Nobody wants the answer any more."""
+        os.kill(self._id, signal.SIGKILL)
+        os.close(self._out)
+        os.waitpid(self._id, 0)
 
 
 def side_by_side(ops: list[Any], do: Callable[[Any], Any]) -> list[Any]:
@@ -59,7 +67,7 @@ def side_by_side(ops: list[Any], do: Callable[[Any], Any]) -> list[Any]:
         return [do(op) for op in mine]
 
     answers = [DIED] * len(ops)
-    waiting = [begun(partial(done, ops[part::parts])) for part in range(parts)]
-    for part, told in enumerate([wait() for wait in waiting]):
+    children = [Child(partial(done, ops[part::parts])) for part in range(parts)]
+    for part, told in enumerate([child.answer() for child in children]):
         answers[part::parts] = told or answers[part::parts]
     return answers

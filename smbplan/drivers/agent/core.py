@@ -340,13 +340,21 @@ class Images:
 IMAGES = Images()
 
 
-def wait_for_boot(longest: float = 60.0) -> None:
-    """While a host that was just started is booting, its services are not what they will be. systemctl(1)"""
+BOOTS = 60.0  # seconds, at the most
+
+
+def is_booting() -> bool:
+    """A host that was just started may be: its services are not what they will be."""
     with open("/proc/1/stat", encoding="ascii", errors="replace") as file:
         started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-    if time.clock_gettime(time.CLOCK_BOOTTIME) - started > longest or not shutil.which("systemctl"):
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started <= BOOTS
+
+
+def wait_for_boot() -> None:
+    """Until it has ended. systemctl(1)"""
+    if not is_booting() or not shutil.which("systemctl"):
         return
-    deadline = time.monotonic() + longest
+    deadline = time.monotonic() + BOOTS
     while time.monotonic() < deadline:
         said = [_said("is-active", "default.target"), _said("is-system-running")]  # timers' jobs hold up the latter
         if said[0] == "active" or said[1] in ("running", "degraded", "maintenance", "stopping"):

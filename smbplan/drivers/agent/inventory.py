@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 from .core import STATE, Refused, read_text, tidy, write
 
@@ -30,6 +30,11 @@ class Inventory:
     def site(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self._sites.get(name, {"records": {}, "peers": {}})
         return found
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Of all sites."""
+        for site in self._sites.values():
+            yield from site["records"].values()
 
     def update(self, site: str, records: dict[str, Any]) -> None:
         """Set records; None drops one. Durable when this returns."""

@@ -9,22 +9,18 @@ import os
 import select
 import shutil
 import sys
-from contextlib import contextmanager, nullcontext
-from typing import Any, Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, Callable, Iterator
 
 from . import ctdb, member, samba, turns
-from .accounts import Group, Password, User
-from .children import MANY, Commands, begun, side_by_side
-from .clock import Clock
+from .children import Child, Commands, side_by_side
 from .console import console
 from .containers import asked, listed
-from .controllers import Controllers
 from .core import (
     IMAGES,
     LOCAL,
     MEMORY,
     STATE,
-    Object,
     Refused,
     Untouched,
     is_node,
@@ -34,50 +30,17 @@ from .core import (
     wait_for_ctdbd,
 )
 from .facts import facts
-from .files import File, SmbConf
-from .filesystem import FileSystem
 from .inventory import Inventory
 from .journal import UNDO, Journal
 from .lease import Lost
-from .member import Member
-from .naming import Hosts, NameService, Resolver
-from .principals import Principals
-from .pve import SubId, View, mounted, pct, raw, unlock, unmount
-from .shares import Share
-from .storage import Dataset, Directory, Subvolume
+from .pve import mounted, pct, raw, unlock, unmount
+from .states import AHEAD, OBJECTS, SHARES, words
 from .survey import survey
-from .system import Packages, Service
 from .together import together
 from .turns import lease_of, under_way
 
-SHARES = Share()
-Wanted = Mapping[tuple[str, str], Any]  # {(type, name): options}
-MANY_SHARES = 200  # for which a child is worth its start
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 KEPT_BY_CTDB = ("share", "password", "member")
-OBJECTS: dict[str, Object] = {
-    "directory": Directory(SHARES.paths),
-    "subvolume": Subvolume(SHARES.paths),
-    "dataset": Dataset(SHARES.paths),
-    "group": Group(),
-    "user": User(),
-    "password": Password(),
-    "file": File(),
-    "smbconf": SmbConf(),
-    "share": SHARES,
-    "packages": Packages(),
-    "service": Service(),
-    "subid": SubId(),
-    "view": View(),
-    "filesystem": FileSystem(),
-    "controllers": Controllers(),
-    "time": Clock(),
-    "member": Member(),
-    "principals": Principals(),
-    "nss": NameService(),
-    "hosts": Hosts(),
-    "resolver": Resolver(),
-}
 
 
 def read(request: dict[str, Any]) -> Any:
@@ -87,52 +50,13 @@ def read(request: dict[str, Any]) -> Any:
     for record in entry["records"].values():
         options.setdefault(tuple(record["key"]), {})
     told = {**facts(), **under_way(request["site"], lease_of({}))}
-    return {"facts": told, "states": _states(options), "records": entry["records"], "peers": entry["peers"]}
-
-
-def _states(options: Wanted) -> list[Any]:
-    """Many shares by a child: Samba's registry is half of the work."""
-    shares = {key: option for key, option in options.items() if key[0] == "share"}
-    if len(shares) < MANY_SHARES or MANY < 2:
-        return _looked(options)
-    others = {key: option for key, option in options.items() if key[0] != "share"}
-    elsewhere = begun(lambda: _looked(shares))
-    found = _looked(others)
-    return found + (elsewhere() or _looked(shares))
-
-
-def _looked(options: Wanted) -> list[Any]:
-    states = []
-    with _prepared(options):
-        for (type_, name), option in options.items():
-            try:
-                states.append([type_, name, {"state": OBJECTS[type_].get(name, option)}])
-            except Refused as refused:
-                states.append([type_, name, {"error": _words(refused)}])
-            except OSError as error:
-                states.append([type_, name, {"error": _words(Refused(f"{name}: {error.strerror}"))}])
-    return states
+    return {"facts": told, "states": AHEAD.states(options), "records": entry["records"], "peers": entry["peers"]}
 
 
 def known(request: dict[str, Any]) -> Any:
     """Whether anything of the site is here, and which peers it has: without a look at all of it."""
     entry = Inventory().site(request["site"])
     return {"managed": bool(entry["records"]), "peers": entry["peers"]}
-
-
-@contextmanager
-def _prepared(keys: Iterable[tuple[str, str]]) -> Iterator[None]:
-    """Objects that cost a command each are asked for all at once."""
-    names: dict[str, list[str]] = {}
-    for type_, name in keys:
-        names.setdefault(type_, []).append(name)
-    for type_, found in names.items():
-        OBJECTS[type_].prepare(found)
-    try:
-        yield
-    finally:
-        for type_ in names:
-            OBJECTS[type_].settle()
 
 
 def perform(request: dict[str, Any]) -> list[Any]:
@@ -147,7 +71,7 @@ def perform(request: dict[str, Any]) -> list[Any]:
         try:
             written.doing(notes)
         except Untouched as refused:
-            return [{"error": _words(refused), "untouched": True}] * len(notes)
+            return [{"error": words(refused), "untouched": True}] * len(notes)
         answers = _performed(request)
         written.done(notes, answers)
         return answers
@@ -163,7 +87,7 @@ def _performed(request: dict[str, Any]) -> list[Any]:
         try:
             wait_for_ctdbd()
         except Untouched as refused:
-            return [{"error": _words(refused), "untouched": True}] * len(ops)
+            return [{"error": words(refused), "untouched": True}] * len(ops)
     IMAGES.of(site, request["run"])
     inventory = Inventory()
     known = dict(inventory.site(site)["records"])
@@ -211,15 +135,11 @@ def _answer(op: dict[str, Any], site: str, inventory: Inventory) -> Any:
             return {"ok": None}
         return {"ok": samba.CALLS[op["call"]](op["arguments"])}
     except Untouched as refused:
-        return {"error": _words(refused), "untouched": True}
+        return {"error": words(refused), "untouched": True}
     except Refused as refused:
-        return {"error": _words(refused)}
+        return {"error": words(refused)}
     except Exception as error:  # whatever it is, the person gets to read it, and the other operations go on
-        return {"error": _words(_unforeseen(error))}
-
-
-def _words(refused: Refused) -> dict[str, str]:
-    return {"summary": refused.summary, "detail": refused.detail, "hint": refused.hint}
+        return {"error": words(_unforeseen(error))}
 
 
 def config(request: dict[str, Any]) -> Any:
@@ -307,15 +227,15 @@ def _answer_to(request: dict[str, Any]) -> dict[str, Any]:
     except Lost as lost:
         return {"lost": lost.lease or {}}
     except Refused as refused:
-        return {"error": _words(refused)}
+        return {"error": words(refused)}
     except Exception as error:  # the controller shows it; the connection stays usable
-        return {"error": _words(_unforeseen(error))}
+        return {"error": words(_unforeseen(error))}
 
 
 def _apart(request: dict[str, Any]) -> Any:
     """The answer by a child: Samba's libraries end a process whose ctdbd has gone, as one that is restarted does."""
-    gone = {"error": _words(Refused("CTDB went away meanwhile", "", "smbplan ha status"))}
-    return begun(lambda: _answered(request))() or gone
+    gone = {"error": words(Refused("CTDB went away meanwhile", "", "smbplan ha status"))}
+    return Child(lambda: _answered(request)).answer() or gone
 
 
 def main() -> None:
@@ -326,11 +246,14 @@ def main() -> None:
         print(json.dumps({"error": {"summary": "not root", "detail": "", "hint": ""}}), file=answers, flush=True)
         return
     sys.addaudithook(Commands.audit)
+    AHEAD.begin()
     print(json.dumps({"ready": machine()}), file=answers, flush=True)
     for number, line in enumerate(_lines(float(os.environ.get("SMBPLAN_IDLE", "0")))):
         request = json.loads(line)
         if not number:
             wait_for_boot()
+        if number or request["verb"] != "read":
+            AHEAD.end()
         apart = request["verb"] in ("read", "perform") and (is_node() or "SMBPLAN_HOME" in os.environ)
         answer = _apart(request) if apart else _answered(request)
         print(json.dumps(answer), file=answers, flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smbplan.drivers.agent import children
-from smbplan.drivers.agent.children import DIED, begun, side_by_side
+from smbplan.drivers.agent.children import DIED, Child, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_a_child_that_dies_answers_nothing() -> None:
     def die() -> None:
         raise SystemExit(3)
 
-    assert begun(die)() is None
+    assert Child(die).answer() is None
 
 
 def test_programs_that_children_start_are_counted() -> None:
@@ -57,3 +57,10 @@ def test_programs_that_children_start_are_counted() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "20"
+
+
+def test_a_child_whose_answer_nobody_wants_any_more_is_gone() -> None:
+    child = Child(lambda: "x" * 1_000_000)  # more than a pipe takes
+    child.end()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child._id, 0)

@@ -172,40 +172,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-class Seen:
-    """Objects that tell which process has looked; one is refused, and one ends its process where that is a child."""
-
-    def prepare(self, names: list[str]) -> None:
-        assert len(set(names)) == len(names)
-
-    def settle(self) -> None:
-        """Nothing was prepared."""
-
-    def get(self, name: str, options: dict[str, Any]) -> Any:
-        if name == "refused":
-            raise Refused("it is")
-        if name == "deadly" and os.getpid() != options["parent"]:
-            os._exit(1)
-        return os.getpid() == options["parent"]
-
-
-@pytest.mark.parametrize(
-    ("names", "here"), [(["a", "b"], True), (["a", "b", "refused"], False), (["a", "deadly", "c"], True)]
-)
-def test_many_shares_are_looked_at_by_a_child(names: list[str], here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "MANY_SHARES", 3)
-    monkeypatch.setattr(main, "MANY", 2)
-    for type_ in ("share", "directory"):
-        monkeypatch.setitem(main.OBJECTS, type_, Seen())
-    keys = [("directory", "/srv"), *(("share", name) for name in names)]
-    found = main._states({key: {"parent": os.getpid()} for key in keys})
-    told = {(type_, name): answer for type_, name, answer in found}
-    assert told.pop(("directory", "/srv")) == {"state": True}
-    refused = told.pop(("share", "refused"), None)
-    assert refused is None or refused["error"]["summary"] == "it is"
-    assert told == {("share", name): {"state": here} for name in names if name != "refused"}
-
-
 @pytest.mark.parametrize(
     ("error", "words"),
     [

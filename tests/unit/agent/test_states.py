@@ -1,0 +1,129 @@
+"""Looks of many processes at once are one look: each state once, and none of another time than the first request's."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smbplan.drivers.agent import states
+from smbplan.drivers.agent.core import Refused
+from smbplan.drivers.agent.inventory import Inventory
+from smbplan.drivers.agent.states import Ahead
+
+ME = os.getpid()
+
+
+class Seen:
+    """Objects that tell which process has looked; one is refused, and one ends its process where that is a child."""
+
+    def prepare(self, names: list[str]) -> None:
+        assert len(set(names)) == len(names)
+
+    def settle(self) -> None:
+        """Nothing was prepared."""
+
+    def get(self, name: str, options: dict[str, Any]) -> Any:
+        if name == "refused":
+            raise Refused("it is")
+        if name == "deadly" and os.getpid() != ME:
+            os._exit(1)
+        return "here" if os.getpid() == ME else "elsewhere"
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three shares are many."""
+    monkeypatch.setattr(states, "WORTH", 3)
+    monkeypatch.setattr(states, "MANY", 2)
+    for type_ in ("share", "directory", "user"):
+        monkeypatch.setitem(states.OBJECTS, type_, Seen())
+
+
+@pytest.fixture
+def inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inventory:
+    """Of two sites with a share each, on a host that is up."""
+    monkeypatch.setattr(states, "PATH", tmp_path / "inventory.json")
+    monkeypatch.setattr(states, "LARGE", 0)
+    monkeypatch.setattr(states, "STATE", states.LOCAL)
+    for name in ("is_node", "is_booting"):
+        monkeypatch.setattr(states, name, lambda: False)
+    found = Inventory(tmp_path / "inventory.json")
+    monkeypatch.setattr(states, "Inventory", lambda: found)
+    found.update("one", {"samba.share.a": {"key": ["share", "a"]}, "directory.a": {"key": ["directory", "/a"]}})
+    found.update("two", {"samba.share.b": {"key": ["share", "b"]}})
+    return found
+
+
+def told(ahead: Ahead, keys: dict[tuple[str, str], dict[str, Any]]) -> dict[str, str]:
+    """Who has looked at what."""
+    found = ahead.states(keys)
+    assert len(found) == len(keys)
+    assert all(answer.get("error", {"summary": "it is"})["summary"] == "it is" for _, _, answer in found)
+    return {f"{type_} {name}": answer.get("state", "refused") for type_, name, answer in found}
+
+
+@pytest.mark.parametrize(
+    ("type_", "names", "by"),
+    [
+        ("share", ["a", "b"], ["here", "here"]),
+        ("share", ["a", "b", "c"], ["elsewhere"] * 3),
+        ("share", ["a", "b", "refused"], ["elsewhere", "elsewhere", "refused"]),
+        ("share", ["a", "deadly", "c"], ["here"] * 3),
+        ("directory", ["a", "b", "c", "d", "e"], ["here", "here", "elsewhere", "elsewhere", "elsewhere"]),
+        ("directory", ["a", "b", "c", "d"], ["here"] * 4),
+        ("user", ["a", "b", "c", "d", "e", "f"], ["here"] * 6),
+    ],
+)
+def test_all_of_many_shares_and_half_of_many_folders_are_looked_at_by_a_child(
+    type_: str, names: list[str], by: list[str]
+) -> None:
+    found = told(Ahead(), {("user", "alice"): {}, **{(type_, name): {} for name in names}})
+    assert found == {"user alice": "here", **{f"{type_} {name}": who for name, who in zip(names, by, strict=True)}}
+
+
+def test_shares_that_are_known_are_looked_at_before_anybody_asks(inventory: Inventory) -> None:
+    ahead = Ahead()
+    ahead.begin()
+    keys: dict[tuple[str, str], dict[str, Any]] = {("share", "a"): {}, ("share", "new"): {}, ("directory", "/a"): {}}
+    assert told(ahead, keys) == {"share a": "elsewhere", "share new": "here", "directory /a": "here"}
+    assert set(told(ahead, keys).values()) == {"here"}, "a second request is answered anew"
+
+
+def test_what_is_to_be_looked_at_in_another_way_is_looked_at_anew(inventory: Inventory) -> None:
+    ahead = Ahead()
+    ahead.begin()
+    assert told(ahead, {("share", "a"): {"recursive": True}, ("share", "b"): {}}) == {
+        "share a": "here",
+        "share b": "elsewhere",
+    }
+
+
+def test_one_that_dies_or_is_not_wanted_any_more_costs_nothing(inventory: Inventory) -> None:
+    inventory.update("two", {"samba.share.b": {"key": ["share", "deadly"]}})
+    for end in (False, True):
+        ahead = Ahead()
+        ahead.begin()
+        if end:
+            ahead.end()
+        assert told(ahead, {("share", "a"): {}}) == {"share a": "here"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("is_node", lambda: True),
+        ("is_booting", lambda: True),
+        ("LARGE", 1_000_000),
+        ("MANY", 1),
+        ("STATE", Path("/srv/shared")),
+        ("PATH", Path("/nonexistent")),
+    ],
+)
+def test_few_shares_those_of_a_cluster_and_a_host_that_boots_are_left_until_then(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    monkeypatch.setattr(states, name, value)
+    ahead = Ahead()
+    ahead.begin()
+    assert told(ahead, {("share", "a"): {}}) == {"share a": "here"}
