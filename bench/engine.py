@@ -53,7 +53,7 @@ def changes(found: Callable[[], Site], drift: bool) -> int:
 
 
 def main() -> None:
-    gc.set_threshold(100_000)  # as the command line does
+    gc.set_threshold(500_000)  # as the command line does
     what = sys.argv[1]
     if what.isdigit():
         print(changes(lambda: site(int(what) // 2), len(sys.argv) > 2))  # a share and its folder are two

@@ -55,7 +55,7 @@ app.add_typer(lab.app, name="lab")
 
 def run() -> NoReturn:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look through all that is installed
-    gc.set_threshold(100_000)  # what a command reads, it keeps: looking for garbage in it is a tenth of the time
+    gc.set_threshold(500_000)  # what a command reads, it keeps: looking for garbage in it is a tenth of the time
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ still gets the text
