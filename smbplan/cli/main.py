@@ -59,7 +59,9 @@ def run() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ still gets the text
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    gc.freeze()  # all of it goes with the process: Python would look through it once more for garbage
+    sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:
