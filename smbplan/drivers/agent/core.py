@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -321,10 +323,12 @@ class Images:
 
     def recall(self, name: str) -> str:
         """Raises Refused when there is none."""
-        try:
-            return self._path(name).read_text()
-        except OSError:
-            raise Refused(f"the before-image of {name} is gone", str(self._path(name))) from None
+        found = None
+        with contextlib.suppress(OSError):
+            found = read_text(self._path(name), "surrogateescape")  # as it was written
+        if found is None:
+            raise Refused(f"the before-image of {name} is gone", str(self._path(name)))
+        return found
 
     def forget(self, everything: bool) -> None:
         """This run's images; with `everything` those that earlier runs of the site have left, too. Raises Refused."""
@@ -366,8 +370,16 @@ def _said(*words: str) -> str:
     return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def read_text(path: Path) -> str | None:
+def read_text(path: Path, errors: str = "replace") -> str | None:
+    """None where there is none. What nodes share may hold a pipe instead, which nobody waits for. Raises OSError."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "No plain file", str(path))
+        with open(file, encoding="utf-8", errors=errors, closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(file)

@@ -69,7 +69,7 @@ class Journal:
             return
         fresh = not self._path.exists()
         private(self._path.parent)
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
         try:
             now = time.time()  # a torn line before them stands alone
             data = "".join("\n" + json.dumps({**line, "time": now}) for line in lines).encode()
