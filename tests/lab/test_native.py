@@ -368,6 +368,25 @@ def test_a_plan_costs_two_round_trips_for_each_gateway(site: Site) -> None:
     assert [(each.round_trips) for each in site.plan().counts.values()] == [1, 1]
 
 
+def test_many_shares_are_looked_at_by_several_processes_and_each_is_seen(site: Site) -> None:
+    """Over 200: the shares before the gateway is asked, half of the folders by a child."""
+    shares = "".join(
+        f"  more{number}: {{gateway: files, storage: {{directory: /srv/more{number}}}, access: {{read: [bob]}}}}\n"
+        for number in range(450)
+    )
+    (site.folder / "more.yaml").write_text(f"shares:\n{shares}")
+    site.applied()
+    planned = site.plan()
+    assert planned.plan.empty and planned.counts["files"].commands < 12
+    site.shell("pve1", "net conf setparm more7 comment other; chmod 755 /srv/more8 /srv/more440; rmdir /srv/more9")
+    site.shell("pve1", "net conf delshare more10")
+    found = {change.address: str(change.action) for change in site.plan().plan.changes}
+    drifted = {"samba.share.more7": "update", "directory.more8": "update", "directory.more440": "update"}
+    assert found == {**drifted, "directory.more9": "create", "samba.share.more10": "create"}
+    site.applied()
+    assert site.plan().plan.empty
+
+
 def test_an_apply_goes_on_over_the_connections_of_its_plan_and_asks_no_more_for_many_shares(site: Site) -> None:
     site.applied()
     trips = []
