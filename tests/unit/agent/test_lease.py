@@ -1,48 +1,22 @@
-"""Whose turn it is on a target, and what he has begun there, as the agent keeps it."""
+"""Whose turn it is on a target, as the agent keeps it."""
 
-import json
 import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.agent.owners import DEEP, DO, begun, claim, known, perform, silent, taken
 
-from smbplan.drivers.agent import core, journal, lease, main, pmxcfs, turns
+from smbplan.drivers.agent import core, journal, lease, main, pmxcfs
 from smbplan.drivers.agent.inventory import Inventory
 from smbplan.drivers.agent.journal import Journal
-from smbplan.drivers.agent.lease import SILENT, Lease, Lost
+from smbplan.drivers.agent.lease import Lease, Lost
 from smbplan.drivers.agent.pmxcfs import Slot
 
-DO = {"step": "file.x", "way": "do", "words": {"id": "file.x"}}
-DEEP = "[" * 100_000
-UNDO = {"step": "file.x", "way": "undo"}
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The agent's folders, in place of the host's."""
-    for module in (core, lease, main, turns):
-        monkeypatch.setattr(module, "LOCAL", tmp_path / "smbplan")
-    for module in (core, lease, journal, main, turns):
-        monkeypatch.setattr(module, "STATE", tmp_path / "smbplan")
-    monkeypatch.setattr(Inventory.__init__, "__defaults__", (tmp_path / "smbplan" / "inventory.json",))
-    monkeypatch.setattr(core.IMAGES, "_folder", tmp_path / "images" / "office" / "run")
-    monkeypatch.setattr(core.IMAGES, "of", lambda *_: None)
-    monkeypatch.setattr(lease, "LOCK", f"{tmp_path}/run/smbplan{{}}.lock")
-    yield tmp_path / "smbplan"
-
-
-def claim(token: str) -> dict[str, Any]:
-    return {"token": token, "run": f"run-{token}", "site": "office", "owner": f"{token}@here", "since": 1.0}
-
-
-def taken(token: str, *former: str, again: bool = False, sole: bool = False) -> dict[str, Any] | None:
-    return Lease().take(claim(token), list(former), again, 0.0, sole)
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_in_a_guest_that_was_off_a_lease_of_the_site_is_over_for_who_has_the_sites() -> None:
@@ -53,11 +27,6 @@ def test_in_a_guest_that_was_off_a_lease_of_the_site_is_over_for_who_has_the_sit
     assert Lease().take({**claim("carol"), "site": "another"}, [], False, 0.0, sole=True) is not None
     with Lease().held("bob"):
         assert taken("carol", sole=True) is not None, "what is under way ends first"
-
-
-def silent(home: Path) -> None:
-    old = time.time() - SILENT - 1
-    os.utime(home / "lease", (old, old))
 
 
 def test_one_at_a_time_and_the_other_one_is_told_who_it_is() -> None:
@@ -200,59 +169,6 @@ def test_what_all_nodes_do_at_once_is_done_under_the_lease_of_each(monkeypatch: 
     assert journal.runs("office") == []
 
 
-def perform(token: str, *ops: dict[str, Any]) -> Any:
-    request = {"verb": "perform", "site": "office", "run": f"run-{token}", "token": token, "ops": list(ops)}
-    return main._answer_to(request)
-
-
-def known() -> list[dict[str, Any]]:
-    ((_, lines),) = [(row["run"], row["lines"]) for row in journal.runs("office")]
-    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
-
-
-def begun(token: str) -> Journal:
-    taken(token)
-    found = Journal("office", f"run-{token}")
-    found.begin({"run": f"run-{token}", "targets": []})
-    return found
-
-
-def test_a_step_is_written_down_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun("alice")
-    seen: list[Any] = []
-
-    def performed(request: Any) -> list[Any]:
-        seen.append(known()[-1])
-        return [{"ok": None}]
-
-    monkeypatch.setattr(main, "_performed", performed)
-    assert perform("alice", {"note": DO}) == {"ok": [{"ok": None}]}
-    assert perform("alice", {"note": UNDO}) == {"ok": [{"ok": None}]}
-    assert seen == [
-        {"step": "file.x", "status": "doing", "words": {"id": "file.x"}},
-        {"step": "file.x", "status": "undoing"},
-    ]
-    assert [line.get("status") for line in known()] == [None, "doing", "done", "undoing", "undone"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "way", "last"),
-    [
-        ({"error": {}}, "do", "doing"),
-        ({"error": {}, "untouched": True}, "do", "cancelled"),
-        ({"error": {}, "untouched": True}, "undo", "undoing"),
-        ({"ok": None}, "probe", "done"),
-    ],
-)
-def test_what_is_unknown_stays_unknown(
-    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], way: str, last: str
-) -> None:
-    begun("alice")
-    monkeypatch.setattr(main, "_performed", lambda request: [answer])
-    perform("alice", {"note": {**DO, "way": way}})
-    assert known()[-1]["status"] == last
-
-
 def test_who_has_lost_the_lease_does_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun("alice")
     silent(home)
@@ -260,42 +176,6 @@ def test_who_has_lost_the_lease_does_nothing(home: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(main, "_performed", lambda request: pytest.fail("it was done"))
     assert perform("alice", {"note": DO})["lost"]["owner"] == "bob@here"
     assert len(known()) == 1
-
-
-@pytest.mark.parametrize("way", ["do", "undo"])
-def test_what_can_not_be_written_down_is_not_begun_but_undone(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    begun("alice")
-
-    def full(self: Journal, lines: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Journal, "_append", full)
-    monkeypatch.setattr(main, "_performed", lambda request: [{"ok": None}])
-    (answer,) = perform("alice", {"note": {**DO, "way": way}})["ok"]
-    assert ("untouched" in answer) == (way == "do")
-
-
-def test_what_is_written_down_is_durable_when_it_is_done(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (calls.append(os.readlink(f"/proc/self/fd/{file}")), real(file))[1])
-    taken("alice")
-    calls.clear()
-    written, folder = Journal("office", "run-alice"), home / "journal" / "office"
-    written.begin({"run": "run-alice", "targets": []})
-    assert calls == [str(folder / "run-alice"), str(folder), str(folder.parent)], "the file itself could be lost"
-    calls.clear()
-    written.doing([DO])
-    assert calls == [str(folder / "run-alice")]
-
-
-def test_a_run_that_is_dropped_takes_no_other_with_it(home: Path) -> None:
-    for name in ("alice", "bob", "carol"):
-        Journal("office", f"run-{name}").begin({"run": f"run-{name}", "targets": []})
-    Journal("office", "run-alice").drop(False)
-    assert [row["run"] for row in journal.runs("office")] == ["run-bob", "run-carol"]
-    Journal("office", "run-bob").drop(True)
-    assert journal.runs("office") == [] and not (home / "journal").exists()
 
 
 def test_a_wide_lease_is_the_folder_that_all_nodes_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,53 +189,6 @@ def test_a_wide_lease_is_the_folder_that_all_nodes_see(tmp_path: Path, monkeypat
     assert not folder.exists()
     folder.mkdir()
     assert wide.take(claim("bob"), [], False, 0.0) is not None and not wide.told()
-
-
-def test_a_torn_line_hides_no_other(home: Path) -> None:
-    written = begun("alice")
-    written.doing([DO])
-    path = home / "journal" / "office" / "run-alice"
-    path.write_text(path.read_text()[:-10])
-    written.doing([UNDO])
-    assert [line.get("status") for line in known()] == [None, "undoing"]
-
-
-def test_a_line_that_no_parser_takes_hides_no_other(home: Path) -> None:
-    written = begun("alice")
-    with (home / "journal" / "office" / "run-alice").open("a") as file:
-        file.write(f"\n{DEEP}")
-    written.doing([DO])
-    assert [line.get("status") for line in known()] == [None, "doing"]
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"office": {}}', DEEP])
-def test_a_damaged_inventory_is_refused(home: Path, text: str) -> None:
-    home.mkdir()
-    (home / "inventory.json").write_text(text)
-    with pytest.raises(core.Refused, match="is damaged"):
-        Inventory(home / "inventory.json")
-
-
-def test_a_run_is_known_until_it_has_ended_and_then_forgotten(home: Path) -> None:
-    written = begun("alice")
-    assert [run["begun"] for run in journal.unfinished("office")] == [False]
-    written.doing([DO])
-    assert [run["begun"] for run in journal.unfinished("office")] == [True]
-    written.end("applied")
-    assert journal.unfinished("office") == [] and len(journal.runs("office")) == 1
-    given = {"verb": "finish", "site": "office", "run": "run-alice", "token": "alice", "everything": False}
-    assert main._answer_to(given) == {"ok": None}
-    assert not home.exists(), "nothing of it stays"
-
-
-def test_a_run_that_has_begun_nothing_leaves_nothing(home: Path) -> None:
-    begun("alice")
-    main._answer_to({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
-    assert not home.exists()
-    written = begun("alice")
-    written.doing([DO])
-    main._answer_to({"verb": "release", "site": "office", "run": "run-alice", "token": "alice"})
-    assert len(known()) == 2 and not (home / "lease").exists()
 
 
 @pytest.mark.parametrize("verb", ["finish", "release", "ended", "beat", "peers", "note"])
@@ -392,33 +225,7 @@ def test_a_lease_is_given_up_when_nothing_can_be_written_down(home: Path, monkey
     assert taken("bob") is None
 
 
-def test_a_bare_lease_leaves_what_is_written_down_alone(home: Path) -> None:
-    begun("alice").doing([DO])
-    other = {"site": "office", "token": "node", "lease": "office-ha-x", "bare": True, "run": "run-alice"}
-    lock = {"former": [], "again": False, "wait": 0, "sole": False, "about": claim("alice")}
-    assert main._answer_to({"verb": "lock", **other, **lock}) == {"ok": {"held": None, "unfinished": []}}
-    assert main._answer_to({"verb": "finish", "everything": True, **other}) == {"ok": None}
-    assert len(known()) == 2 and not (home / "lease-office-ha-x").exists()
-
-
 def test_nobody_else_can_hold_up_a_run(tmp_path: Path) -> None:
     taken("alice")
     file = tmp_path / "run" / "smbplan.lock"
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-
-
-def test_only_root_may_read_what_is_written_down(home: Path) -> None:
-    begun("alice").doing([DO])
-    modes = {path.name: path.stat().st_mode & 0o777 for path in [home, *home.rglob("*")]}
-    assert modes == {"smbplan": 0o755, "lease": 0o600, "journal": 0o700, "office": 0o700, "run-alice": 0o600}
-    assert json.loads((home / "lease").read_text())["token"] == "alice"
-
-
-def test_commands_that_an_answer_took_are_counted() -> None:
-    """The hook stays in the process, as it does in an agent."""
-    sys.addaudithook(main.Commands.audit)
-    before = main.Commands.count
-    subprocess.run(["true"], check=True)
-    subprocess.run(["true"], check=True)
-    assert main.Commands.count == before + 2
-    assert main._answered({"verb": "nonsense"})["commands"] == 0
