@@ -349,6 +349,15 @@ def test_the_audit_log_tells_who_did_what_and_nothing_of_the_proof(site: Site) -
     assert "smbplan-probe" not in log
 
 
+def more(site: Site, count: int) -> None:
+    """So many shares besides."""
+    shares = "".join(
+        f"  more{number}: {{gateway: files, storage: {{directory: /srv/more{number}}}, access: {{read: [bob]}}}}\n"
+        for number in range(count)
+    )
+    (site.folder / "more.yaml").write_text(f"shares:\n{shares}")
+
+
 def test_a_plan_costs_two_round_trips_for_each_gateway(site: Site) -> None:
     commands = []
     for _ in range(2):
@@ -358,23 +367,15 @@ def test_a_plan_costs_two_round_trips_for_each_gateway(site: Site) -> None:
             "files": (1, 2),
             "vault": (1, 2),
         }
-        shares = "".join(
-            f"  more{number}: {{gateway: files, storage: {{directory: /srv/more{number}}}, access: {{read: [bob]}}}}\n"
-            for number in range(50)
-        )
-        (site.folder / "more.yaml").write_text(f"shares:\n{shares}")
-    assert commands[0] == commands[1] and max(commands[0].values()) < 12, "whatever the number of shares"
+        more(site, 50)
+    assert commands[0] == commands[1] and max(commands[0].values()) < 12, "for any number of shares"
     site.applied()
     assert [(each.round_trips) for each in site.plan().counts.values()] == [1, 1]
 
 
 def test_many_shares_are_looked_at_by_several_processes_and_each_is_seen(site: Site) -> None:
     """Over 200: the shares before the gateway is asked, half of the folders by a child."""
-    shares = "".join(
-        f"  more{number}: {{gateway: files, storage: {{directory: /srv/more{number}}}, access: {{read: [bob]}}}}\n"
-        for number in range(450)
-    )
-    (site.folder / "more.yaml").write_text(f"shares:\n{shares}")
+    more(site, 450)
     site.applied()
     planned = site.plan()
     assert planned.plan.empty and planned.counts["files"].commands < 12
@@ -390,12 +391,8 @@ def test_many_shares_are_looked_at_by_several_processes_and_each_is_seen(site: S
 def test_an_apply_goes_on_over_the_connections_of_its_plan_and_asks_no_more_for_many_shares(site: Site) -> None:
     site.applied()
     trips = []
-    for more in (0, 40):
-        shares = "".join(
-            f"  more{number}: {{gateway: files, storage: {{directory: /srv/more{number}}}, access: {{read: [bob]}}}}\n"
-            for number in range(more + 1)
-        )
-        (site.folder / "more.yaml").write_text(f"shares:\n{shares}")
+    for count in (1, 41):
+        more(site, count)
         planned = app.plan(site.folder, Options(), keep=True)
         done = app.apply(planned)
         assert done.outcome.name == "applied", done.outcome.problems

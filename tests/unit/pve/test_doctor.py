@@ -8,7 +8,7 @@ import pytest
 from unit.kinds.sites import site
 from unit.pve.emulated import Lab
 from unit.pve.gateways import TOKEN, Gateways
-from unit.pve.test_machine_gateways import MARK, defined, folder
+from unit.pve.machined import MARK, defined, folder
 from unit.pve.test_node_commands import Run, run
 
 from smbplan.doctor import Finding, State, examine

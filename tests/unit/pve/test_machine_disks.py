@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from unit.kinds.sites import site
 from unit.pve.gateways import Gateways, reasons
-from unit.pve.test_machine_gateways import BOX, DATA, VOL, config, defined, done, folder, gateways, guests, images
+from unit.pve.machined import BOX, DATA, VOL, config, defined, done, folder, gateways, guests, images
 
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import ApiError

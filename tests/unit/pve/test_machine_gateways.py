@@ -1,16 +1,29 @@
 """Virtual machines as resources, against the emulated API over HTTPS: clones, changes, disks, folders."""
 
-import copy
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab.containers import eventually
-from unit.kinds.sites import MACHINE, site
+from unit.kinds.sites import site
 from unit.pve.conftest import Start
-from unit.pve.emulated import Lab
 from unit.pve.gateways import Gateways, reasons
+from unit.pve.machined import (
+    BOX,
+    DATA,
+    FS,
+    MARK,
+    POWER,
+    VOL,
+    config,
+    defined,
+    done,
+    folder,
+    gateways,
+    guests,
+    images,
+)
 from unit.pve.test_qemu_clone import make_template
 from unit.simulated import Notes
 
@@ -20,63 +33,17 @@ from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.config import described, sealed
 from smbplan.drivers.pve.errors import ApiError
 from smbplan.drivers.pve.machine_templates import VERSION, comment
-from smbplan.drivers.pve.preflight import Wish
 from smbplan.engine import plan as planning
 from smbplan.engine.execute import Execution
-from smbplan.engine.outcome import Entry, Outcome, resumed
-from smbplan.engine.plan import Plan
+from smbplan.engine.outcome import Entry, resumed
 from smbplan.engine.resource import Live
 from smbplan.engine.step import Move, Status
 from smbplan.kinds import expand, kinds, privileges
 from smbplan.kinds.guest import CLUSTER
 from smbplan.lab.pve.dry_machines import DryMachines
 
-BOX, POWER, FS, VOL, SPARE = "vm.machine.box", "guest.power.box", "vm.virtiofs.plain", "vm.disk.vol", "vm.disk.spare"
-DATA = {"purge": True, "delete_data": True}
+__all__ = ["folder", "gateways"]
 pytestmark = pytest.mark.usefixtures("requests_follow_the_published_schema")
-MARK = comment({"version": VERSION, "samba": "4.17", "built": "2026-11-01"})
-
-
-@pytest.fixture
-def gateways(lab: Lab, ca: Path) -> Gateways:
-    make_template(lab)
-    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", description=MARK)
-    return Gateways(lab, ca)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    found = tmp_path / "plain"
-    found.mkdir()
-    return found
-
-
-def defined(folder: Path, shares: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
-    """The site `machined`, whose folder is there."""
-    data = copy.deepcopy(MACHINE)
-    data["site"] = "contained"
-    data["gateways"]["box"] |= {"roots": ["/srv", str(folder.parent)], "disk": "4GiB", "boot_timeout": 5, **keys}
-    data["shares"]["plain"]["storage"] = {"directory": str(folder)}
-    for name, storage in (shares or {}).items():
-        if storage is None:
-            del data["shares"][name]
-        else:
-            data["shares"][name]["storage"] |= storage
-    return data
-
-
-def config(gateways: Gateways, vmid: int = 100) -> dict[str, Any]:
-    found = gateways.lab.ask("GET", f"/nodes/pve1/qemu/{vmid}/config")
-    assert isinstance(found, dict)
-    return found
-
-
-def images(gateways: Gateways, vmid: int = 100) -> list[str]:
-    return sorted(path.name for path in (gateways.lab.vz / "images" / str(vmid)).glob("*"))
-
-
-def guests(gateways: Gateways) -> list[int]:
-    return sorted(row["vmid"] for row in gateways.lab.ask("GET", "/cluster/resources", type="vm"))
 
 
 def test_a_machine_with_its_folder_and_disks(gateways: Gateways, folder: Path) -> None:
@@ -199,50 +166,6 @@ def test_a_guest_that_its_node_left_half_made_is_told_with_the_commands(gateways
     assert "`qm unlock 100` and `qm destroy 100 --purge` there remove it" in warned.text
 
 
-def test_a_template_of_which_anything_is_on_one_node_only_is_no_template_for_the_others(
-    start: Start, ca: Path, tmp_path: Path
-) -> None:
-    """Its cloud-init drive, say: Proxmox looks at all that it copies."""
-    labs = start(("pve1", "pve2"))
-    storages = labs[0].site.root / "storage.cfg"
-    shared = f"dir: shared\n\tpath {tmp_path / 'shared'}\n\tcontent images,import\n\tshared 1\n"
-    storages.write_text(f"{storages.read_text()}\n{shared}")
-    lab = labs[0]
-    disk = f"shared:0,import-from={lab.imports('debian.qcow2', 2**31)},format=qcow2"
-    new = {"name": "template", "agent": "1", "description": MARK, "ide2": "local:cloudinit"}
-    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu", vmid=9000, scsi0=disk, **new)) == "OK"
-    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9000/template")) == "OK"
-    client = Gateways(lab, ca).client
-    assert machine_templates.chosen(client, "pve1", "").vmid == 9000
-    with pytest.raises(Refused) as refused:
-        machine_templates.chosen(client, "pve2", "")
-    assert refused.value.summary.endswith("9000 is on pve1, on storage that only that node has: local")
-    assert lab.answer("POST", "/nodes/pve1/qemu/9000/clone", newid=100, target="pve2")[1].endswith("local storage)")
-    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", delete="ide2")
-    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", ide2="shared:cloudinit")
-    assert machine_templates.chosen(client, "pve2", "").vmid == 9000
-    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9000/clone", newid=100, target="pve2")) == "OK"
-
-
-def test_a_template_with_uefi_gives_it_to_its_clones(gateways: Gateways, folder: Path) -> None:
-    """With its firmware's settings, which are a disk that comes and goes with the machine, and holds no data."""
-    lab = gateways.lab
-    disk = f"local:0,import-from={lab.imports('uefi.qcow2', 2**31)},format=qcow2"
-    firmware = {"bios": "ovmf", "machine": "q35", "efidisk0": "local:1,efitype=4m,pre-enrolled-keys=1"}
-    new = {"name": "uefi", "agent": "1", "description": MARK, "ide2": "local:cloudinit", **firmware}
-    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu", vmid=9001, scsi0=disk, **new)) == "OK"
-    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9001/template")) == "OK"
-    for sort in ("linked", "full"):
-        data = defined(folder, {"vol": {"on_destroy": "delete"}}, template="uefi", clone=sort)
-        gateways.apply(data)
-        (vmid,) = {*guests(gateways)} - {9000, 9001}
-        found = config(gateways, vmid)
-        assert (found["bios"], found["machine"]) == ("ovmf", "q35")
-        assert "efitype=4m" in found["efidisk0"] and f"/vm-{vmid}-" in found["efidisk0"]
-        assert done(gateways, gateways.plan({**data, "shares": {}, "gateways": {}}, **DATA)).name == "applied"
-        assert (guests(gateways), images(gateways)) == ([9000, 9001], [])
-
-
 def test_what_somebody_set_at_a_disk_stays(gateways: Gateways, folder: Path) -> None:
     gateways.apply(defined(folder))
     key = next(key for key, value in config(gateways).items() if "serial=vol" in str(value))
@@ -276,11 +199,6 @@ def test_a_machine_without_data_is_removed_wholly(gateways: Gateways, folder: Pa
     made = gateways.plan(gone, **DATA)
     assert done(gateways, made).name == "applied"
     assert (guests(gateways), images(gateways)) == ([9000], [])
-
-
-def done(gateways: Gateways, made: Plan) -> Outcome:
-    assert made.refused == ()
-    return gateways.run(made.steps)
 
 
 def test_a_clone_or_copy_with_our_mark_is_foreign(gateways: Gateways, folder: Path) -> None:
@@ -381,19 +299,6 @@ def test_a_linked_clone_is_where_its_template_is_whatever_storage_says(gateways:
     assert "its storage is local" in refused.summary
 
 
-def test_templates_that_no_machine_can_be_cloned_from(gateways: Gateways) -> None:
-    def told(disk: int) -> list[Any]:
-        wish = Wish("box", "vm", "pve1", None, "", ("local",), disk)
-        return list(gateways.cluster.request("preflight", wishes=[wish]))
-
-    assert told(4 << 30) == []
-    ((_, summary, _, hint),) = told(1 << 30)
-    assert "has 2048 MiB" in summary and hint == "write disk: 2GiB or more at the gateway"
-    gateways.lab.ask("PUT", "/nodes/pve1/qemu/9000/config", scsi1="local:1")
-    ((_, summary, _, _),) = told(4 << 30)
-    assert summary == "template 9000 (template) has more than one disk: scsi1"
-
-
 def test_a_machine_that_was_made_is_never_taken_for_one_that_is_being_made(gateways: Gateways, folder: Path) -> None:
     """After a crash without a journal: the next plan finishes it, and what is attached then is somebody's."""
     told = {"mark": sealed(f"contained/{BOX}", 100), "records": {}, "making": True}
@@ -405,12 +310,6 @@ def test_a_machine_that_was_made_is_never_taken_for_one_that_is_being_made(gatew
     made = gateways.plan({**data, "gateways": {}}, **DATA)
     assert done(gateways, made).name == "applied"
     assert "scsi9" in config(gateways), "it is parked with what is not ours"
-
-
-def test_a_template_without_an_agent_gets_one(gateways: Gateways, folder: Path) -> None:
-    gateways.lab.ask("PUT", "/nodes/pve1/qemu/9000/config", delete="agent")
-    gateways.apply(defined(folder))
-    assert config(gateways)["agent"] == "enabled=1"
 
 
 def test_a_folder_for_a_running_machine_restarts_it_and_goes_back_if_that_fails(

@@ -7,7 +7,7 @@ import pytest
 from unit.pve.conftest import Start
 from unit.pve.emulated import Lab
 from unit.pve.gateways import Gateways
-from unit.pve.test_machine_gateways import MARK, defined, folder, gateways
+from unit.pve.machined import DATA, MARK, config, defined, done, folder, gateways, guests, images
 
 from smbplan.drivers.agent.core import Refused
 from smbplan.drivers.pve import machine_templates, templates
@@ -154,3 +154,66 @@ def test_a_mark_without_a_day_is_what_people_write_by_hand(gateways: Gateways) -
     mark = described({}, {"template": {"version": VERSION}})
     gateways.lab.ask("PUT", "/nodes/pve1/qemu/9000/config", description=mark)
     assert machine_templates.chosen(gateways.client, "pve1", "template").vmid == 9000
+
+
+def test_a_template_of_which_anything_is_on_one_node_only_is_no_template_for_the_others(
+    start: Start, ca: Path, tmp_path: Path
+) -> None:
+    """Its cloud-init drive, say: Proxmox looks at all that it copies."""
+    labs = start(("pve1", "pve2"))
+    storages = labs[0].site.root / "storage.cfg"
+    shared = f"dir: shared\n\tpath {tmp_path / 'shared'}\n\tcontent images,import\n\tshared 1\n"
+    storages.write_text(f"{storages.read_text()}\n{shared}")
+    lab = labs[0]
+    disk = f"shared:0,import-from={lab.imports('debian.qcow2', 2**31)},format=qcow2"
+    new = {"name": "template", "agent": "1", "description": MARK, "ide2": "local:cloudinit"}
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu", vmid=9000, scsi0=disk, **new)) == "OK"
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9000/template")) == "OK"
+    client = Gateways(lab, ca).client
+    assert machine_templates.chosen(client, "pve1", "").vmid == 9000
+    with pytest.raises(Refused) as refused:
+        machine_templates.chosen(client, "pve2", "")
+    assert refused.value.summary.endswith("9000 is on pve1, on storage that only that node has: local")
+    assert lab.answer("POST", "/nodes/pve1/qemu/9000/clone", newid=100, target="pve2")[1].endswith("local storage)")
+    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", delete="ide2")
+    lab.ask("PUT", "/nodes/pve1/qemu/9000/config", ide2="shared:cloudinit")
+    assert machine_templates.chosen(client, "pve2", "").vmid == 9000
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9000/clone", newid=100, target="pve2")) == "OK"
+
+
+def test_a_template_with_uefi_gives_it_to_its_clones(gateways: Gateways, folder: Path) -> None:
+    """With its firmware's settings, which are a disk that comes and goes with the machine, and holds no data."""
+    lab = gateways.lab
+    disk = f"local:0,import-from={lab.imports('uefi.qcow2', 2**31)},format=qcow2"
+    firmware = {"bios": "ovmf", "machine": "q35", "efidisk0": "local:1,efitype=4m,pre-enrolled-keys=1"}
+    new = {"name": "uefi", "agent": "1", "description": MARK, "ide2": "local:cloudinit", **firmware}
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu", vmid=9001, scsi0=disk, **new)) == "OK"
+    assert lab.done(lab.ask("POST", "/nodes/pve1/qemu/9001/template")) == "OK"
+    for sort in ("linked", "full"):
+        data = defined(folder, {"vol": {"on_destroy": "delete"}}, template="uefi", clone=sort)
+        gateways.apply(data)
+        (vmid,) = {*guests(gateways)} - {9000, 9001}
+        found = config(gateways, vmid)
+        assert (found["bios"], found["machine"]) == ("ovmf", "q35")
+        assert "efitype=4m" in found["efidisk0"] and f"/vm-{vmid}-" in found["efidisk0"]
+        assert done(gateways, gateways.plan({**data, "shares": {}, "gateways": {}}, **DATA)).name == "applied"
+        assert (guests(gateways), images(gateways)) == ([9000, 9001], [])
+
+
+def test_templates_that_no_machine_can_be_cloned_from(gateways: Gateways) -> None:
+    def told(disk: int) -> list[Any]:
+        wish = Wish("box", "vm", "pve1", None, "", ("local",), disk)
+        return list(gateways.cluster.request("preflight", wishes=[wish]))
+
+    assert told(4 << 30) == []
+    ((_, summary, _, hint),) = told(1 << 30)
+    assert "has 2048 MiB" in summary and hint == "write disk: 2GiB or more at the gateway"
+    gateways.lab.ask("PUT", "/nodes/pve1/qemu/9000/config", scsi1="local:1")
+    ((_, summary, _, _),) = told(4 << 30)
+    assert summary == "template 9000 (template) has more than one disk: scsi1"
+
+
+def test_a_template_without_an_agent_gets_one(gateways: Gateways, folder: Path) -> None:
+    gateways.lab.ask("PUT", "/nodes/pve1/qemu/9000/config", delete="agent")
+    gateways.apply(defined(folder))
+    assert config(gateways)["agent"] == "enabled=1"

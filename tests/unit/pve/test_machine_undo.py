@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from unit.pve.gateways import Gateways
-from unit.pve.test_machine_gateways import BOX, FS, config, defined, folder, gateways, guests
+from unit.pve.machined import BOX, FS, config, defined, folder, gateways, guests
 
 from smbplan.drivers.pve.guests import Guests
 from smbplan.engine.step import Move

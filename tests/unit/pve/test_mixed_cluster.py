@@ -7,7 +7,7 @@ import pytest
 from unit.kinds.sites import site
 from unit.pve.emulated import Lab
 from unit.pve.gateways import Gateways
-from unit.pve.test_machine_gateways import FS, defined, folder
+from unit.pve.machined import FS, defined, folder
 
 from smbplan.drivers.pve.client import Client
 from smbplan.drivers.pve.errors import ApiError
