@@ -205,7 +205,7 @@ def _run(
             return Applied("", site, steps, Outcome({}), fleet.counts)
         name = runs.named()
         fleet.begin(name, sorted({step.target for step in steps}), steps=len(steps))
-        _lock_targets(fleet)
+        _lock_targets(fleet, steps)
         run, journal = recovery.written_down(fleet, name, text, fleet.unkept())
         whole = not text.get("targets")
         return _walked(fleet, run, journal, steps, whole, parallelism=parallelism, watch=watch)
@@ -229,8 +229,8 @@ def _walked(
     raise CutShort(Trouble(f"run {run.id} was cut short: {careful.words}", ROOM, str(careful.error.filename or "")))
 
 
-def _lock_targets(fleet: Fleet) -> None:
-    """Raises Refused when somebody else changes one, or has left a run that has to be recovered."""
+def _lock_targets(fleet: Fleet, steps: Sequence[Step]) -> None:
+    """Raises Refused when somebody else changes one, has left a run that has to be recovered, or has just done this."""
     try:
         answers = fleet.lock()
         absent = Absent | Asleep  # a container that the run makes, or starts, is locked then
@@ -238,6 +238,7 @@ def _lock_targets(fleet: Fleet) -> None:
         if bad:
             raise Refused(*dict.fromkeys(Trouble(error.summary, error.hint, error.detail) for error in bad))
         recovery.refuse_cut(fleet, answers)
+        stale.refuse_made(fleet, steps)
     except BaseException:
         fleet.release()
         raise

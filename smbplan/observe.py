@@ -239,9 +239,11 @@ def read(
     live: dict[str, Live],
     hazards: list[Hazard],
     way_out: str = "",
+    only: bool = False,
 ) -> None:
+    """With `only`, nothing but the keys. Raises Refused."""
     troubles = []
-    for target, answer in fleet.read_all(keys).items():
+    for target, answer in fleet.read_all(keys, only).items():
         if isinstance(answer, Absent | Asleep):
             live[target] = Live({"asleep": isinstance(answer, Asleep), "absent": isinstance(answer, Absent)})
         elif isinstance(answer, ChannelError):

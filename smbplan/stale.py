@@ -1,10 +1,11 @@
-"""Whether a saved plan still fits what is there."""
+"""Whether a plan still fits what is there."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smbplan.drivers.agent.core import is_open, matches
 from smbplan.drivers.endpoint import Endpoint
+from smbplan.drivers.errors import who
 from smbplan.drivers.fleet import Fleet
 from smbplan.drivers.targets import Connect
 from smbplan.engine.kind import Hazard
@@ -13,27 +14,51 @@ from smbplan.engine.step import Move, Step
 from smbplan.errors import Refused, Trouble, trouble
 from smbplan.observe import read
 
+STALE = "the plan is stale: this has changed since it was made"
+AGAIN = "make a new plan"
+
 
 def refuse(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint], connect: Connect) -> None:
-    """Raises Refused."""
-    moves = [(step.target, step.do) for step in steps if isinstance(step.do, Move)]
-    keys: dict[str, dict[Key, Mapping[str, Any]]] = {}
-    for target, move in moves:
-        keys.setdefault(target, {})[move.key] = move.options
-    live: dict[str, Live] = {}
-    hazards: list[Hazard] = []
+    """For a saved plan. Raises Refused."""
     with Fleet(site, found, connect) as fleet:
-        read(fleet, keys, live, hazards)
+        live, hazards = _seen(fleet, steps)
     if hazards:
         raise Refused(*map(trouble, hazards))
     stale = [step.address for step in steps if isinstance(step.do, Move) and _is_stale(step, step.do, live)]
     if stale:
-        raise Refused(
-            *(
-                Trouble("the plan is stale: this has changed since it was made", "make a new plan", address=address)
-                for address in stale
-            )
-        )
+        raise Refused(*(Trouble(STALE, AGAIN, address=address) for address in stale))
+
+
+def refuse_made(fleet: Fleet, steps: Sequence[Step]) -> None:
+    """Once it is this run's turn. Raises Refused where somebody else has made a change of the plan meanwhile.
+
+    Nothing would be left to do then; but an undo could not tell that change from one of this run.
+    """
+    undone = [step for step in steps if step.undo is not None]
+    live, _ = _seen(fleet, undone, only=True)
+    made = [step.address for step in undone if isinstance(step.do, Move) and _is_made(step.do, live[step.target])]
+    if made:
+        by = next((f" by {who(lease)}" for lease in fleet.met()), "")
+        raise Refused(*(Trouble(f"{STALE}{by}", AGAIN, address=address) for address in made))
+
+
+def _seen(fleet: Fleet, steps: Sequence[Step], only: bool = False) -> tuple[dict[str, Live], list[Hazard]]:
+    """What the steps move, as it is now. Raises Refused."""
+    keys: dict[str, dict[Key, Mapping[str, Any]]] = {}
+    for step in steps:
+        if isinstance(step.do, Move):
+            keys.setdefault(step.target, {})[step.do.key] = step.do.options
+    live: dict[str, Live] = {}
+    hazards: list[Hazard] = []
+    read(fleet, keys, live, hazards, only=only)
+    return live, hazards
+
+
+def _is_made(move: Move, seen: Live) -> bool:
+    if seen.facts.get("absent") or is_open(move.before) or is_open(move.after) or move.key not in seen.states:
+        return False
+    now = seen.states[move.key]
+    return matches(now, move.after) and not matches(now, move.before)
 
 
 def _is_stale(step: Step, move: Move, live: Mapping[str, Live]) -> bool:

@@ -47,6 +47,7 @@ class Channel:
     endpoint: Endpoint
     counts: Counts = field(default_factory=Counts)
     locked: str = ""  # the token of the run that has locked it
+    met: Mapping[str, Any] | None = None  # whom it waited for then
     _process: "subprocess.Popen[bytes] | None" = None
     _buffer: bytes = b""
     _nonce: str = field(default_factory=lambda: secrets.token_hex(4))  # this connection; see drivers.agent.lease
@@ -135,6 +136,7 @@ class Channel:
         answer = self.request("lock", **given, sole=claim.sole and bool(self.endpoint.guest))
         try:
             held, unfinished = answer["held"], list(answer["unfinished"])
+            self.met = dict(answer.get("met") or {}) or None
             if held is not None:
                 raise Held(f"site {claim.site}" if where.get("wide") else self.endpoint.name, dict(held))
         except STRANGE as error:

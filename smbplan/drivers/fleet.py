@@ -77,6 +77,11 @@ class Fleet(Targets):
     def locked(self) -> Collection[str]:
         return self._locked.keys()
 
+    def met(self) -> list[Mapping[str, Any]]:
+        """Whom it waited for, as targets tell."""
+        met = (getattr(self._channels.get(target), "met", None) for target in self._locked)
+        return [lease for lease in met if lease]
+
     def unkept(self) -> list[str]:
         """Targets of the run that write nothing down."""
         known = {target: self._channels[target] for target in self._locked}

@@ -213,9 +213,10 @@ class Targets:
         """
         return self._live(target, self.ask(target, **self._reading(wanted)))
 
-    def read_all(self, wanted: Mapping[str, Wanted]) -> dict[str, Any]:
-        """The same of each target, or the ChannelError or MissingSecret that it raised."""
-        asked = self.each(list(wanted), lambda target: self._reading(wanted[target]))
+    def read_all(self, wanted: Mapping[str, Wanted], only: bool = False) -> dict[str, Any]:
+        """The same of each target, or the ChannelError or MissingSecret that it raised; `only`: without the rest."""
+        more = {"only": True} if only else {}
+        asked = self.each(list(wanted), lambda target: {**self._reading(wanted[target]), **more})
         troubles = {target: error for target, error in asked.items() if isinstance(error, Exception)}
         answers = self.ask_all({target: asked[target] for target in asked if target not in troubles})
         troubles |= {target: error for target, error in answers.items() if isinstance(error, Exception)}

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,12 @@ from lab import lxc, snapshot
 from lab.faults import differences, nodes
 from lab.site import Site
 
+from smbplan import app
+from smbplan.drivers import fleet
 from smbplan.drivers.agent.lease import SILENT
+from smbplan.errors import Refused
 from smbplan.lab import Lab
+from smbplan.stale import STALE
 
 pytestmark = pytest.mark.lab
 NODES = ("pve1", "pve2")
@@ -143,6 +148,32 @@ def test_of_two_that_begin_together_one_works(site: Site, alice: Controller, bob
             assert code == 0 or "is being changed by" in words[1] or "stale" in words[1], words
         assert site.differences() == []
         assert alice.says("destroy")[0] == 0
+
+
+def test_who_planned_before_another_one_has_applied_changes_nothing(site: Site, alice: Controller) -> None:
+    """All of its steps would be done already; and if it failed then, it would take the other one's work back."""
+    planned = site.plan()
+    assert alice.says("apply")[0] == 0
+    with pytest.raises(Refused) as refused:
+        app.apply(planned)
+    assert {trouble.summary for trouble in refused.value.troubles} == {STALE}
+    assert site.differences() == []
+    assert site.shell("pve1", f"ls {LEASES} /var/lib/smbplan/journal 2>/dev/null || true") == ""
+
+
+def test_whoever_waits_for_another_one_is_told_whom_it_has_met(
+    site: Site, alice: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "MEETING", 60.0)
+    planned, first = site.plan(), alice.started(100)
+    going_on = threading.Timer(1.0, first.send_signal, [signal.SIGCONT])
+    going_on.start()
+    with pytest.raises(Refused) as refused:
+        app.apply(planned)
+    going_on.join()
+    assert first.wait() == 0
+    assert f"{STALE} by root for alice@" in refused.value.troubles[0].summary
+    assert site.differences() == []
 
 
 @pytest.mark.parametrize("lines", [30, 100])

@@ -47,6 +47,7 @@ class Lease:
         self._slot = Slot(name) if wide else None
         if self._slot:
             self._path = self._slot.path
+        self.met: dict[str, Any] | None = None  # who had it while it was waited for
 
     def take(
         self, claim: dict[str, Any], former: list[str], again: bool, wait: float, sole: bool = False
@@ -61,6 +62,7 @@ class Lease:
             held = self._try(claim, former, again, sole)
             if held is None or time.monotonic() > deadline:
                 return held
+            self.met = held
             time.sleep(0.05)
 
     def _try(self, claim: dict[str, Any], former: list[str], again: bool, sole: bool) -> dict[str, Any] | None:

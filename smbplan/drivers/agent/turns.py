@@ -28,13 +28,16 @@ def under_way(site: str, lease: Lease) -> dict[str, Any]:
 
 
 def lock(request: dict[str, Any]) -> Any:
-    """Take the lease for a run; {held: who has it, or None; unfinished: what other runs of the site have begun}."""
+    """Take the lease for a run.
+
+    {held: who has it, or None; met: who had it meanwhile; unfinished: what other runs of the site have begun}
+    """
     about, site = request["about"], request["site"]
     claim = {**about, "token": request["token"]}
     lease = lease_of(request)
     held = lease.take(claim, request["former"], request["again"], request["wait"], request["sole"])
     if request.get("bare"):  # what is done is written down elsewhere
-        return {"held": held, "unfinished": []}
+        return {"held": held, "met": lease.met, "unfinished": []}
     try:
         if held is None:
             Journal(site, about["run"]).begin(about)
@@ -42,7 +45,7 @@ def lock(request: dict[str, Any]) -> Any:
         lease.give_up(request["token"])
         raise Refused(f"nothing can be written: {error.strerror}", str(error.filename or ""), "make room") from None
     others = [run for run in journal.unfinished(site) if run.get("run") != about["run"]]
-    return {"held": held, "unfinished": others}
+    return {"held": held, "met": lease.met, "unfinished": others}
 
 
 def beat(request: dict[str, Any]) -> Any:

@@ -58,6 +58,11 @@ class Cluster:
         return self._nodes.lock(claim, wait, again)
 
     @property
+    def met(self) -> Mapping[str, Any] | None:
+        """Whom the lock waited for."""
+        return self._nodes.met
+
+    @property
     def unkept(self) -> bool:
         """Whether what is done is written down nowhere: no node is reached by SSH."""
         return not self._nodes.keepers

@@ -29,6 +29,7 @@ class Nodes:
         self._claim: Claim | None = None
         self.keepers: set[str] = set()  # nodes on which this run is written down
         self._keeper = ""  # the node by which the cluster's lease is held
+        self.met: Mapping[str, Any] | None = None  # whom it waited for then
 
     def address(self, node: str) -> str:
         """As the cluster knows it; the name, where it tells none. Raises ApiError."""
@@ -89,7 +90,7 @@ class Nodes:
         for node in sorted(self._known())[:TRIED]:
             with suppress(Unreachable), self._held(node) as channel:
                 found = channel.lock(claim, wait, again, **where)
-                self._keeper = node
+                self._keeper, self.met = node, channel.met
                 self.keepers.add(node)
                 return found + self._elsewhere(claim, node)
         return []

@@ -141,7 +141,7 @@ def test_a_bare_lease_leaves_what_is_written_down_alone(home: Path) -> None:
     begun("alice").doing([DO])
     other = {"site": "office", "token": "node", "lease": "office-ha-x", "bare": True, "run": "run-alice"}
     lock = {"former": [], "again": False, "wait": 0, "sole": False, "about": claim("alice")}
-    assert main._answer_to({"verb": "lock", **other, **lock}) == {"ok": {"held": None, "unfinished": []}}
+    assert main._answer_to({"verb": "lock", **other, **lock}) == {"ok": {"held": None, "met": None, "unfinished": []}}
     assert main._answer_to({"verb": "finish", "everything": True, **other}) == {"ok": None}
     assert len(known()) == 2 and not (home / "lease-office-ha-x").exists()
 
