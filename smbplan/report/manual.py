@@ -112,6 +112,23 @@ def _unseen(type_: str, name: str) -> str:
 UNMARK = "python3 -I -c 'import os, sys; os.removexattr(sys.argv[1], \"trusted.smbplan\")'"
 
 
+# What was below a folder that was made uniform, as its host has kept it: drivers.agent.below.
+RESTORE = (
+    "import json, os, sys; from glob import glob; "
+    "rows = {row['inode']: row for each in glob(sys.argv[2])[-1:] for row in json.load(open(each))}; "
+    "put = lambda at, row: (os.chown(at, -1, row['gid']), "
+    "[os.removexattr(at, name) for name in os.listxattr(at) if name.startswith('system.posix_acl')], "
+    "os.chmod(at, row['mode']), [os.setxattr(at, name, bytes.fromhex(acl)) for name, acl in row['acl'].items()]); "
+    "[(info.st_uid == rows.get(info.st_ino, {}).get('uid') and put(f'/proc/self/fd/{file}', rows[info.st_ino]), "
+    "os.close(file)) for _, names, files, top in os.fwalk(sys.argv[1]) for name in names + files "
+    "for file in [os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=top)] for info in [os.fstat(file)]]"
+)
+
+
+def _below(path: str) -> str:
+    return f"python3 -I -c {shlex.quote(RESTORE)} {word(path)} {shlex.quote(image(f'below {path}'))}"
+
+
 def _path(name: str, before: Any, after: Any) -> list[str]:
     path = word(name)
     if after is None:
@@ -133,7 +150,7 @@ def _path(name: str, before: Any, after: Any) -> list[str]:
         if int(after["special"])
         else f"chmod a-s {path}"
     )
-    return lines
+    return [*lines, *([_below(name)] if after.get("deviating") else [])]
 
 
 def _subvolume(name: str, before: Any, after: Any) -> list[str]:

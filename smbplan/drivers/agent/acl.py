@@ -66,10 +66,11 @@ def bits(word: str) -> int:
     return sum(bit for letter, bit in zip(word, (4, 2, 1)) if letter != "-")
 
 
-def read(path: str) -> dict[str, Any]:
-    info = os.stat(path, follow_symlinks=False)
+def read(path: str, follow: bool = False) -> dict[str, Any]:
+    """`follow` is for the path of an open file, /proc/self/fd/N."""
+    info = os.stat(path, follow_symlinks=follow)
     mode = stat.S_IMODE(info.st_mode)
-    access = _entries(path, ACCESS) or [
+    access = _entries(path, ACCESS, follow) or [
         f"user::{letters(mode >> 6 & 7)}",
         f"group::{letters(mode >> 3 & 7)}",
         f"other::{letters(mode & 7)}",
@@ -79,24 +80,36 @@ def read(path: str) -> dict[str, Any]:
         "group": group_name(info.st_gid),
         "special": f"{mode >> 9}",
         "acl": access,
-        "default": _entries(path, DEFAULT) if stat.S_ISDIR(info.st_mode) else [],
+        "default": _entries(path, DEFAULT, follow) if stat.S_ISDIR(info.st_mode) else [],
     }
 
 
 def write(path: str, state: dict[str, Any]) -> None:
-    """Owner first: a chown clears the set-id bits."""
-    os.chown(path, user_id(state["owner"]), group_id(state["group"]), follow_symlinks=False)
+    """To what the path names now; of a link that came meanwhile, nothing is followed. Raises Refused."""
+    file = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        if stat.S_ISLNK(os.fstat(file).st_mode):
+            raise Refused(f"{path} is a symbolic link by now", "", "see who has made it")
+        put(f"/proc/self/fd/{file}", state)
+    finally:
+        os.close(file)
+
+
+def put(there: str, state: dict[str, Any]) -> None:
+    """To an open file. Owner first, if any is told: a chown clears the set-id bits."""
+    owner = user_id(state["owner"]) if "owner" in state else -1
+    os.chown(there, owner, group_id(state["group"]))
     mode = int(state["special"]) << 9 | _mode_bits(state["acl"])
     if len(state["acl"]) == 3:
-        _drop(path, ACCESS)
-        os.chmod(path, mode)
+        _drop(there, ACCESS)
+        os.chmod(there, mode)
     else:
-        os.chmod(path, mode)
-        _put(path, ACCESS, state["acl"])
+        os.chmod(there, mode)
+        _set(there, ACCESS, state["acl"])
     if state["default"]:
-        _put(path, DEFAULT, state["default"])
-    elif os.path.isdir(path):
-        _drop(path, DEFAULT)
+        _set(there, DEFAULT, state["default"])
+    elif os.path.isdir(there):
+        _drop(there, DEFAULT)
 
 
 def _mode_bits(entries: list[str]) -> int:
@@ -104,9 +117,9 @@ def _mode_bits(entries: list[str]) -> int:
     return words["user:"] << 6 | words.get("mask:", words["group:"]) << 3 | words["other:"]
 
 
-def _entries(path: str, name: str) -> list[str]:
+def _entries(path: str, name: str, follow: bool) -> list[str]:
     try:
-        blob = os.getxattr(path, name, follow_symlinks=False)
+        blob = os.getxattr(path, name, follow_symlinks=follow)
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
             return []
@@ -128,7 +141,7 @@ def _rank(entry: str) -> tuple[int, str]:
     return ["user", "group", "mask", "other"].index(what) * 2 + bool(name), name
 
 
-def _put(path: str, name: str, entries: list[str]) -> None:
+def _set(there: str, name: str, entries: list[str]) -> None:
     packed = []
     for entry in entries:
         tag, who, word = entry.split(":")
@@ -137,20 +150,20 @@ def _put(path: str, name: str, entries: list[str]) -> None:
         packed.append((code, number, bits(word)))
     blob = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", code, perm, who) for code, who, perm in sorted(packed))
     try:
-        os.setxattr(path, name, blob, follow_symlinks=False)
+        os.setxattr(there, name, blob)
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             raise Refused(
-                f"the filesystem of {path} has no POSIX ACLs",
+                f"the filesystem of {os.path.realpath(there)} has no POSIX ACLs",
                 "",
                 "mount it with ACLs (ZFS: acltype=posixacl), or grant access to a single group only",
             ) from None
         raise
 
 
-def _drop(path: str, name: str) -> None:
+def _drop(there: str, name: str) -> None:
     try:
-        os.removexattr(path, name, follow_symlinks=False)
+        os.removexattr(there, name)
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
             raise

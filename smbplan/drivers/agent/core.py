@@ -93,8 +93,14 @@ class Object:
         """Whether a state is as good as none: nothing that anybody has chosen."""
         return state is None
 
-    def torn(self, name: str, state: Any, after: Any) -> bool:
+    uncounted: tuple[str, ...] = ()  # fields that others change meanwhile, at which an undo does not look
+
+    def torn(self, name: str, state: Any, after: Any, options: dict[str, Any]) -> bool:
         """Whether a `set` of ours was cut short, so that the object is in neither state and another `set` mends it."""
+        return False
+
+    def unrestored(self, name: str, after: Any) -> bool:
+        """Whether an undo has more to put back than the state tells."""
         return False
 
 
@@ -115,12 +121,16 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
     image = f"{type(kind).__name__} {name}"
     if is_open(after) and IMAGES.has(image):  # an undo of what nobody could see when it was planned
         after = json.loads(IMAGES.recall(image))
-    torn = kind.torn(name, now, after)
+    torn, open_ = kind.torn(name, now, after, options), kind.uncounted if options.get("undo") else ()
 
     def agrees(wanted: Any) -> bool:
-        return kind.vacant(now) if wanted is None else matches(now, wanted)
+        return (
+            kind.vacant(now)
+            if wanted is None
+            else matches(now, {**wanted, **dict.fromkeys(open_)} if open_ else wanted)
+        )
 
-    if agrees(after) and not torn:
+    if agrees(after) and not torn and not (options.get("undo") and kind.unrestored(name, after)):
         return []
     if not agrees(before) and not torn:
         if before is None:

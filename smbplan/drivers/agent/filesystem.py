@@ -29,7 +29,7 @@ class FileSystem(Object):
     def vacant(self, state: Any) -> bool:
         return state is None or state["type"] in ("", UNNAMED)
 
-    def torn(self, name: str, state: Any, after: Any) -> bool:
+    def torn(self, name: str, state: Any, after: Any, options: dict[str, Any]) -> bool:
         """Also of a disk that came back with its file system, and is larger now."""
         own = state and after and (state["type"], state["uuid"]) == (after["type"], after["uuid"])
         return bool(own and state["size"] < after["size"])

@@ -48,7 +48,7 @@ class Member(Object):
             ),
         }
 
-    def torn(self, name: str, state: Any, after: Any) -> bool:
+    def torn(self, name: str, state: Any, after: Any, options: dict[str, Any]) -> bool:
         """What controllers tell changes by itself, and keeps no membership from being set, or ended.
 
         A join that was cut short may have made an account before anything is known of it here.

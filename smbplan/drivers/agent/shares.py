@@ -41,7 +41,7 @@ class Share(Object):
             raise Refused(f"{name} stands in smb.conf and in Samba's registry", "", "remove the one that is not used")
         return {"mark": None, "params": self._conf.effective().get(title, params[title]), "source": "file"}
 
-    def torn(self, name: str, state: Any, after: Any) -> bool:
+    def torn(self, name: str, state: Any, after: Any, options: dict[str, Any]) -> bool:
         return bool(state and state["source"] == "both")
 
     def set(self, name: str, before: Any, after: Any, options: dict[str, Any]) -> None:

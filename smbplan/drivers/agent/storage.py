@@ -15,12 +15,12 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import acl, mapped
-from .core import IMAGES, Object, Refused, Untouched, run, seal, unseal
+from . import acl, below, mapped
+from .core import Object, Refused, Untouched, run, seal, unseal
 from .marks import MARKS
 
 MARK = "trusted.smbplan"  # unlike user.*, no SMB client can write it
@@ -55,14 +55,22 @@ def _is_as_made(state: dict[str, Any]) -> bool:
 class Directory(Object):
     """A plain directory. `used` tells the folders of all shares, with their names."""
 
+    uncounted = ("deviating",)
+
     def __init__(self, used: Callable[[], Mapping[str, str]] = dict) -> None:
         self._used = used
 
-    def torn(self, name: str, state: Any, after: Any) -> bool:
+    def torn(self, name: str, state: Any, after: Any, options: dict[str, Any]) -> bool:
         """One that was to go may be half removed, and one that was to come and goes again, half made."""
         if after is not None:
             return False
-        return os.path.isdir(_gone(name)) if state is None else state["empty"] and _is_as_made(state)
+        if state is None:
+            return _is_going(name)
+        return bool(options.get("undo") and state["empty"] and _is_as_made(state))
+
+    def unrestored(self, name: str, after: Any) -> bool:
+        """Whatever is uniform by now: others go on working in it."""
+        return bool(after and after.get("deviating")) and below.is_kept(after.get("path") or name)
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         plain(name)
@@ -102,7 +110,7 @@ class Directory(Object):
         if options.get("delete_data"):
             if os.path.isdir(name):
                 _must_be_its_own(name, self._used())
-            _delete_tree(name)
+            _delete_aside(name, _delete_tree)
         elif os.path.isdir(name):
             try:
                 os.rmdir(name)
@@ -164,8 +172,7 @@ class Subvolume(Directory):
         if options.get("delete_data"):
             if there:
                 _must_be_its_own(name, self._used())
-                os.rename(name, _gone(name))
-            self._delete(_gone(name))
+            _delete_aside(name, self._delete)
         elif there and os.listdir(name):
             raise Untouched(f"{name} is not empty any more, so it stays")
         elif there:
@@ -265,7 +272,7 @@ def _asked(path: str, state: dict[str, Any], options: dict[str, Any]) -> dict[st
     """What costs a walk through all that lies below."""
     found: dict[str, Any] = {}
     if options.get("recursive"):
-        found["deviating"] = sum(1 for _ in _deviating(path, state))
+        found["deviating"] = sum(1 for _ in below.deviating(path, state))
     if options.get("mapped"):
         found["mapped"] = mapped.is_mapped(os.stat(path), options["mapped"]) == (True, True)
         if not state["mark"] and not options.get("top"):
@@ -281,7 +288,10 @@ def _permit(path: str, after: dict[str, Any], options: dict[str, Any]) -> None:
         acl.write(path, wanted)
     if after.get("mapped"):
         mapped.let_in(path, options["mapped"])
-    _settle(path, wanted, after.get("deviating"))
+    if after.get("deviating") == 0:
+        below.settle(path, wanted)
+    elif below.is_kept(path):
+        below.restore(path)
 
 
 def _is_empty(path: str) -> bool:
@@ -325,42 +335,6 @@ def _remove_parents(name: str) -> None:
             return
 
 
-def _deviating(root: str, state: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Entries below whose group or ACL differ from the root's, with what they should be.
-
-    Owners are who made them, and a file's x bits mean what its maker (or DOS) says. Snapshots and other filesystems
-    are left alone.
-    """
-    device = os.stat(root).st_dev
-    for folder, names, files in os.walk(root):
-        names[:] = [name for name in names if os.lstat(os.path.join(folder, name)).st_dev == device]
-        for name in [*names, *files]:
-            path = os.path.join(folder, name)
-            if os.path.islink(path):
-                continue
-            now, wanted = acl.read(path), {key: state[key] for key in ("group", "special", "acl", "default")}
-            if name in files:
-                wanted |= {"special": now["special"], "default": [], "acl": _of_file(state["acl"], now["acl"])}
-            if any(now[key] != value for key, value in wanted.items()):
-                yield path, {**now, **wanted}
-
-
-def _of_file(wanted: list[str], now: list[str]) -> list[str]:
-    """The folder's ACL for a file, with the x bits that the file has; for an entry that it lacks, none."""
-    have = {entry[:-3]: entry[-1] for entry in now}
-    return [f"{entry[:-1]}{have.get(entry[:-3], '-')}" for entry in wanted]
-
-
-def _settle(root: str, state: dict[str, Any], deviating: int | None) -> None:
-    """Make everything below uniform (0), or put it back as it was."""
-    if deviating == 0:
-        IMAGES.keep(root, lambda: run(["getfacl", "--recursive", "--absolute-names", "--physical", root]))
-        for path, wanted in list(_deviating(root, state)):
-            acl.write(path, wanted)
-    elif deviating:
-        run(["setfacl", "--restore=-"], IMAGES.recall(root))
-
-
 def _mounts() -> list[str]:
     """Every mount point; the kernel writes spaces and the like in octal. proc_pid_mountinfo(5)"""
     rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
@@ -373,15 +347,33 @@ def _gone(root: str) -> str:
     return f"{root}{GONE}"
 
 
-def _delete_tree(root: str) -> None:
-    """Delete a folder with its content, or the rest of one whose deletion was cut short."""
-    if os.path.isdir(root) and not os.path.lexists(_gone(root)):
-        os.rename(root, _gone(root))
+def _is_going(root: str) -> bool:
+    """Whether the rest of a deletion that was cut short lies there, and nothing of somebody else's."""
+    gone = _gone(root)
+    if not os.path.isdir(gone) or os.path.islink(gone):
+        return False
+    sealed = (_get_xattr(gone, MARK) or b"").decode("utf-8", "replace")
+    return unseal(sealed or (None if os.path.lexists(root) else MARKS.get(root)), root) is not None
+
+
+def _delete_aside(root: str, delete: Callable[[str], None]) -> None:
+    """Also the rest of a deletion that was cut short. Raises Untouched where something else lies in the way."""
+    gone = _gone(root)
+    if os.path.lexists(gone) and not _is_going(root):
+        raise Untouched(f"{gone} is in the way", "", "see whose it is, and move it")
+    if os.path.isdir(root):
+        if os.path.lexists(gone):
+            delete(gone)
+        os.rename(root, gone)
+    delete(gone)
+
+
+def _delete_tree(gone: str) -> None:
     try:
-        shutil.rmtree(_gone(root))
+        shutil.rmtree(gone)
     except OSError as error:
-        words = f"{root} could not be deleted wholly: {error}"
-        raise Refused(words, "", f"what is left lies in {_gone(root)}") from None
+        words = f"{gone.removesuffix(GONE)} could not be deleted wholly: {error}"
+        raise Refused(words, "", f"what is left lies in {gone}") from None
 
 
 def _get_xattr(path: str, name: str) -> bytes | None:

@@ -66,7 +66,7 @@ def test_an_object_cut_short_by_ourselves_is_mended(monkeypatch: pytest.MonkeyPa
     box.states["x"] = {"a": "half"}
     with pytest.raises(Refused):
         move(box, "x", {"a": 1}, {"a": 2}, {})
-    monkeypatch.setattr(box, "torn", lambda name, state, after: state == {"a": "half"})
+    monkeypatch.setattr(box, "torn", lambda name, state, after, options: state == {"a": "half"})
     move(box, "x", {"a": 1}, {"a": 2}, {})
     assert box.states["x"] == {"a": 2}
 
@@ -122,10 +122,10 @@ def test_an_acl_is_read_as_it_was_written(user: str, group: str, mask: str, othe
     entries = sorted((f"{key}:{letters}" for key, letters in {**plain, **named}.items()), key=acl._rank)
     stored: dict[tuple[str, str], bytes] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "setxattr", lambda path, name, blob, follow_symlinks: stored.update({(path, name): blob}))
+        patch.setattr(os, "setxattr", lambda path, name, blob: stored.update({(path, name): blob}))
         patch.setattr(os, "getxattr", lambda path, name, follow_symlinks: stored[path, name])
-        acl._put("/x", acl.ACCESS, entries)
-        assert acl._entries("/x", acl.ACCESS) == entries
+        acl._set("/x", acl.ACCESS, entries)
+        assert acl._entries("/x", acl.ACCESS, False) == entries
     assert acl._mode_bits(entries) == acl.bits(user) << 6 | acl.bits(mask) << 3 | acl.bits(other)
 
 
@@ -139,7 +139,7 @@ def test_a_filesystem_without_acls_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(os, "setxattr", unsupported)
     with pytest.raises(Refused, match="has no POSIX ACLs"):
-        acl._put("/x", acl.ACCESS, ["user::rwx"])
+        acl._set("/x", acl.ACCESS, ["user::rwx"])
 
 
 def test_unknown_names_are_refused_and_numbers_stay_numbers() -> None:

@@ -32,5 +32,6 @@ DATASET = {**NEW, "acl": ["user::rwx", "group::r-x", "other::r-x"], "quota": 1}
     ],
 )
 def test_an_empty_folder_that_is_ours_and_nobodys_yet_is_half_made(kind: Directory, state: Any, torn: bool) -> None:
-    assert kind.torn("/nonexistent/a", state, None) is torn
-    assert kind.torn("/nonexistent/a", state, NEW) is False
+    assert kind.torn("/nonexistent/a", state, None, {"undo": True}) is torn
+    assert kind.torn("/nonexistent/a", state, None, {}) is False, "nobody has begun to make it"
+    assert kind.torn("/nonexistent/a", state, NEW, {"undo": True}) is False
