@@ -40,6 +40,18 @@ CHANGES: Changes = {
         ("write: [carol], deny", "write: [carol, alice], deny"),
     ],
 }
+UNIFORM: Changes = {
+    "shares.yaml": [
+        (storage, f"{storage}\n    permissions: {{recursive: true}}")
+        for storage in ("storage: {directory: /srv/books}", "storage: {btrfs: /mnt/btrfs/projects, quota: 1GiB}")
+    ]
+}
+# Of users who have their own idea of who may read them.
+FILES = """
+for top in {folders}; do test -d $top && cd $top || continue
+    mkdir -p deep/deeper; touch one two deep/three; chown -R carol deep one two; chgrp users one
+    chmod 600 one; chmod 4711 two; chmod 1700 deep; setfacl -m u:bob:rwx,d:u:bob:r-x deep/deeper; setfacl -m g:office:r deep/three; ln -sf /etc/shadow link
+done"""
 # The same of what containers of examples/lxc have.
 SETTINGS: Changes = {
     "site.yaml": [
@@ -113,6 +125,25 @@ def changed(site: Site) -> Ground:
         site.applied(allow=MANY)
         _edit(site, CHANGES, back=False)
 
+    return _ground(site, back, allow=MANY)
+
+
+def uniform(site: Site) -> Ground:
+    """What lies below two folders, of users, gets the rights of these."""
+
+    def theirs() -> None:
+        for node in NODES.values():
+            site.shell(node, FILES.format(folders="/srv/books /mnt/btrfs/projects"))
+
+    def back() -> None:
+        _edit(site, UNIFORM, back=True)
+        site.applied(allow=MANY)
+        theirs()
+        _edit(site, UNIFORM, back=False)
+
+    site.applied()
+    theirs()
+    _edit(site, UNIFORM, back=False)
     return _ground(site, back, allow=MANY)
 
 
@@ -246,6 +277,7 @@ VOLUMES = ("lxc.volume.", "lxc.entry.", "zfs.")
 GROUNDS = {
     "quickstart, made": Kind(made, _quickstart, PLAIN),
     "quickstart, changed": Kind(changed, _quickstart, PLAIN),
+    "quickstart, uniform": Kind(uniform, _quickstart, PLAIN),
     "quickstart, removed": Kind(removed, _quickstart, PLAIN),
     "ha, made": Kind(members.cluster_made, ha.fresh, NODES_OF_A_CLUSTER, 60, ("ctdb.",)),
     "ha, removed": Kind(members.cluster_removed, ha.fresh, NODES_OF_A_CLUSTER, 60, ("ctdb.", "packages.")),
