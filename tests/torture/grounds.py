@@ -49,8 +49,9 @@ UNIFORM: Changes = {
 # Of users who have their own idea of who may read them.
 FILES = """
 for top in {folders}; do test -d $top && cd $top || continue
-    mkdir -p deep/deeper; touch one two deep/three; chown -R carol deep one two; chgrp users one
-    chmod 600 one; chmod 4711 two; chmod 1700 deep; setfacl -m u:bob:rwx,d:u:bob:r-x deep/deeper; setfacl -m g:office:r deep/three; ln -sf /etc/shadow link
+    mkdir -p deep/deeper; touch one two deep/three; ln -sf /etc/shadow link
+    chown -R carol deep one two; chgrp users one; chmod 600 one; chmod 4711 two; chmod 1700 deep
+    setfacl -m u:bob:rwx,d:u:bob:r-x deep/deeper; setfacl -m g:office:r deep/three
 done"""
 # The same of what containers of examples/lxc have.
 SETTINGS: Changes = {
