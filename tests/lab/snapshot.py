@@ -68,6 +68,8 @@ for top in ("/etc", "/srv", "/mnt", "/usr/local", "/var/lib", "/home", "/root", 
             continue
         for name in names + files:
             tell(os.path.join(folder, name))
+if os.path.lexists("/usr/sbin/policy-rc.d"):
+    tell("/usr/sbin/policy-rc.d")  # while it is there, nothing that is installed or upgraded starts
 for name in ("passwd", "group", "shadow", "gshadow"):
     for line in open("/etc/" + name):
         found["account " + name + " " + line.strip()] = 1

@@ -79,6 +79,31 @@ def test_samba_is_installed_without_debians_shares_and_purged_again(bare: Site) 
     assert rest == []
 
 
+# Kills while dpkg unpacks: the agent alone, so that apt-get goes on, or everything, as a power failure does.
+KILL = """(
+until pgrep -x dpkg; do sleep 0.05; done; sleep 0.5
+apt=$(pgrep -x apt-get); agent=$(ps -o ppid= -p $apt); kill -9 {}
+) >/tmp/killed 2>&1 &"""
+
+
+@pytest.mark.parametrize("killed", ["$agent", "$agent $apt $(pgrep -x dpkg)"], ids=["agent", "everything"])
+def test_an_installation_whose_agent_is_killed_leaves_no_policy_and_is_purged_wholly(bare: Site, killed: str) -> None:
+    only_vault(bare)
+    before = snapshot.take(bare.lab, "pve2")
+    bare.shell("pve2", KILL.format(killed))
+    done = bare.apply()
+    assert done.outcome.name == "rolled_back", done.outcome
+    bare.shell("pve2", "! pgrep -x 'apt-get|dpkg' && ! ls /usr/sbin/policy-rc.d")
+    bare.applied()
+    effective = bare.shell("pve2", "testparm -s 2>/dev/null")
+    assert "[printers]" not in effective and "[homes]" not in effective
+    active = bare.shell("pve2", "systemctl list-units --plain --no-legend --state=active --type=service")
+    assert "nmbd" not in active and "smbd" in active
+    bare.applied(destroy=True, purge=True)
+    rest = [line for line in snapshot.differences(before, snapshot.take(bare.lab, "pve2")) if not LEFT.search(line)]
+    assert rest == []
+
+
 def test_the_wheel_works_on_the_machine_itself(site: Site, tmp_path: Path) -> None:
     """Built, installed by pip outside the checkout, and run on a node with `connection: local`."""
     checkout = Path(__file__).parents[2]

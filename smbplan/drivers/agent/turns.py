@@ -10,6 +10,7 @@ from .core import IMAGES, LOCAL, STATE, Refused
 from .inventory import Inventory
 from .journal import Journal
 from .lease import Lease, Lost
+from .system import Packages
 
 
 def _own() -> str:
@@ -101,9 +102,13 @@ def peers(request: dict[str, Any]) -> Any:
 
 
 def finish(request: dict[str, Any]) -> Any:
-    """What a run has kept for going back goes, and with `everything` what stranded ones have."""
+    """What a run has kept for going back goes, and with `everything` what stranded ones have.
+
+    An apt-get whose agent has died is waited for: when a run has ended, nothing of it goes on.
+    """
     lease = lease_of(request)
     with lease.held(request["token"]) if "token" in request else nullcontext():
+        Packages().recover(waits="token" in request and not request.get("bare"))
         IMAGES.of(request["site"], request["run"], LOCAL if request.get("bare") else None)
         IMAGES.forget(request["everything"])
         if not request.get("bare"):
