@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 from smbplan.drivers import ahead, pipes
 from smbplan.drivers.bundle import bundle
 from smbplan.drivers.endpoint import CONNECT_TIMEOUT, Endpoint
-from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable, strange
+from smbplan.drivers.errors import Answered, ChannelError, Held, TakenOver, Unreachable, strange, word
 from smbplan.drivers.turn import BEAT, Claim
 from smbplan.engine.resource import STRANGE
 
@@ -253,7 +253,7 @@ def understood(name: str, answer: Any, counts: Counts) -> Any:
         raise TakenOver(name, dict(answer["lost"]))
     if "error" in answer:
         words = answer["error"]
-        raise Answered(f"{name}: {words['summary']}", words["detail"], words["hint"])
+        raise Answered(f"{name}: {word(words['summary'])}", word(words["detail"]), word(words["hint"]))
     return answer["ok"]
 
 

@@ -9,10 +9,12 @@ ChannelError          the connection can't be made, or was lost
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from smbplan.drivers.agent.lease import SILENT
+from smbplan.engine.resource import STRANGE
 
 TALKS = 60.0  # seconds of silence after which somebody may be gone
 
@@ -92,3 +94,17 @@ def strange(who: str, error: Exception) -> ChannelError:
     return ChannelError(
         words, f"{type(error).__name__}: {error}"[:400], "is it what it should be, and of a known version?"
     )
+
+
+@contextmanager
+def understanding(who: str) -> Iterator[None]:
+    """Of what somebody answers. Raises ChannelError where that can't be."""
+    try:
+        yield
+    except STRANGE as error:
+        raise strange(who, error) from None
+
+
+def word(told: Any) -> str:
+    """Whatever a target has put where a text should be, as one that can be shown."""
+    return "" if told is None else str(told)

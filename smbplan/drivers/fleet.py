@@ -15,7 +15,7 @@ from smbplan.drivers.errors import TALKS, ChannelError, Held, TakenOver, Unreach
 from smbplan.drivers.secrets import MissingSecret
 from smbplan.drivers.targets import AnyChannel, Connect, Targets
 from smbplan.drivers.turn import BEAT, Claim, owner
-from smbplan.drivers.wire import encode, note, result
+from smbplan.drivers.wire import answer_of, answers_of, encode, note, result
 from smbplan.engine.outcome import Result
 from smbplan.engine.step import Work
 from smbplan.kinds.guest import CLUSTER
@@ -236,11 +236,10 @@ class Fleet(Targets):
         except MissingSecret as error:
             return [Result(False, error.summary, "", error.hint, untouched=True)] * len(works)
         try:
-            answers = self._patiently(target, ops)
+            return [result(each) for each in self._patiently(target, ops)]
         except ChannelError as error:
             untouched = isinstance(error, Unreachable | TakenOver | Held)
             return [Result(False, error.summary, error.detail, error.hint, untouched=untouched, lost=True)] * len(ops)
-        return [result(answer) for answer in answers]
 
     def _patiently(self, target: str, ops: Sequence[Any]) -> Sequence[Any]:
         """A target that is away, as one that reboots, is waited for; once in a run. Raises ChannelError."""
@@ -251,10 +250,10 @@ class Fleet(Targets):
                     raise self.taken_over
                 channel = self.channel(target)
                 self._lock(target, LOCK_WAIT)
-                answers = self._performed(target, channel, ops)
+                found = self._performed(target, channel, ops)
                 self._heard(target)
                 channel.counts.operations += len(ops)
-                return answers
+                return found
             except TakenOver as error:
                 if self._is_host(self.endpoints[target]):
                     self.taken_over = self.taken_over or error
@@ -275,10 +274,10 @@ class Fleet(Targets):
             return self._spread(target, channel, ops, {**request, "token": self.token})
         there, notes = self.cluster, [op["note"] for op in ops]
         there.note(notes=notes)
-        answers = self._spread(target, channel, ops, request)
+        found = self._spread(target, channel, ops, request)
         with suppress(ChannelError):  # unknown to a recovery, which looks
-            there.note(notes=notes, answers=answers)
-        return answers
+            there.note(notes=notes, answers=found)
+        return found
 
     def _spread(
         self, target: str, channel: AnyChannel, ops: Sequence[Any], request: Mapping[str, Any]
@@ -287,9 +286,10 @@ class Fleet(Targets):
         at = self.endpoints[target]
         spread = [bool(at.of) and op.get("call") in EVERYWHERE for op in ops]
         here = [op for op, everywhere in zip(ops, spread, strict=True) if not everywhere]
-        answers = iter(channel.request("perform", ops=here, **request) if here else ())
+        told = channel.request("perform", ops=here, **request) if here else []
+        found = iter(answers_of(target, told, len(here)))
         return [
-            self._everywhere(target, op, request) if everywhere else next(answers)
+            self._everywhere(target, op, request) if everywhere else next(found)
             for op, everywhere in zip(ops, spread, strict=True)
         ]
 
@@ -298,10 +298,10 @@ class Fleet(Targets):
         plain = {name: value for name, value in request.items() if name != "token"}
         if "token" in request:
             self._note(target, op)
-        answer = self.ask(self.endpoints[target].of, "everywhere", op=op, **plain)
+        found = answer_of(target, self.ask(self.endpoints[target].of, "everywhere", op=op, **plain))
         if "token" in request:
-            self._note(target, op, answers=[answer])
-        return answer
+            self._note(target, op, answers=[found])
+        return found
 
     def _note(self, target: str, op: Any, **more: Any) -> None:
         """Raises ChannelError."""

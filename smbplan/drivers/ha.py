@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from smbplan.drivers import ha_looks, ha_preflight
+from smbplan.drivers import errors, ha_looks, ha_preflight
 from smbplan.drivers.agent.core import matches
 from smbplan.drivers.channel import Channel, Counts
 from smbplan.drivers.endpoint import Endpoint
@@ -128,7 +128,7 @@ class Ha:
             "finish": self._finish,
             "preflight": lambda request: list(self._preflight(request["wanted"])),
         }
-        with self._turn:
+        with self._turn, errors.understanding(f"cluster {self.name}"):
             return verbs[verb](arguments) if verb in verbs else None
 
     def _finish(self, request: Mapping[str, Any]) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 from smbplan.drivers.agent.journal import open_of
 from smbplan.drivers.channel import Channel, Counts
 from smbplan.drivers.endpoint import Endpoint
-from smbplan.drivers.errors import Asleep, ChannelError, strange
+from smbplan.drivers.errors import Asleep, ChannelError, understanding
 from smbplan.drivers.secrets import MissingSecret
-from smbplan.engine.resource import STRANGE
 from smbplan.kinds.cluster import OK
 
 Enter = Callable[[Endpoint, Counts], Channel]
@@ -39,10 +38,8 @@ def good(answers: dict[str, Any]) -> dict[str, Any]:
 def unfinished(node: Channel, site: str, lease: str) -> list[dict[str, Any]]:
     """The runs that change the cluster and that nobody has ended, by what its nodes share. Raises ChannelError."""
     told = node.request("runs", site=site, lease=lease)
-    try:
+    with understanding(node.endpoint.name):
         return open_of([{**row, "run": row["run"]} for row in told["runs"]])
-    except STRANGE as error:
-        raise strange(node.endpoint.name, error) from None
 
 
 def enter(endpoint: Endpoint, members: Mapping[str, Any], counts: Counts, connect: Enter) -> Channel:
@@ -55,15 +52,17 @@ def enter(endpoint: Endpoint, members: Mapping[str, Any], counts: Counts, connec
         try:
             channel = connect(Endpoint(**data).at_home(endpoint.home, endpoint.name), counts)
             look = channel.request("ctdb", do="look")
+            with understanding(data["name"]):
+                status, settled = look["status"], bool(look["settings"])
+                serves = bool(status) and status["nodes"].get(str(status["own"])) == OK
         except ChannelError as error:
             trouble = error
             continue
-        status = look["status"]
-        if status and status["nodes"].get(str(status["own"])) == OK:
+        if serves:
             if spare:
                 spare.close()
             return channel
-        told = told or bool(look["settings"])
+        told = told or settled
         if spare is None:
             spare = channel
         else:

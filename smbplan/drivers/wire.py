@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from smbplan.drivers.errors import ChannelError
+from smbplan.drivers.errors import ChannelError, as_error, understanding, word
 from smbplan.drivers.secrets import references
 from smbplan.engine.encoding import step_to_json
 from smbplan.engine.outcome import Result
@@ -47,8 +47,27 @@ def encode(op: Op) -> dict[str, Any]:
     return {"call": op.name, "arguments": dict(op.arguments)}
 
 
+def answers_of(target: str, told: Any, count: int) -> list[dict[str, Any]]:
+    """What a target answers to so many operations. Raises ChannelError where it is not one answer for each."""
+    with understanding(target):
+        if not isinstance(told, list) or len(told) != count:
+            raise ValueError(f"{count} operations have as many answers")
+    return [answer_of(target, each) for each in told]
+
+
+def answer_of(target: str, told: Any) -> dict[str, Any]:
+    """One that `result` takes. Of one that can't be understood, nobody knows what was done."""
+    try:
+        with understanding(target):
+            if "error" in told:
+                words = {name: word(told["error"][name]) for name in ("summary", "detail", "hint")}
+                return {"error": words, **({"untouched": True} if "untouched" in told else {})}
+            return {"ok": told["ok"], "warnings": [word(each) for each in told.get("warnings", ())]}
+    except ChannelError as error:
+        return {"error": as_error(error), "lost": True}
+
+
 def result(answer: Mapping[str, Any]) -> Result:
     if "error" in answer:
-        words = answer["error"]
-        return Result(False, words["summary"], words["detail"], words["hint"], untouched="untouched" in answer)
-    return Result(True, output=answer["ok"], warnings=answer.get("warnings", ()))
+        return Result(False, **answer["error"], untouched="untouched" in answer, lost="lost" in answer)
+    return Result(True, output=answer["ok"], warnings=answer["warnings"])
