@@ -15,6 +15,7 @@ def definitions(path: Path) -> Path | Source:
     """As they were read, while their hosts are connected to; the path, where reading will tell what is wrong."""
     with suppress(SpecError):
         source = read(path)
-        ahead.begin((Endpoint(name, **way).command() for name, way in hosts.plain(source.data)), bundle)
+        with suppress(Exception):  # whatever it is, who connects later tells it
+            ahead.begin((Endpoint(name, **way).command() for name, way in hosts.plain(source.data)), bundle)
         return source
     return path

@@ -4,10 +4,10 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from smbplan.drivers.bundle import BOOT
+from smbplan.drivers.home import expanded
 
 CONNECT_TIMEOUT = 15.0  # seconds, authentication included
 PLAIN = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root")
@@ -47,6 +47,7 @@ class Endpoint:
         return (self.host or self.name, self.port, self.local, self.guest, self.node)
 
     def command(self) -> list[str]:
+        """Raises Unreachable for a path that stands for none."""
         home = ["env", f"SMBPLAN_HOME={self.home}"] if self.home else []
         python = [*home, "python3", "-Iu", "-c", BOOT]
         if self.local:
@@ -54,9 +55,9 @@ class Endpoint:
         options = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT:.0f}"]
         options += ["-o", "StrictHostKeyChecking=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
         if self.config:
-            options += ["-F", str(Path(self.config).expanduser())]
+            options += ["-F", self._file("config")]
         if self.identity:
-            options += ["-i", str(Path(self.identity).expanduser())]
+            options += ["-i", self._file("identity")]
         if self.port:
             options += ["-p", str(self.port)]
         if self.host_key:  # of a machine that was made a moment ago, known_hosts can't know
@@ -66,6 +67,15 @@ class Endpoint:
         quoted = [*become, "sh", "-c", shlex.quote(self.inside())] if self.container else [*become, shlex.join(python)]
         user = ["-l", self.user] if self.user != "root" or not self.config else []
         return ["ssh", *options, *user, "--", self.host or self.name, *quoted]
+
+    def _file(self, name: str) -> str:
+        """Raises Unreachable."""
+        try:
+            return str(expanded(getattr(self, name)))
+        except OSError as error:
+            from smbplan.drivers.errors import Unreachable  # only here: connections begin before all that is loaded
+
+            raise Unreachable(f"{self.name}: {error.strerror}", "", f"correct ssh.{name}") from None
 
     def inside(self) -> str:
         """For the node's shell: what starts the agent in the container."""

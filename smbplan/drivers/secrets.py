@@ -3,10 +3,12 @@
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from smbplan.drivers.home import expanded
+
 REFERENCE = "$secret"
+LONGEST = 2**16  # bytes of a secret file
 WIDE = (b"\xff\xfe", b"\xfe\xff")  # as djoin.exe and `net offlinejoin` write
 
 
@@ -61,9 +63,13 @@ def _read(source: Mapping[str, Any]) -> str:
             raise MissingSecret(f"the secret in {source['env']} has several lines", "a secret is one line of text")
         return _one_line(value, source["env"])
     if source.get("file"):
-        path = Path(source["file"]).expanduser()
+        path = source["file"]
         try:
-            data = path.read_bytes()
+            path = expanded(path)
+            with path.open("rb") as file:
+                data = file.read(LONGEST + 1)
+            if len(data) > LONGEST:
+                raise MissingSecret(f"secret file {path} is longer than {LONGEST} bytes", "is it the right one?")
             text = data.decode("utf-16" if data.startswith(WIDE) else "utf-8").rstrip("\0")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "neither UTF-8 nor UTF-16"

@@ -12,6 +12,7 @@ from smbplan.app import validate
 from smbplan.drivers import ahead
 from smbplan.drivers.channel import Channel
 from smbplan.drivers.endpoint import Endpoint
+from smbplan.drivers.errors import Unreachable
 from smbplan.observe import endpoints
 from smbplan.spec import hosts
 from smbplan.spec.base import Ssh
@@ -102,6 +103,30 @@ def test_what_can_not_be_read_connects_to_nothing(tmp_path: Path, calls: Path) -
     (tmp_path / "site.yaml").write_text("gateways: {files: {host: 192.0.2.1}\n")
     assert early.definitions(tmp_path) == tmp_path
     assert not calls.exists()
+
+
+@pytest.mark.parametrize("key", ["identity", "config"])
+def test_a_home_folder_that_nobody_has_is_told_by_who_connects(tmp_path: Path, calls: Path, key: str) -> None:
+    """It was called a bug in smbplan."""
+    ssh = f"{{{key}: ~nosuchuser/x}}"
+    (tmp_path / "site.yaml").write_text(f"version: 1\nsite: s\ngateways: {{files: {{host: 192.0.2.1, ssh: {ssh}}}}}\n")
+    source = early.definitions(tmp_path / "site.yaml")
+    assert isinstance(source, Source) and not calls.exists()
+    (at,) = endpoints(validate(source).site).values()
+    with pytest.raises(Unreachable, match="files: no home folder is known for ~nosuchuser") as caught:
+        Channel(at).open()
+    assert caught.value.hint == f"correct ssh.{key}"
+
+
+def test_whatever_goes_wrong_ahead_is_left_to_who_connects_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("ahead")
+
+    (tmp_path / "site.yaml").write_text(SITE)
+    monkeypatch.setattr(ahead, "begin", broken)
+    assert isinstance(early.definitions(tmp_path / "site.yaml"), Source)
 
 
 def test_what_nobody_takes_ends() -> None:

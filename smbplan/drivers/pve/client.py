@@ -5,11 +5,11 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from smbplan.drivers.channel import Counts
+from smbplan.drivers.home import expanded
 from smbplan.drivers.pve import errors
 
 TIMEOUT = 60.0  # seconds for one request; what takes longer is a task. Failed logins are answered late on purpose
@@ -157,8 +157,9 @@ class Client:
 
 def _authority(file: str) -> str:
     """The path of a file of certificates. Raises Unreachable."""
-    path = Path(file).expanduser()
+    path: Any = file
     try:
+        path = expanded(file)
         path.open("rb").close()  # OpenSSL takes folders for empty files
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:  # SSLError is one
