@@ -21,17 +21,17 @@ def plain(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _way(name: Any, gateway: Any) -> dict[str, Any]:
-    """Empty for what is no host by itself."""
+    """Empty for what is no host by itself, or is no way there."""
     if not isinstance(gateway, Mapping) or "nodes" in gateway:
         return {}
     ssh = gateway.get("ssh") or {}
     if (gateway.get("mode", "native"), gateway.get("connection", "ssh")) != ("native", "ssh"):
         return {}
-    return {"host": gateway.get("host") or name, **ssh} if isinstance(ssh, Mapping) else {}
+    if not isinstance(ssh, Mapping) or any(type(value) is not SSH.get(key) for key, value in ssh.items()):
+        return {}
+    return {**ssh, "host": gateway.get("host") or name}
 
 
 def _is_plain(found: tuple[str, dict[str, Any]]) -> bool:
-    way = found[1]
-    host = way.get("host")
-    known = all(type(value) is SSH.get(key) for key, value in way.items() if key != "host")
-    return isinstance(host, str) and re.fullmatch(HOST, host) is not None and known
+    host = found[1].get("host")
+    return isinstance(host, str) and re.fullmatch(HOST, host) is not None

@@ -84,6 +84,8 @@ def test_it_is_the_way_that_checked_definitions_have(tmp_path: Path, text: str) 
         ({"ssh": {"command": "id"}}, None),
         ({"ssh": {"user": ["root"]}}, None),
         ({"ssh": "root"}, None),
+        ({"host": "192.0.2.1", "ssh": {"host": "192.0.2.2"}}, None),
+        ({"ssh": {7: "root"}}, None),
         ({"mode": "lxc"}, None),
         ({"connection": "local"}, None),
         ({"nodes": {"n1": {}}}, None),
