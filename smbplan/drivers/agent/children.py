@@ -40,13 +40,14 @@ class Child:
         os.close(into)
 
     def answer(self) -> Any:
-        """None where the child died."""
+        """None where the child died, be it in the midst of its answer."""
         with os.fdopen(self._out, encoding="utf-8") as file:
             text = file.read()
         os.waitpid(self._id, 0)
-        if not text:
+        try:
+            told = json.loads(text)
+        except ValueError:
             return None
-        told = json.loads(text)
         Commands.count += int(told["commands"])
         return told["answer"]
 

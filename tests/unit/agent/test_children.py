@@ -1,6 +1,8 @@
 """Children of the agent: what they answer, in order, and what becomes of the work of one that dies."""
 
 import os
+import select
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -45,6 +47,14 @@ def test_a_child_that_dies_answers_nothing() -> None:
         raise SystemExit(3)
 
     assert Child(die).answer() is None
+
+
+def test_a_child_that_dies_while_it_answers_has_answered_nothing() -> None:
+    """A part of an answer was taken for one, and nobody did its work."""
+    child = Child(lambda: "x" * 1_000_000)  # more than a pipe takes
+    assert select.select([child._out], [], [], 20)[0]
+    os.kill(child._id, signal.SIGKILL)
+    assert child.answer() is None
 
 
 def test_programs_that_children_start_are_counted() -> None:
