@@ -92,9 +92,11 @@ class Client:
         except ResourceException as error:
             answer = self._own.answer
             message, told = answer.get("message") or "", answer.get("errors") or {}
-            raise errors.refusal(
+            refused = errors.refusal(
                 self.access.token, self.access.where, method, path, error.status_code, error.content, message, told
-            ) from None
+            )
+            self._own.sent = not isinstance(refused, errors.Locked)  # which has changed nothing
+            raise refused from None
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests' own are OSErrors
             if not self._own.sent:
                 raise errors.unreached(self.access.where, error) from None

@@ -14,7 +14,7 @@ from smbplan.drivers.endpoint import Endpoint
 from smbplan.drivers.errors import Absent, Asleep, ChannelError, strange
 from smbplan.drivers.pve import begun, preflight, qga, related
 from smbplan.drivers.pve.client import Access, Client
-from smbplan.drivers.pve.errors import ApiError, Lost, Unreachable
+from smbplan.drivers.pve.errors import ApiError, Locked, Lost, Unreachable
 from smbplan.drivers.pve.guests import Guest, Guests
 from smbplan.drivers.pve.inside import Inside
 from smbplan.drivers.pve.machine_setter import MachineSetter
@@ -344,7 +344,7 @@ def _gateway(op: Mapping[str, Any], found: Mapping[str, Guest]) -> str:
 
 
 def _failed(error: Refused | ChannelError, changed: bool = False) -> dict[str, Any]:
-    """The answer to an operation that failed. What is not reached in the midst of it is not untouched."""
+    """The answer to an operation that failed. What is not reached, or locked, in the midst of it is not untouched."""
     words = {"summary": error.summary, "detail": error.detail, "hint": error.hint}
-    unreached = isinstance(error, Unreachable) and not changed
-    return {"error": words, **({"untouched": True} if isinstance(error, Untouched) or unreached else {})}
+    before = isinstance(error, Unreachable | Locked) and not changed
+    return {"error": words, **({"untouched": True} if isinstance(error, Untouched) or before else {})}

@@ -4,6 +4,7 @@ ApiError              an answer that is no success, or none
 ├── Unreachable       no connection: nothing has happened
 ├── Lost              the request went out, and no whole answer came back: nobody knows what has happened
 ├── Denied            401 or 403: who may not do what
+├── Locked            something else works on the guest: its configuration is as it was
 └── TaskFailed        the request was accepted, and its task went wrong
 
 The texts are those of a PVE 9.1, in reason phrases and bodies; missing objects are 500, never 404.
@@ -20,6 +21,7 @@ POOL = re.compile(r"pool '(?P<name>[^']*)' does not exist")
 DOCTOR = "smbplan doctor lists what is missing, with the pveum commands that grant it"
 PERMISSION = re.compile(r"Permission check failed \((?P<path>/[^,)]*), (?P<privileges>[^)]*)\)")
 ROOT_ONLY = re.compile(r"only allowed for root@pam|user != root@pam|only root can")
+LOCKED = re.compile(r"(?:CT|VM) is locked \((\w+)\)")
 CREATING = re.compile(r"POST nodes/[^/]+/lxc: 403 Permission check failed$")  # all that it says
 # Answers of the HTTP server itself, and of the node that it passed the request on to.
 UNKNOWN = "its effect is unknown; look at the node's task list"
@@ -62,6 +64,10 @@ class Denied(ApiError):
     """The user or token may not do this."""
 
 
+class Locked(ApiError):
+    """A change of a guest was refused before it began: Proxmox looks for a lock first (check_lock in update_vm)."""
+
+
 class TaskFailed(ApiError):
     """A task ended with an error, or was aborted after its time; `detail` is the end of its log."""
 
@@ -91,10 +97,11 @@ def refusal(
     summary, hint = f"Proxmox: {words}", ""
     if errors:
         summary = "Proxmox refuses " + "; ".join(f"{name}: {text.strip()}" for name, text in sorted(errors.items()))
-    locked = re.search(r"is locked \((\w+)\)", words)
+    locked = LOCKED.search(words)
     if locked:
         hint = f"wait until its {locked[1]} has ended; if none is running, `pct unlock` or `qm unlock` it on its node"
-    return ApiError(summary, asked, hint, status)
+    before = (method, status) == ("PUT", 500) and LOCKED.fullmatch(words)
+    return (Locked if before else ApiError)(summary, asked, hint, status)
 
 
 def _denied(who: str, words: str, asked: str) -> Denied:

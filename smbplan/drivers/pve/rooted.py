@@ -69,6 +69,7 @@ class Rooted(Volumes):
         """The lines first: the record of what was not done must not stand there."""
         guest = self._there()
         self.nodes.raw(guest.node, guest.vmid, before, after)
+        self.client.changed = True  # though not by the API
         self._again()
         self.guests.tell(self._there(), self.records)
 

@@ -91,6 +91,24 @@ def test_a_lock_is_explained() -> None:
     assert "backup has ended" in error.hint and "pct unlock" in error.hint
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "words", "before"),
+    [
+        ("PUT", 500, "CT is locked (backup)", True),
+        ("PUT", 500, "VM is locked (backup)\n", True),
+        ("POST", 500, "CT is locked (backup)", False),
+        ("DELETE", 500, "CT is locked (backup)", False),
+        ("PUT", 400, "CT is locked (backup)", False),
+        ("PUT", 500, "unable to hotplug mp0: CT is locked (backup)", False),
+        ("PUT", 500, "can't lock file '/run/lock/lxc/pve-config-100.lock' - got timeout", False),
+    ],
+)
+def test_only_a_change_that_a_lock_keeps_from_beginning_is_locked(
+    method: str, status: int, words: str, before: bool
+) -> None:
+    assert isinstance(told(method, "nodes/pve1/lxc/100/config", status, words), errors.Locked) is before
+
+
 def test_missing_objects_are_told_by_their_words() -> None:
     words = "Configuration file 'nodes/pve1/lxc/999.conf' does not exist"
     assert told("GET", "nodes/pve1/lxc/999/config", 500, words).missing
