@@ -16,6 +16,7 @@ from smbplan.observe import read
 
 STALE = "the plan is stale: this has changed since it was made"
 AGAIN = "make a new plan"
+SLOW = {"recursive"}  # a walk through all that lies below
 
 
 def refuse(site: str, steps: Sequence[Step], found: Mapping[str, Endpoint], connect: Connect) -> None:
@@ -47,7 +48,8 @@ def _seen(fleet: Fleet, steps: Sequence[Step], only: bool = False) -> tuple[dict
     keys: dict[str, dict[Key, Mapping[str, Any]]] = {}
     for step in steps:
         if isinstance(step.do, Move):
-            keys.setdefault(step.target, {})[step.do.key] = step.do.options
+            options = {name: value for name, value in step.do.options.items() if not (only and name in SLOW)}
+            keys.setdefault(step.target, {})[step.do.key] = options
     live: dict[str, Live] = {}
     hazards: list[Hazard] = []
     read(fleet, keys, live, hazards, only=only)
@@ -58,7 +60,14 @@ def _is_made(move: Move, seen: Live) -> bool:
     if seen.facts.get("absent") or is_open(move.before) or is_open(move.after) or move.key not in seen.states:
         return False
     now = seen.states[move.key]
-    return matches(now, move.after) and not matches(now, move.before)
+    before, after = (_told(state, now) for state in (move.before, move.after))
+    return matches(now, after) and not matches(now, before)
+
+
+def _told(state: Any, now: Any) -> Any:
+    """Of a state that fields which were looked at."""
+    both = isinstance(state, dict) and isinstance(now, dict)
+    return {name: value for name, value in state.items() if name in now} if both else state
 
 
 def _is_stale(step: Step, move: Move, live: Mapping[str, Live]) -> bool:

@@ -154,9 +154,13 @@ class Channel:
 
     @property
     def ended(self) -> bool:
-        """Whether a connection that was made is gone."""
-        with self._turn:
+        """Whether a connection that was made is gone; not while somebody waits for its answer."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
             return self._process is not None and self._ended()
+        finally:
+            self._turn.release()
 
     def _ended(self) -> bool:
         """Whether the other side is gone. Between requests it says nothing: what can be read is its end."""

@@ -1,7 +1,7 @@
 """Changes become the graph of steps. Apply walks exactly this graph and never builds another."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from smbplan.engine import graph
@@ -55,10 +55,11 @@ def steps(changes: Sequence[Change], kinds: Kinds, live: Mapping[str, Live], opt
     if options.atomic:
         units = dict.fromkeys(units, (ATOMIC,))
     changed = {change.address: change for change in changes if change.action is not Action.NOOP}
-    found = [_main(change, changed, kinds, units) for change in changed.values()]
+    known = Neighbours.of(changed)
+    found = [_main(change, changed, kinds, units, known) for change in changed.values()]
     brackets = list(_brackets(changed.values(), kinds, units))
     found += brackets
-    found += _proofs(changes, changed, kinds, tree, units, brackets)
+    found += _proofs(changes, changed, kinds, tree, units, brackets, known)
     found = _irreversible_last(found)
     by_id = {step.id: step for step in found}
     return tuple(
@@ -78,7 +79,37 @@ def _unit(change: Change) -> str:
     return change.record.unit if change.record else ""
 
 
-def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Mapping[str, tuple[str, ...]]) -> Step:
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Of addresses, the changes that come ahead of them, and those of what has stood on them."""
+
+    ahead: Mapping[str, Sequence[str]]
+    users: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, changed: Mapping[str, Change]) -> "Neighbours":
+        """Looked up for each of ten thousand steps, they are found once."""
+        ahead: dict[str, list[str]] = {}
+        users: dict[str, list[str]] = {}
+        for name, change in changed.items():
+            for other in change.resource.ahead if change.resource else ():
+                ahead.setdefault(other, []).append(name)
+            for other in _before(change):
+                users.setdefault(other, []).append(name)
+        return cls(ahead, users)
+
+    def before(self, address: str) -> tuple[str, ...]:
+        """What comes ahead of a resource, whether it stands on it or not."""
+        return tuple(sorted(set(self.ahead.get(address, ()))))
+
+
+def _main(
+    change: Change,
+    changed: Mapping[str, Change],
+    kinds: Kinds,
+    units: Mapping[str, tuple[str, ...]],
+    known: Neighbours,
+) -> Step:
     """The step that brings the resource where it belongs."""
     kind, item, old = kinds[change.kind], change.resource, change.record
     step = Step(
@@ -91,8 +122,7 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         units=units[change.address],
     )
     if item is None:
-        names = _names(change)
-        users = {user for user in changed if not names.isdisjoint(_before(changed[user]))}
+        users = {user for name in _names(change) for user in known.users.get(name, ())}
         users |= {name for name in (change.removal.waits if change.removal else ()) if name in changed}
         users |= {name for name in _before(change) if name in changed and _stays(changed[name], kinds)}
         first = (name for name in old.ahead if name in changed and changed[name].resource is None) if old else ()
@@ -106,13 +136,8 @@ def _main(change: Change, changed: Mapping[str, Change], kinds: Kinds, units: Ma
         nature=kind.nature,
         why=kind.why,
         after=tuple(sorted(name for name in item.after if name in changed)),
-        behind=_ahead_of(item.address, changed),
+        behind=known.before(item.address),
     )
-
-
-def _ahead_of(address: str, changed: Mapping[str, Change]) -> tuple[str, ...]:
-    """The changes that come ahead of a resource, whether it stands on them or not."""
-    return tuple(sorted(name for name, each in changed.items() if each.resource and address in each.resource.ahead))
 
 
 def _names(change: Change) -> set[str]:
@@ -180,6 +205,7 @@ def _proofs(
     tree: "nx.DiGraph[str]",
     units: Mapping[str, tuple[str, ...]],
     brackets: Sequence[Step],
+    known: Neighbours,
 ) -> Iterator[Step]:
     """A proof for every resource that changed or stands on something that did."""
     stands_on: dict[str, frozenset[str]] = {}
@@ -208,7 +234,7 @@ def _proofs(
             why="a proof leaves nothing behind",
             after=tuple(sorted(waits)),
             units=units[item.address],
-            behind=_ahead_of(item.address, changed),
+            behind=known.before(item.address),
         )
 
 
@@ -217,10 +243,14 @@ def _irreversible_last(found: Sequence[Step]) -> list[Step]:
     lost = {step.id for step in found if step.nature is Nature.IRREVERSIBLE}
     if not lost:
         return list(found)
+    by_unit: dict[str, list[str]] = {}
+    for step in found:
+        for unit in step.units if step.id not in lost else ():
+            by_unit.setdefault(unit, []).append(step.id)
     result = []
     for step in found:
         if step.id in lost:
-            others = {other.id for other in found if other.id not in lost and set(other.units) & set(step.units)}
+            others = {other for unit in step.units for other in by_unit.get(unit, ())}
             result.append(replace(step, after=tuple(sorted({*step.after, *others}))))
         else:
             after, behind = (tuple(name for name in names if name not in lost) for names in (step.after, step.behind))

@@ -113,20 +113,30 @@ UNMARK = "python3 -I -c 'import os, sys; os.removexattr(sys.argv[1], \"trusted.s
 
 
 # What was below a folder that was made uniform, as its host has kept it: drivers.agent.below.
-RESTORE = (
-    "import json, os, sys; from glob import glob; "
-    "rows = {row['inode']: row for each in glob(sys.argv[2])[-1:] for row in json.load(open(each))}; "
-    "put = lambda at, row: (os.chown(at, -1, row['gid']), "
-    "[os.removexattr(at, name) for name in os.listxattr(at) if name.startswith('system.posix_acl')], "
-    "os.chmod(at, row['mode']), [os.setxattr(at, name, bytes.fromhex(acl)) for name, acl in row['acl'].items()]); "
-    "[(info.st_uid == rows.get(info.st_ino, {}).get('uid') and put(f'/proc/self/fd/{file}', rows[info.st_ino]), "
-    "os.close(file)) for _, names, files, top in os.fwalk(sys.argv[1]) for name in names + files "
-    "for file in [os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=top)] for info in [os.fstat(file)]]"
-)
+RESTORE = """import json, os, sys; from glob import glob
+rows = {row["inode"]: row for each in glob(sys.argv[2])[-1:] for row in map(json.loads, open(each))}
+def put(at, row):
+    os.chown(at, -1, row["gid"])
+    [os.removexattr(at, name) for name in os.listxattr(at) if name.startswith("system.posix_acl")]
+    os.chmod(at, row["mode"])
+    [os.setxattr(at, name, bytes.fromhex(acl)) for name, acl in row["acl"].items()]
+for _, names, files, top in os.fwalk(sys.argv[1]):
+    same = os.fstat(top).st_dev
+    names[:] = [name for name in names if os.lstat(f"/proc/self/fd/{top}/{name}").st_dev == same]
+    for name in names + files:
+        try:
+            file = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=top)
+        except FileNotFoundError:
+            continue
+        info = os.fstat(file)
+        if info.st_uid == rows.get(info.st_ino, {}).get("uid") and info.st_mode & 0o170000 != 0o120000:
+            put(f"/proc/self/fd/{file}", rows[info.st_ino])
+        os.close(file)
+"""
 
 
 def _below(path: str) -> str:
-    return f"python3 -I -c {shlex.quote(RESTORE)} {word(path)} {shlex.quote(image(f'below {path}'))}"
+    return f"python3 -I -c {word(RESTORE)} {word(path)} {shlex.quote(image(f'below {path}'))}"
 
 
 def _path(name: str, before: Any, after: Any) -> list[str]:
@@ -150,7 +160,7 @@ def _path(name: str, before: Any, after: Any) -> list[str]:
         if int(after["special"])
         else f"chmod a-s {path}"
     )
-    return [*lines, *([_below(name)] if after.get("deviating") else [])]
+    return [*lines, *([_below(after.get("path") or name)] if after.get("deviating") is not None else [])]
 
 
 def _subvolume(name: str, before: Any, after: Any) -> list[str]:

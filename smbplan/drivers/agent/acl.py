@@ -11,7 +11,8 @@ import os
 import pwd
 import stat
 import struct
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Iterator
 
 from . import principals
 from .core import Refused, remembered
@@ -84,15 +85,22 @@ def read(path: str, follow: bool = False) -> dict[str, Any]:
     }
 
 
-def write(path: str, state: dict[str, Any]) -> None:
-    """To what the path names now; of a link that came meanwhile, nothing is followed. Raises Refused."""
+@contextmanager
+def opened(path: str) -> Iterator[str]:
+    """Another path of what it names now, wherever it leads to meanwhile. Raises Refused for a link."""
     file = os.open(path, os.O_PATH | os.O_NOFOLLOW)
     try:
         if stat.S_ISLNK(os.fstat(file).st_mode):
             raise Refused(f"{path} is a symbolic link by now", "", "see who has made it")
-        put(f"/proc/self/fd/{file}", state)
+        yield f"/proc/self/fd/{file}"
     finally:
         os.close(file)
+
+
+def write(path: str, state: dict[str, Any]) -> None:
+    """Raises Refused."""
+    with opened(path) as there:
+        put(there, state)
 
 
 def put(there: str, state: dict[str, Any]) -> None:

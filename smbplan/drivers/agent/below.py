@@ -6,16 +6,17 @@ now, and no owner is ever set.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
-from contextlib import suppress
 from typing import Any, Iterator
 
 from . import acl
 from .core import IMAGES
 
 IMAGE = "below {}"
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)  # or something else by now
 
 
 def deviating(root: str, state: dict[str, Any]) -> Iterator[tuple[str, os.stat_result, dict[str, Any]]]:
@@ -27,7 +28,9 @@ def deviating(root: str, state: dict[str, Any]) -> Iterator[tuple[str, os.stat_r
     for there, info in _entries(root):
         now, wanted = acl.read(there, True), {key: state[key] for key in ("group", "special", "acl", "default")}
         if not stat.S_ISDIR(info.st_mode):
-            wanted |= {"special": now["special"], "default": [], "acl": _of_file(state["acl"], now["acl"])}
+            # With another group, its maker's set-gid bit would be that group's.
+            special = int(now["special"]) & (7 if now["group"] == state["group"] else 5)
+            wanted |= {"special": str(special), "default": [], "acl": _of_file(state["acl"], now["acl"])}
         if any(now[key] != value for key, value in wanted.items()):
             yield there, info, wanted
 
@@ -35,8 +38,8 @@ def deviating(root: str, state: dict[str, Any]) -> Iterator[tuple[str, os.stat_r
 def settle(root: str, state: dict[str, Any]) -> None:
     """Make all of it uniform; what came since its before-image was kept is left for another time."""
     image = IMAGE.format(root)
-    IMAGES.keep(image, lambda: json.dumps([_image(there, info) for there, info, _ in deviating(root, state)]))
-    known = {row["inode"] for row in json.loads(IMAGES.recall(image))}
+    IMAGES.keep(image, lambda: "".join(_image(there, info) for there, info, _ in deviating(root, state)))
+    known = {row["inode"] for row in _rows(root)}
     for there, info, wanted in deviating(root, state):
         if info.st_ino in known:
             acl.put(there, wanted)
@@ -48,9 +51,9 @@ def is_kept(root: str) -> bool:
 
 def restore(root: str) -> None:
     """What is gone stays gone, and what has come is left alone; also what has an old inode, and another owner."""
-    known = {row["inode"]: row for row in json.loads(IMAGES.recall(IMAGE.format(root)))}
+    known = {row["inode"]: json.dumps(row) for row in _rows(root)}  # of a million files, texts take less room
     for there, info in _entries(root):
-        row = known.get(info.st_ino)
+        row = json.loads(known.get(info.st_ino, "null"))
         if row and row["uid"] == info.st_uid:
             os.chown(there, -1, row["gid"])
             for name in (acl.ACCESS, acl.DEFAULT):
@@ -62,26 +65,65 @@ def restore(root: str) -> None:
 
 
 def _entries(root: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Another path of each file and folder, good until the next one is asked for; links have no rights."""
-    device = os.stat(root, follow_symlinks=False).st_dev
-    for _, names, files, folder in os.fwalk(root):
-        for name in [*names, *files]:
-            with suppress(FileNotFoundError):  # it has just gone
-                file = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    """Another path of each file and folder, good until the next one is asked for; links have no rights.
+
+    Each folder is opened anew from the root: whoever moves them about leads nobody elsewhere, and needs no more
+    open files for a deep one.
+    """
+    device, waiting = os.stat(root, follow_symlinks=False).st_dev, list[tuple[str, ...]]([()])
+    while waiting:
+        parts = waiting.pop()
+        folder = _opened(root, parts)
+        if folder is None:
+            continue
+        try:
+            for name in os.listdir(folder):
+                file = _unless_gone(name, os.O_PATH | os.O_NOFOLLOW, folder)
+                if file is None:
+                    continue
                 try:
                     info = os.fstat(file)
-                    if info.st_dev != device and name in names:
-                        names.remove(name)
-                    if not stat.S_ISLNK(info.st_mode) and info.st_dev == device:
+                    if stat.S_ISDIR(info.st_mode) and info.st_dev == device:
+                        waiting.append((*parts, name))
+                    if not stat.S_ISLNK(info.st_mode) and (info.st_dev == device or not stat.S_ISDIR(info.st_mode)):
                         yield f"/proc/self/fd/{file}", info
                 finally:
                     os.close(file)
+        finally:
+            os.close(folder)
 
 
-def _image(there: str, info: os.stat_result) -> dict[str, Any]:
+def _opened(root: str, parts: tuple[str, ...]) -> int | None:
+    """The folder, to be listed; None for one that has gone, or is something else by now."""
+    here = os.open(root, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+    for part in (*parts, "."):
+        flags = os.O_RDONLY if part == "." else os.O_PATH
+        below = _unless_gone(part, flags | os.O_NOFOLLOW | os.O_DIRECTORY, here)
+        os.close(here)
+        if below is None:
+            return None
+        here = below
+    return here
+
+
+def _unless_gone(name: str, flags: int, folder: int) -> int | None:
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in GONE:
+            return None
+        raise
+
+
+def _image(there: str, info: os.stat_result) -> str:
     rights = {name: os.getxattr(there, name).hex() for name in os.listxattr(there) if name in (acl.ACCESS, acl.DEFAULT)}
     mode = stat.S_IMODE(info.st_mode)
-    return {"inode": info.st_ino, "uid": info.st_uid, "gid": info.st_gid, "mode": mode, "acl": rights}
+    row = {"inode": info.st_ino, "uid": info.st_uid, "gid": info.st_gid, "mode": mode, "acl": rights}
+    return f"{json.dumps(row)}\n"
+
+
+def _rows(root: str) -> Iterator[dict[str, Any]]:
+    return map(json.loads, IMAGES.recall(IMAGE.format(root)).splitlines())
 
 
 def _of_file(wanted: list[str], now: list[str]) -> list[str]:

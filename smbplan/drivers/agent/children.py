@@ -27,8 +27,14 @@ class Child:
     """Work that is done by a child. Locks that are held stay so until it ends."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
+        """Raises OSError where there is no room for one."""
         self._out, into = os.pipe()
-        self._id = os.fork()
+        try:
+            self._id = os.fork()
+        except OSError:
+            os.close(self._out)
+            os.close(into)
+            raise
         if not self._id:
             try:
                 os.close(self._out)

@@ -130,9 +130,10 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
             else matches(now, {**wanted, **dict.fromkeys(open_)} if open_ else wanted)
         )
 
-    if agrees(after) and not torn and not (options.get("undo") and kind.unrestored(name, after)):
+    there = agrees(after) and not torn
+    if there and not (options.get("undo") and kind.unrestored(name, after)):
         return []
-    if not agrees(before) and not torn:
+    if not (there or torn or agrees(before)):
         if before is None:
             raise Untouched(
                 f"{name} is there already, and was not known when the plan was made",
@@ -335,7 +336,7 @@ class Images:
         """Raises Refused when there is none."""
         found = None
         with contextlib.suppress(OSError):
-            found = read_text(self._path(name), "surrogateescape")  # as it was written
+            found = read_text(self._path(name), exact=True)
         if found is None:
             raise Refused(f"the before-image of {name} is gone", str(self._path(name)))
         return found
@@ -380,7 +381,7 @@ def _said(*words: str) -> str:
     return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def read_text(path: Path, errors: str = "replace") -> str | None:
+def read_text(path: Path, exact: bool = False) -> str | None:
     """None where there is none. What nodes share may hold a pipe instead, which nobody waits for. Raises OSError."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -389,7 +390,8 @@ def read_text(path: Path, errors: str = "replace") -> str | None:
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "No plain file", str(path))
-        with open(file, encoding="utf-8", errors=errors, closefd=False) as stream:
-            return stream.read()
+        how = {"errors": "surrogateescape", "newline": ""} if exact else {"errors": "replace"}
+        with open(file, encoding="utf-8", closefd=False, **how) as stream:  # type: ignore[call-overload]
+            return str(stream.read())
     finally:
         os.close(file)

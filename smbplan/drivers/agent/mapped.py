@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from .acl import opened
+
 Ranges = dict[str, list[list[int]]]  # of users and of groups: the first and the last id of each
 
 
@@ -15,8 +17,9 @@ def is_mapped(info: os.stat_result, mapped: Ranges) -> tuple[bool, bool]:
 
 def let_in(path: str, mapped: Ranges) -> None:
     """Where it belongs to nobody of the container, it belongs to its root, who has the first ids."""
-    user, group = is_mapped(os.stat(path), mapped)
-    os.chown(path, -1 if user else mapped["users"][0][0], -1 if group else mapped["groups"][0][0])
+    with opened(path) as there:
+        user, group = is_mapped(os.stat(there), mapped)
+        os.chown(there, -1 if user else mapped["users"][0][0], -1 if group else mapped["groups"][0][0])
 
 
 def unmapped(root: str, mapped: Ranges) -> str:

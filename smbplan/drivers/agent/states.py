@@ -66,6 +66,8 @@ def looked(options: Wanted) -> Found:
                 states.append([type_, name, {"error": words(refused)}])
             except OSError as error:
                 states.append([type_, name, {"error": words(Refused(f"{name}: {error.strerror}"))}])
+            except RecursionError:  # in what its users have made
+                states.append([type_, name, {"error": words(Refused(f"{name}: what lies in it is nested too deeply"))}])
     return states
 
 
@@ -110,7 +112,11 @@ class Ahead:
         if child is None:
             return _side_by_side(options)
         expected = {key for key, option in options.items() if key[0] == "share" and not option}
-        found = _side_by_side({key: option for key, option in options.items() if key not in expected})
+        try:
+            found = _side_by_side({key: option for key, option in options.items() if key not in expected})
+        except BaseException:
+            child.end()
+            raise
         known = {(type_, name): answer for type_, name, answer in child.answer() or []}
         found += [[*key, known[key]] for key in expected & known.keys()]
         return found + looked({key: {} for key in expected - known.keys()})
@@ -132,6 +138,9 @@ def _side_by_side(options: Wanted) -> Found:
         return looked(options)
     mine = {key: options[key] for key in options.keys() - {*much}}
     theirs = {key: options[key] for key in much}
-    child = Child(lambda: looked(theirs))
+    try:
+        child = Child(lambda: looked(theirs))
+    except OSError:  # no memory for it
+        return looked(options)
     found = looked(mine)
     return found + (child.answer() or looked(theirs))

@@ -70,7 +70,7 @@ class Directory(Object):
 
     def unrestored(self, name: str, after: Any) -> bool:
         """Whatever is uniform by now: others go on working in it."""
-        return bool(after and after.get("deviating")) and below.is_kept(after.get("path") or name)
+        return bool(after) and after.get("deviating") is not None and below.is_kept(after.get("path") or name)
 
     def get(self, name: str, options: dict[str, Any]) -> Any:
         plain(name)
@@ -87,7 +87,8 @@ class Directory(Object):
         if before is None:
             self._make_parents(name)
             self._create(name)
-            os.chmod(name, 0o700)
+            with acl.opened(name) as there:
+                os.chmod(there, 0o700)
         self._set_mark(name, seal(after["mark"], name) if after.get("mark") else None)
         self._configure(name, after)
         _permit(name, after, options)
@@ -288,10 +289,11 @@ def _permit(path: str, after: dict[str, Any], options: dict[str, Any]) -> None:
         acl.write(path, wanted)
     if after.get("mapped"):
         mapped.let_in(path, options["mapped"])
-    if after.get("deviating") == 0:
+    if options.get("undo"):
+        if after.get("deviating") is not None and below.is_kept(path):
+            below.restore(path)
+    elif after.get("deviating") == 0:
         below.settle(path, wanted)
-    elif below.is_kept(path):
-        below.restore(path)
 
 
 def _is_empty(path: str) -> bool:
@@ -371,7 +373,7 @@ def _delete_aside(root: str, delete: Callable[[str], None]) -> None:
 def _delete_tree(gone: str) -> None:
     try:
         shutil.rmtree(gone)
-    except OSError as error:
+    except (OSError, RecursionError) as error:
         words = f"{gone.removesuffix(GONE)} could not be deleted wholly: {error}"
         raise Refused(words, "", f"what is left lies in {gone}") from None
 

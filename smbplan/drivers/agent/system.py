@@ -23,6 +23,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")  # while it says 101, maintainer scripts 
 MARK = "# smbplan: while packages are installed or removed"  # by which one of ours is known, if its agent has died
 LOCK = Path("/run/smbplan/packages")
 UPDATES = Path("/var/lib/dpkg/updates")  # what dpkg has done, and not yet put into its status file
+OTHERS = 60.0  # seconds for which dpkg is waited for; one that was killed never ends
 LONGEST = 600.0  # seconds that an apt-get is waited for whose agent has died
 APT = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold"]
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
@@ -48,6 +49,7 @@ class Packages(Object):
                 try:
                     self._install(sorted(wanted - have), lock)
                 finally:
+                    _wait_for_dpkg()
                     self._end()
             elif have - wanted:
                 self._purge(have - wanted, lock)
@@ -206,6 +208,13 @@ def _with_status(pattern: str) -> set[str]:
 def _is_cut_short() -> bool:
     """Whether dpkg was, as by a power failure: its status file doesn't say what is there."""
     return any(path.name.isdigit() for path in UPDATES.glob("*"))
+
+
+def _wait_for_dpkg() -> None:
+    """Somebody else's may begin as soon as ours has ended."""
+    deadline = time.monotonic() + OTHERS
+    while _is_cut_short() and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def _units(package: str) -> list[str]:

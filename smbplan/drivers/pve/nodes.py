@@ -15,6 +15,7 @@ from smbplan.drivers.turn import Claim
 from smbplan.kinds.guest import CLUSTER
 
 TRIED = 3  # nodes, until one is reached
+SOON = 5.0  # seconds; the signs of life to others must not wait for a node that is at work
 ENDS = ("ended", "finish")
 
 
@@ -158,18 +159,23 @@ class Nodes:
             channel.request(verb, **arguments)
 
     def _ask(self, node: str, verb: str, **arguments: Any) -> Any:
-        with self._held(node) as channel:
+        with self._held(node, SOON if verb == "beat" else -1) as channel:
             return channel.request(verb, **arguments)
 
     @contextmanager
-    def _held(self, node: str) -> Iterator[Channel]:
+    def _held(self, node: str, longest: float = -1) -> Iterator[Channel]:
+        """Raises ChannelError where that takes longer than so many seconds."""
         address = self.address(node)
         with self._guard:
             if node not in self._channels:
                 self._channels[node] = self._connect(node, address), threading.Lock()
             channel, lock = self._channels[node]
-        with lock:
+        if not lock.acquire(timeout=longest):
+            raise ChannelError(f"{node} is at work")
+        try:
             yield channel
+        finally:
+            lock.release()
 
 
 def _journal(site: str) -> str:

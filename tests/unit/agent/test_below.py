@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smbplan.drivers.agent import acl, below, core, storage
+from smbplan.drivers.agent import acl, below, core, mapped, storage
 from smbplan.drivers.agent.core import IMAGES, Refused, Untouched, image_file, move, seal
 from smbplan.drivers.agent.storage import MARK, Directory
 from smbplan.report import manual
@@ -51,7 +51,7 @@ def settled(share: Path) -> None:
 def typed(share: Path) -> None:
     """What is printed for it."""
     line = manual._below(str(share)).replace("/var/lib/smbplan/runs", str(IMAGES._folder.parent.parent))
-    subprocess.run(["sh", "-ec", line.replace("python3", sys.executable)], check=True)
+    subprocess.run(["bash", "-ec", line.replace("python3", sys.executable)], check=True)
 
 
 @pytest.mark.parametrize("back", [lambda share: below.restore(str(share)), typed], ids=["undo", "by hand"])
@@ -117,18 +117,59 @@ def test_an_undo_puts_it_back_however_many_files_differ_by_then(share: Path) -> 
         move(kind, name, after, {**before, "empty": None}, undo)
 
 
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_what_was_uniform_before_comes_back_as_it_was(share: Path, cut_short: bool) -> None:
+    """Made uniform once more, a file had lost its x bits by then; and an undo that had got to the root was over."""
+    mark, name = "office/directory.share", str(share)
+    os.setxattr(share, MARK, seal(mark, name).encode())
+    below.settle(name, STATE)
+    acl.write(f"{name}/a", {**acl.read(f"{name}/a"), "acl": ["user::rwx", *OPEN["acl"][1:]]})
+    next(IMAGES._folder.iterdir()).unlink()
+    options, undo, kind = {"recursive": True}, {"recursive": True, "undo": True}, Directory()
+    before, files = {**kind.get(name, options), "empty": None}, rights(share)
+    assert before["deviating"] == 0
+    after = {**before, "acl": ["user::rwx", "group::rwx", "other::---"], "default": []}
+    move(kind, name, before, after, options)
+    assert rights(share) != files
+    if cut_short:
+        acl.write(name, STATE)
+    move(kind, name, after, before, undo)
+    assert rights(share) == files
+
+
+def test_a_set_gid_bit_is_its_makers_and_not_another_groups(share: Path) -> None:
+    os.chmod(share / "a", 0o6755)
+    settled(share)
+    info = os.stat(share / "a")
+    assert info.st_gid != DAVE and info.st_mode & 0o6000 == 0o4000
+
+
+def test_folders_may_be_nested_as_deeply_as_users_like(share: Path) -> None:
+    here = os.open(share, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        above, here = here, os.open("d", os.O_RDONLY, dir_fd=here)
+        os.fchmod(here, 0o700)
+        os.close(above)
+    os.close(here)
+    assert sum(1 for _ in below.deviating(str(share), STATE)) == 1504
+    subprocess.run(["rm", "-r", share / "d"], check=True)
+
+
 def test_rights_are_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(Refused, match="symbolic link"):
         acl.write(str(tmp_path / "link"), STATE)
+    with pytest.raises(Refused, match="symbolic link"):
+        mapped.let_in(str(tmp_path / "link"), {"users": [[100000, 165535]], "groups": [[100000, 165535]]})
 
 
 def test_the_image_holds_only_what_is_changed(share: Path) -> None:
     (share / "fine").write_text("")
     acl.write(str(share / "fine"), {**STATE, "special": "0", "acl": ["user::rw-", *OPEN["acl"][1:]], "default": []})
     settled(share)
-    kept = json.loads((IMAGES._folder / image_file(f"below {share}")).read_text())
-    assert {row["inode"] for row in kept} == {
+    kept = (IMAGES._folder / image_file(f"below {share}")).read_text().splitlines()
+    assert {json.loads(row)["inode"] for row in kept} == {
         os.lstat(share / name).st_ino for name in ("a", "b", "sub", "sub/c", "fine") if name != "fine"
     }
 
