@@ -11,11 +11,11 @@ import os
 import pwd
 import stat
 import struct
-from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any
 
 from . import principals
 from .core import Refused, remembered
+from .paths import opened
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 TAGS = {0x01: "user:", 0x02: "user", 0x04: "group:", 0x08: "group", 0x10: "mask:", 0x20: "other:"}
@@ -83,18 +83,6 @@ def read(path: str, follow: bool = False) -> dict[str, Any]:
         "acl": access,
         "default": _entries(path, DEFAULT, follow) if stat.S_ISDIR(info.st_mode) else [],
     }
-
-
-@contextmanager
-def opened(path: str) -> Iterator[str]:
-    """Another path of what it names now, wherever it leads to meanwhile. Raises Refused for a link."""
-    file = os.open(path, os.O_PATH | os.O_NOFOLLOW)
-    try:
-        if stat.S_ISLNK(os.fstat(file).st_mode):
-            raise Refused(f"{path} is a symbolic link by now", "", "see who has made it")
-        yield f"/proc/self/fd/{file}"
-    finally:
-        os.close(file)
 
 
 def write(path: str, state: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Iterator
 
 from . import acl
 from .core import IMAGES
+from .paths import opened
 
 IMAGE = "below {}"
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)  # or something else by now
@@ -70,10 +71,15 @@ def _entries(root: str) -> Iterator[tuple[str, os.stat_result]]:
     Each folder is opened anew from the root: whoever moves them about leads nobody elsewhere, and needs no more
     open files for a deep one.
     """
-    device, waiting = os.stat(root, follow_symlinks=False).st_dev, list[tuple[str, ...]]([()])
+    with opened(root) as top:
+        yield from _under(top)
+
+
+def _under(top: str) -> Iterator[tuple[str, os.stat_result]]:
+    device, waiting = os.stat(top).st_dev, list[tuple[str, ...]]([()])
     while waiting:
         parts = waiting.pop()
-        folder = _opened(root, parts)
+        folder = _opened(top, parts)
         if folder is None:
             continue
         try:
@@ -93,9 +99,9 @@ def _entries(root: str) -> Iterator[tuple[str, os.stat_result]]:
             os.close(folder)
 
 
-def _opened(root: str, parts: tuple[str, ...]) -> int | None:
+def _opened(top: str, parts: tuple[str, ...]) -> int | None:
     """The folder, to be listed; None for one that has gone, or is something else by now."""
-    here = os.open(root, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+    here = os.open(top, os.O_PATH | os.O_DIRECTORY)
     for part in (*parts, "."):
         flags = os.O_RDONLY if part == "." else os.O_PATH
         below = _unless_gone(part, flags | os.O_NOFOLLOW | os.O_DIRECTORY, here)

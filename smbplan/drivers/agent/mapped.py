@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .acl import opened
+from .paths import opened
 
 Ranges = dict[str, list[list[int]]]  # of users and of groups: the first and the last id of each
 

@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import shutil
-import stat
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 from . import acl, below, mapped
 from .core import Object, Refused, Untouched, run, seal, unseal
 from .marks import MARKS
+from .paths import inside, opened, plain
 
 MARK = "trusted.smbplan"  # unlike user.*, no SMB client can write it
 PARENT = "trusted.smbplan.parent"
@@ -29,21 +29,6 @@ SNAPSHOTS = ".snapshots"  # of a btrfs subvolume, inside it
 ROOT = ("root", "root")
 BARE = (["group::---", "other::---"], ["group::r-x", "other::r-x"])  # of a folder, and of a dataset, that is new
 GONE = ".smbplan-deleted"  # after the name of what is being deleted
-
-
-def plain(path: str) -> None:
-    """Raises Refused for a path that leads through a symbolic link or a file."""
-    here = ""
-    for part in Path(path).parts[1:]:
-        here += f"/{part}"
-        try:
-            mode = os.lstat(here).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        if stat.S_ISLNK(mode):
-            raise Refused(f"{path} leads through the symbolic link {here}", "", f"use {Path(here).resolve()} instead")
-        if not stat.S_ISDIR(mode):
-            raise Refused(f"{here} is not a directory")
 
 
 def _is_as_made(state: dict[str, Any]) -> bool:
@@ -87,7 +72,7 @@ class Directory(Object):
         if before is None:
             self._make_parents(name)
             self._create(name)
-            with acl.opened(name) as there:
+            with opened(name) as there:
                 os.chmod(there, 0o700)
         self._set_mark(name, seal(after["mark"], name) if after.get("mark") else None)
         self._configure(name, after)
@@ -101,7 +86,8 @@ class Directory(Object):
         return {}
 
     def _create(self, name: str) -> None:
-        os.mkdir(name, 0o700)
+        with inside(name) as here:
+            os.mkdir(here, 0o700)
 
     def _configure(self, name: str, after: dict[str, Any]) -> None:
         return
@@ -114,7 +100,8 @@ class Directory(Object):
             _delete_aside(name, _delete_tree)
         elif os.path.isdir(name):
             try:
-                os.rmdir(name)
+                with inside(name) as here:
+                    os.rmdir(here)
             except OSError as error:
                 if error.errno == errno.ENOTEMPTY:
                     raise Untouched(f"{name} is not empty any more, so it stays") from None
@@ -126,9 +113,9 @@ class Directory(Object):
     def _make_parents(name: str) -> None:
         missing = [path for path in Path(name).parents if not path.exists()]
         for path in reversed(missing):
-            path.mkdir(mode=0o755)
-            with contextlib.suppress(PermissionError):  # in a container it stays, and goes with that
-                _set_xattr(str(path), PARENT, b"1")
+            with inside(str(path)) as here, contextlib.suppress(PermissionError):
+                os.mkdir(here, 0o755)
+                _set_xattr(here, PARENT, b"1")  # not in a container, where it stays, and goes with that
 
     @staticmethod
     def _mark(name: str) -> str | None:
@@ -137,7 +124,8 @@ class Directory(Object):
     @staticmethod
     def _set_mark(name: str, sealed: str | None) -> None:
         try:
-            _set_xattr(name, MARK, sealed.encode() if sealed else None)
+            with inside(name) as here:
+                _set_xattr(here, MARK, sealed.encode() if sealed else None)
         except PermissionError:
             MARKS.set(name, sealed)
         else:
@@ -203,7 +191,7 @@ class Dataset(Directory):
             if "does not exist" in refused.detail:
                 return None
             raise
-        path = found[name]["mountpoint"]
+        path = os.path.realpath(found[name]["mountpoint"])
         if not os.path.isdir(path):
             raise Refused(f"dataset {name} is not mounted", f"mountpoint is {path}", f"zfs mount {name}")
         quota = int(found[name]["quota"]) if found[name]["quota"].isdigit() else 0
@@ -366,13 +354,15 @@ def _delete_aside(root: str, delete: Callable[[str], None]) -> None:
     if os.path.isdir(root):
         if os.path.lexists(gone):
             delete(gone)
-        os.rename(root, gone)
+        with inside(root) as here:
+            os.rename(here, _gone(here))
     delete(gone)
 
 
 def _delete_tree(gone: str) -> None:
     try:
-        shutil.rmtree(gone)
+        with inside(gone) as here:
+            shutil.rmtree(here)
     except (OSError, RecursionError) as error:
         words = f"{gone.removesuffix(GONE)} could not be deleted wholly: {error}"
         raise Refused(words, "", f"what is left lies in {gone}") from None
