@@ -9,9 +9,11 @@ from pathlib import Path
 AGENT = Path(__file__).parent / "agent"
 LEVEL = 4  # of compression: twice as fast as the usual one, for a twentieth more
 BOOT = "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.stdin.readline())))"
-# Compiled once for a version and a boot, which takes longer than all that a plan asks of a host.
+# Compiled once for a version and a boot: it takes longer than all that a plan asks of a host. What costs long to load,
+# as importlib.abc and dataclasses do, is not loaded: each connection would wait for it.
 LOADER = """
-import contextlib, hashlib, importlib.abc, importlib.util, marshal, os, sys
+import contextlib, hashlib, marshal, os, sys
+from importlib.machinery import ModuleSpec
 FOLDER = "/run/smbplan"
 PATH = f"{FOLDER}/agent-{hashlib.sha256(repr(SOURCES).encode()).hexdigest()[:32]}.{sys.implementation.cache_tag}"
 def known():
@@ -36,11 +38,13 @@ def keep():
                 os.unlink(f"{FOLDER}/{name}")
     with contextlib.suppress(OSError):
         os.unlink(part)  # there was no room for it
-class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Loader:
     fresh = False
     def find_spec(self, name, path=None, target=None):
         if name in SOURCES:
-            return importlib.util.spec_from_loader(name, self, is_package=name == "smbplan_agent")
+            return ModuleSpec(name, self, is_package=name == "smbplan_agent")
+    def create_module(self, spec):
+        return None
     def exec_module(self, module):
         name = module.__name__
         if name not in CODE:

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,8 @@ def asked(request: dict[str, Any]) -> dict[str, str]:
 
     `commands` start one by a shell, `agent` is its source, `lines` are the requests; all by the same names.
     """
+    from concurrent.futures import ThreadPoolExecutor  # each connection would wait for it
+
     agent = request["agent"]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         waiting = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -198,7 +198,7 @@ def _filesystem(path: str) -> str:
 def found(request: dict[str, Any]) -> None:
     """Note who the nodes are, and what tells this cluster from a copy of its file system."""
     if not IDENTITY.exists():
-        write(IDENTITY, IMAGES.recall(LOST) if IMAGES.has(LOST) else f"{uuid.uuid4().hex}\n")
+        write(IDENTITY, IMAGES.recall(LOST) if IMAGES.has(LOST) else f"{os.urandom(16).hex()}\n")
     write(NAMES, json.dumps(request["nodes"], sort_keys=True))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from .core import SMB_CONF
@@ -17,29 +16,27 @@ from .core import SMB_CONF
 PARKED = "#smbplan# "  # before each line of a section that was taken over
 
 
-@dataclass
 class Line:
     """A header or a parameter. `owned`: the line stands for its section alone, so it goes when the section goes."""
 
-    file: str
-    first: int
-    count: int  # of physical lines
-    section: str
-    name: str  # empty: a header
-    value: str
-    owned: bool
-    parked: bool
+    def __init__(self, file: str, first: int, count: int, owned: bool, parked: bool) -> None:
+        """`count` is that of physical lines."""
+        self.file, self.first, self.count = file, first, count
+        self.owned, self.parked = owned, parked
+        self.section = self.value = ""
+        self.name = ""  # of a header, it stays empty
 
 
-@dataclass
 class Scan:
     """All lines in the order in which Samba reads them, and the files that they stand in."""
 
-    parked: bool  # whether parked lines count as if they were not
-    lines: list[Line] = field(default_factory=list)
-    files: dict[str, list[str]] = field(default_factory=dict)
-    varying: set[str] = field(default_factory=set)  # sections in files that are included for some clients only
-    section: str = "global"
+    def __init__(self, parked: bool) -> None:
+        """`parked`: whether parked lines count as if they were not."""
+        self.parked = parked
+        self.lines: list[Line] = []
+        self.files: dict[str, list[str]] = {}
+        self.varying: set[str] = set()  # sections in files that are included for some clients only
+        self.section = "global"
 
     def params(self) -> dict[str, dict[str, str]]:
         """Sections with their parameters as written; later ones win."""
@@ -126,7 +123,7 @@ def _walk(found: Scan, path: str, owned: bool, above: tuple[str, ...] = ()) -> N
         while words.endswith("\\") and number < len(rows):
             words = words[:-1] + _bare(rows[number], found.parked)[0]
             number += 1
-        line = Line(path, first, number - first, "", "", "", owned, parked)
+        line = Line(path, first, number - first, owned, parked)
         _line(found, line, words.strip(), (*above, path))
 
 
