@@ -25,7 +25,7 @@ class Controllers(Object):
         site = re.match(re.escape(HEAD).replace(r"\{\}", "(.+)"), text)
         servers = re.search(r"^   password server = (.+)$", text, re.M)
         listed = servers[1].split() if servers else []
-        known = _known(site[1], options) if site and options else None
+        known = _known(site[1], options) if site and "nameservers" in options else None
         current = "unknown" if not known else sorted(known) == sorted(listed)
         return {"ad_site": site[1] if site else "", "servers": listed, "current": current}
 
