@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,3 +190,16 @@ def test_nothing_in_the_folder_where_somebody_works_becomes_part_of_the_agent(
         here.open()
     finally:
         here.close()
+
+
+def test_one_that_is_asked_has_not_ended_and_nobody_waits_for_that(peer: Callable[[str], Channel]) -> None:
+    """The signs of life to all other targets came after the answer, and their leases were lost meanwhile."""
+    busy = peer(f"{READY}read -r request; sleep 1.5; echo '{{\"ok\": 1}}'; exec sleep 60")
+    busy.open()
+    asked = threading.Thread(target=busy.request, args=["known"])
+    asked.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    assert not busy.ended and time.monotonic() - began < 0.5
+    asked.join()
+    assert not busy.ended
