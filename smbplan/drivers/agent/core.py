@@ -121,17 +121,15 @@ def move(kind: Object, name: str, before: Any, after: Any, options: dict[str, An
     image = f"{type(kind).__name__} {name}"
     if is_open(after) and IMAGES.has(image):  # an undo of what nobody could see when it was planned
         after = json.loads(IMAGES.recall(image))
-    torn, open_ = kind.torn(name, now, after, options), kind.uncounted if options.get("undo") else ()
+    torn, undo = kind.torn(name, now, after, options), bool(options.get("undo"))
 
     def agrees(wanted: Any) -> bool:
-        return (
-            kind.vacant(now)
-            if wanted is None
-            else matches(now, {**wanted, **dict.fromkeys(open_)} if open_ else wanted)
-        )
+        if wanted is None:
+            return kind.vacant(now)
+        return matches(now, {**wanted, **dict.fromkeys(kind.uncounted)} if undo and kind.uncounted else wanted)
 
     there = agrees(after) and not torn
-    if there and not (options.get("undo") and kind.unrestored(name, after)):
+    if there and not (undo and kind.unrestored(name, after)):
         return []
     if not (there or torn or agrees(before)):
         if before is None:

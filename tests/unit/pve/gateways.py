@@ -37,6 +37,11 @@ def defined(shares: Mapping[str, Any] | None = None, **keys: Any) -> dict[str, A
     """The site `contained`: keys of its gateway `box`, and of its shares `vol` and `spare`; None leaves one out."""
     data = copy.deepcopy(CONTAINER)
     data["gateways"]["box"] |= {"template": f"local:vztmpl/{TEMPLATE}", **keys}
+    return with_storage(data, shares)
+
+
+def with_storage(data: dict[str, Any], shares: Mapping[str, Any] | None) -> dict[str, Any]:
+    """With keys of what the shares lie on; None leaves one out."""
     for name, storage in (shares or {}).items():
         if storage is None:
             del data["shares"][name]

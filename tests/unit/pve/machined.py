@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from unit.kinds.sites import MACHINE
 from unit.pve.emulated import Lab
-from unit.pve.gateways import Gateways
+from unit.pve.gateways import Gateways, with_storage
 from unit.pve.test_qemu_clone import make_template
 
 from smbplan.drivers.pve.machine_templates import VERSION, comment
@@ -39,12 +39,7 @@ def defined(folder: Path, shares: dict[str, Any] | None = None, **keys: Any) -> 
     data["site"] = "contained"
     data["gateways"]["box"] |= {"roots": ["/srv", str(folder.parent)], "disk": "4GiB", "boot_timeout": 5, **keys}
     data["shares"]["plain"]["storage"] = {"directory": str(folder)}
-    for name, storage in (shares or {}).items():
-        if storage is None:
-            del data["shares"][name]
-        else:
-            data["shares"][name]["storage"] |= storage
-    return data
+    return with_storage(data, shares)
 
 
 def config(gateways: Gateways, vmid: int = 100) -> dict[str, Any]:
