@@ -11,7 +11,7 @@ from smbplan.drivers.ha_client import Client, Seen
 from smbplan.drivers.targets import Connect
 from smbplan.errors import Refused, Trouble
 from smbplan.ha import MOVED, Known
-from smbplan.kinds.names import level, shares_of, users_on
+from smbplan.kinds.names import levels, shares_of
 from smbplan.kinds.password import secret
 from smbplan.spec.model import Site
 
@@ -152,9 +152,9 @@ def _clients(site: Site, known: Known) -> list[Client]:
     """One for each address, with the first account that may write. Raises Refused."""
     assert known.gateway.ha is not None
     for name, share in shares_of(site, known.name).items():
-        for user in users_on(site, known.name):
+        for user, may in levels(site, known.name, share.access.lists).items():
             found = site.users[user]
-            if level(site, share, user) == "write" and found.password and found.enabled and not share.homes:
+            if may == "write" and found.password and found.enabled and not share.homes:
                 password = known.fleet.resolved(secret(site, user))
                 return [Client(each, share.name or name, user, password) for each in known.gateway.ha.plain]
     hint = "write a user with a password into access: {write: …} of one of its shares"

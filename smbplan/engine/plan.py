@@ -182,9 +182,11 @@ def _compare(
     )
     before = kind.canonical(raw)
     original = None if before is None else _original(kind, item, live, record, raw, theirs == mark, names)
-    after = kind.canonical(kind.complete(item.desired, before))
+    after = kind.complete(item.desired, before)
     if kind.marked:
         after = {**after, "mark": mark if raw is None or theirs == mark or kind.claims(raw) else None}
+    if after != before:  # which is canonical
+        after = kind.canonical(after)
     action, hazards = Action.NOOP, []
     if before is None:
         action = Action.CREATE
@@ -229,7 +231,7 @@ def _stale(kind: Kind, record: Record | None, item: Resource) -> bool:
     """The inventory does not say what it should, so that a later removal would go wrong."""
     if record is None:
         return not kind.uses  # what is used as it stands needs no entry
-    return record != Record.of(item, record.original)
+    return not record.says(item)
 
 
 def _removal(

@@ -7,6 +7,7 @@ removal and to put back what was there before. The record only locates; the live
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 State = Any  # JSON data, or None: absent
@@ -25,6 +26,10 @@ class Location(NamedTuple):
     file: str
     line: int
     column: int
+
+
+# What a resource and its record have in common.
+_said = attrgetter("address", "kind", "key", "unit", "prevent_destroy", "on_destroy", "ahead", "alias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,12 @@ class Record:
     @classmethod
     def of(cls, item: Resource, original: State) -> "Record":
         """The entry for a resource."""
+        after = item.after if item.noted is None else item.noted
         return cls(
             item.address,
             item.kind,
             item.key,
-            item.after if item.noted is None else item.noted,
+            after,
             item.unit,
             original,
             item.prevent_destroy,
@@ -92,6 +98,11 @@ class Record:
             ahead=item.ahead,
             alias=item.alias,
         )
+
+    def says(self, item: Resource) -> bool:
+        """Whether it is the entry for the resource, whatever stood there before."""
+        after = item.after if item.noted is None else item.noted
+        return _said(self) == _said(item) and self.after == after and not self.parked
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Record":

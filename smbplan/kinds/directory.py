@@ -1,6 +1,6 @@
 """Directories: the root of a share, and the folders in it that belong to one user each."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from smbplan.engine.kind import Action, Change, Hazard, Kind, Options, Removal
 from smbplan.engine.resource import Key, Record, Resource, State
 from smbplan.engine.step import Nature
 from smbplan.kinds import guest, ids, mounts, permissions
-from smbplan.kinds.names import address, foreign, groups_on, level, once, principals, shares_of, unit, users_on
+from smbplan.kinds.names import address, foreign, groups_on, levels, once, principals, shares_of, unit, users_on
 from smbplan.spec.model import Share, Site
 
 NO_STATE = ("recursive", "mounted", "ids", "top")  # what a definition says besides
@@ -187,7 +187,8 @@ def _kind(share: Share) -> str:
 
 
 def home_users(site: Site, share: Share) -> list[str]:
-    return [user for user in users_on(site, share.gateway) if level(site, share, user) in ("read", "write")]
+    here = levels(site, share.gateway, share.access.lists)
+    return [user for user, may in here.items() if may in ("read", "write")]
 
 
 def _homes(site: Site, name: str, share: Share) -> Iterator[Resource]:
@@ -210,14 +211,19 @@ def _homes(site: Site, name: str, share: Share) -> Iterator[Resource]:
 
 def _accounts(site: Site, share: Share) -> tuple[str, ...]:
     """The users and groups that its ACL names."""
-    users, groups = users_on(site, share.gateway), groups_on(site, share.gateway)
-    found = [address("principals", share.gateway)] if foreign(site, share) else []
-    for name in dict.fromkeys(principals(share)):
-        bare = name.removeprefix("@")
-        if name[0] == "@" and bare in groups and not site.groups[bare].external:
-            found.append(address("group", share.gateway, bare))
-        elif bare in users and name[0] != "@" and not site.users[bare].external:
-            found.append(address("user", share.gateway, bare))
+    found = _of_ours(site, share.gateway, tuple(principals(share)))
+    return (address("principals", share.gateway), *found) if foreign(site, share) else found
+
+
+@once
+def _of_ours(site: Site, gateway: str, names: Sequence[str]) -> tuple[str, ...]:
+    users, groups = users_on(site, gateway), groups_on(site, gateway)
+    found = []
+    for name in dict.fromkeys(names):
+        what, bare = ("group", name[1:]) if name[0] == "@" else ("user", name)
+        known = groups.get(bare) if what == "group" else users.get(bare)
+        if known and not known.external:
+            found.append(address(what, gateway, bare))
     return tuple(found)
 
 

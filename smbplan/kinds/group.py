@@ -34,9 +34,8 @@ KIND = Group()
 
 def expand(site: Site) -> Iterator[Resource]:
     for gateway in site.gateways:
-        here = set(users_on(site, gateway))
-        for name in groups_on(site, gateway):
-            group = site.groups[name]
+        here = users_on(site, gateway)
+        for name, group in groups_on(site, gateway).items():
             if group.external:
                 continue
             people = [member for member in members(site, name) if member in here]

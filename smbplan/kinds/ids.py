@@ -51,8 +51,8 @@ DEFAULT = lines(pieces(()), pieces(()))
 
 def of(site: Site, gateway: str) -> tuple[list[Piece], list[Piece]]:
     """The maps of users and groups that a container needs."""
-    users = {name: site.users[name].uid for name in users_on(site, gateway)}
-    groups = {name: site.groups[name].gid for name in groups_on(site, gateway)}
+    users = {name: user.uid for name, user in users_on(site, gateway).items()}
+    groups = {name: group.gid for name, group in groups_on(site, gateway).items()}
     shared, domain = _shared(site, gateway), domain_of(site, gateway)
     ranges = domain.ranges.values() if domain else ()
     foreign = [number for first, last in ranges for number in (*range(first, last, BLOCK), last)]

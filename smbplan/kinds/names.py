@@ -1,12 +1,12 @@
 """Who is on which gateway, and what resources are called."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from smbplan.spec.clusters import ClusterNode
 from smbplan.spec.domain import Domain
-from smbplan.spec.model import Share, Site
+from smbplan.spec.model import Group, Lists, Permissions, Share, Site, User
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -43,6 +43,7 @@ def once(find: Callable[Concatenate[Site, P], T]) -> Callable[Concatenate[Site, 
     return found
 
 
+@lru_cache(maxsize=4096)
 def address(what: str, gateway: str = "", name: str = "") -> str:
     return ADDRESSES[what].format(gateway=gateway, name=name)
 
@@ -74,7 +75,7 @@ def members(site: Site, group: str) -> Sequence[str]:
 def principals(share: Share) -> list[str]:
     """Everybody whom the share names."""
     found = [*share.access.granted, *share.access.deny]
-    if share.permissions != "keep":
+    if isinstance(share.permissions, Permissions):
         for entry in share.permissions.acl or []:
             what, name, _ = entry.split(":")
             found.append(name if what == "user" else f"@{name}")
@@ -83,44 +84,57 @@ def principals(share: Share) -> list[str]:
 
 
 @once
-def groups_on(site: Site, gateway: str) -> Sequence[str]:
-    """The groups that a gateway needs, external ones too."""
-    named = {name[1:] for share in shares_of(site, gateway).values() for name in principals(share) if name[0] == "@"}
-    told = {name for name, group in site.groups.items() if whole(site, gateway) in (group.gateways or [])}
-    return sorted((named | told) & site.groups.keys())
+def _named_on(site: Site, gateway: str) -> frozenset[str]:
+    return frozenset(name for share in shares_of(site, gateway).values() for name in principals(share))
 
 
 @once
-def users_on(site: Site, gateway: str) -> Sequence[str]:
-    """The users that a gateway needs, external ones too."""
-    named: set[str] = set()
-    for share in shares_of(site, gateway).values():
-        for name in principals(share):
-            named |= set(site.users) if name == "*" else {name}
+def groups_on(site: Site, gateway: str) -> Mapping[str, Group]:
+    """The groups that a gateway needs, by name, external ones too."""
+    named = {name[1:] for name in _named_on(site, gateway) if name[0] == "@"}
+    told = {name for name, group in site.groups.items() if whole(site, gateway) in (group.gateways or [])}
+    return {name: site.groups[name] for name in sorted((named | told) & site.groups.keys())}
+
+
+@once
+def users_on(site: Site, gateway: str) -> Mapping[str, User]:
+    """The users that a gateway needs, by name, external ones too."""
+    named = _named_on(site, gateway)
+    named = named | site.users.keys() if "*" in named else named
     for group in groups_on(site, gateway):
-        named |= set(members(site, group))
+        named = named.union(members(site, group))
     here = whole(site, gateway)
     told = {name for name, user in site.users.items() if here in (user.gateways or [])}
     elsewhere = {name for name, user in site.users.items() if user.gateways and here not in user.gateways}
-    return sorted(((named | told) & site.users.keys()) - elsewhere)
+    return {name: site.users[name] for name in sorted(((named | told) & site.users.keys()) - elsewhere)}
 
 
-def level(site: Site, share: Share, user: str) -> str:
-    """What a user may do by the share's access lists: write, read, none (denied), or "" (not named)."""
-    access = share.access
-    if _named(site, user, *access.deny):
-        return "none"
-    if _named(site, user, *access.write, *access.admin):
-        return "write"
-    return "read" if _named(site, user, *access.read) else ""
+def level(site: Site, lists: Lists, user: str) -> str:
+    """What a user may do by access lists: write, read, none (denied), or "" (not named)."""
+    return _levels(site, lists).get(user, "")
 
 
 @once
-def _named(site: Site, user: str, *names: str) -> bool:
-    if user in names or "*" in names:
-        return True
-    groups = (name[1:] for name in names if name[0] == "@")
-    return any(group in site.groups and user in members(site, group) for group in groups)
+def levels(site: Site, gateway: str, lists: Lists) -> Mapping[str, str]:
+    """What the users on a gateway may do by access lists, in the order of their names; only those who are named."""
+    here, found = users_on(site, gateway), _levels(site, lists)
+    return {name: found[name] for name in sorted(found.keys() & here.keys())}
+
+
+@once
+def _levels(site: Site, lists: Lists) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    alone = [name for names in lists for name in names if name[0] not in "@*"]
+    # Who is denied is; else, who may write may.
+    for what, names in (("read", lists.read), ("write", lists.write + lists.admin), ("none", lists.deny)):
+        for name in names:
+            meant = (*site.users, *alone) if name == "*" else _members(site, name[1:]) if name[0] == "@" else (name,)
+            found.update(dict.fromkeys(meant, what))
+    return found
+
+
+def _members(site: Site, group: str) -> Sequence[str]:
+    return members(site, group) if group in site.groups else ()
 
 
 def domain_of(site: Site, gateway: str) -> Domain | None:

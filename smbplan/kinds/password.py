@@ -49,8 +49,7 @@ def secret(site: Site, user: str) -> dict[str, Any]:
 
 def expand(site: Site) -> Iterator[Resource]:
     for gateway in site.gateways:
-        for name in users_on(site, gateway):
-            user = site.users[name]
+        for name, user in users_on(site, gateway).items():
             if user.external or user.password is None:
                 continue
             desired = {"secret": secret(site, name), "disabled": not user.enabled}

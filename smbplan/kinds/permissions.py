@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from smbplan.kinds.names import level
-from smbplan.spec.model import Share, Site
+from smbplan.kinds.names import level, once
+from smbplan.spec.model import Lists, Permissions, Share, Site
 
 OPEN: dict[str, Any] = dict.fromkeys(("owner", "group", "special", "acl", "default"))
 
 
 def of_share(site: Site, share: Share) -> dict[str, Any]:
     """The state's fields; all None where the permissions are kept as they are."""
-    if share.permissions == "keep":
+    if not isinstance(share.permissions, Permissions):
         return dict(OPEN)
     wanted = share.permissions
     if share.homes:
         return _state("root", "root", "0755", [])
-    named = _named(site, share) if wanted.acl is None else [_entry(text) for text in wanted.acl]
+    named = _named(site, share.access.lists) if wanted.acl is None else [_entry(text) for text in wanted.acl]
     others = of_others(share)
     group = wanted.group
     if group is None and wanted.acl is None and len(named) == 1 and (named[0][0], named[0][2]) == ("group", "rwx"):
@@ -39,16 +39,16 @@ def of_home(user: str) -> dict[str, Any]:
     return _state(user, "users", "0700", [])
 
 
-def _named(site: Site, share: Share) -> list[tuple[str, str, str]]:
+@once
+def _named(site: Site, lists: Lists) -> list[tuple[str, str, str]]:
     """An entry for each principal. A user's entry hides those of his groups, so it has his rights by all lists."""
     found: dict[tuple[str, str], str] = {}
-    access = share.access
-    for names, letters in ((access.read, "r-x"), ([*access.write, *access.admin], "rwx")):
+    for names, letters in ((lists.read, "r-x"), (lists.write + lists.admin, "rwx")):
         for name in names:
             if name[0] == "@":
                 found["group", name[1:]] = letters
             elif name != "*":
-                found["user", name] = "rwx" if level(site, share, name) == "write" else letters
+                found["user", name] = "rwx" if level(site, lists, name) == "write" else letters
     return [(what, name, letters) for (what, name), letters in found.items()]
 
 

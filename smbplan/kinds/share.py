@@ -1,19 +1,21 @@
 """SMB shares in Samba's registry: one transaction, no reload, and none slower for being one of many. smb.conf(5)"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from smbplan.engine.kind import Action, Change, Hazard, Kind
 from smbplan.engine.resource import Key, Resource, State
 from smbplan.engine.step import Call
 from smbplan.kinds import directory, schedule
-from smbplan.kinds.names import address, domain_of, foreign, groups_on, level, members, unit, users_on
+from smbplan.kinds.names import address, domain_of, foreign, groups_on, levels, members, once, unit
 from smbplan.kinds.options import canonical, plain, same, split
 from smbplan.kinds.password import secret
 from smbplan.kinds.permissions import of_others
 from smbplan.kinds.vfs import modules
+from smbplan.spec.domain import Domain
 from smbplan.spec.membership import computer
-from smbplan.spec.model import Share, Site
+from smbplan.spec.model import Lists, Share, Site
 
 GRANTS = ("valid users", "write list", "admin users", "hosts allow")
 DENIALS = ("invalid users", "read list", "hosts deny")  # whoever is in a read list may not write
@@ -116,9 +118,9 @@ def expand(site: Site) -> Iterator[Resource]:
                     "path": share.storage.path + ("/%U" if share.homes else ""),
                     "encrypted": share.encryption == "required",
                     "shared": not share.homes and share.permissions != "keep",
-                    "principals": list(_principals(site, share)),
+                    "principals": _principals(site, share),
                 },
-                "unproved": _unproved(site, share),
+                "unproved": _unproved(site, share.gateway, share.access.lists),
             },
             tuple(dict.fromkeys(_after(site, name, share))),
             unit(name),
@@ -136,7 +138,11 @@ def params(site: Site, name: str, share: Share) -> dict[str, str]:
         found |= _features(site, share)
     elif "encryption" in share.model_fields_set:
         found["server smb encrypt"] = share.encryption
-    found |= _access(share)
+    found |= _access(share.access.lists, share.guest)
+    if share.hosts.allow:
+        found["hosts allow"] = " ".join(["127.0.0.1", *share.hosts.allow])
+    if share.hosts.deny:
+        found["hosts deny"] = " ".join(share.hosts.deny)
     if share.hidden:
         found["browseable"] = "no"
     if share.max_connections:
@@ -145,26 +151,23 @@ def params(site: Site, name: str, share: Share) -> dict[str, str]:
     return canonical(found)
 
 
-def _access(share: Share) -> dict[str, str]:
+@lru_cache(maxsize=1024)
+def _access(lists: Lists, guest: str) -> Mapping[str, str]:
     """Who gets in, and who may write. A list that names * is no list."""
-    access, found = share.access, {"read only": "no"}
-    if share.guest != "no":
+    found = {"read only": "no"}
+    if guest != "no":
         found["guest ok"] = "yes"
-    if access.granted and "*" not in access.granted and share.guest == "no":
-        found["valid users"] = " ".join(_quoted(access.granted))
-    writers = [*access.write, *access.admin]
-    if "*" not in access.write and share.guest != "write" and (access.read or share.guest == "read" or not writers):
+    if lists.granted and "*" not in lists.granted and guest == "no":
+        found["valid users"] = " ".join(_quoted(lists.granted))
+    writers = lists.write + lists.admin
+    if "*" not in lists.write and guest != "write" and (lists.read or guest == "read" or not writers):
         found["read only"] = "yes"
         if writers:
             found["write list"] = " ".join(_quoted(writers))
-    if access.admin:
-        found["admin users"] = " ".join(_quoted(access.admin))
-    if access.deny:
-        found["invalid users"] = " ".join(_quoted(access.deny))
-    if share.hosts.allow:
-        found["hosts allow"] = " ".join(["127.0.0.1", *share.hosts.allow])
-    if share.hosts.deny:
-        found["hosts deny"] = " ".join(share.hosts.deny)
+    if lists.admin:
+        found["admin users"] = " ".join(_quoted(lists.admin))
+    if lists.deny:
+        found["invalid users"] = " ".join(_quoted(lists.deny))
     return found
 
 
@@ -191,7 +194,7 @@ def _features(site: Site, share: Share) -> dict[str, str]:
     return found
 
 
-def _quoted(names: list[str]) -> list[str]:
+def _quoted(names: Sequence[str]) -> list[str]:
     """Those of a domain are told as SIDs, by the agent: a user's and a group's look the same."""
     return sorted(dict.fromkeys(f'"{name}"' if " " in name else name for name in names))
 
@@ -204,47 +207,60 @@ def _after(site: Site, name: str, share: Share) -> Iterator[str]:
         yield address("led", gateway)
     if share.homes:
         yield from (f"directory.{name}.{user}" for user in directory.home_users(site, share))
-    for user in users_on(site, gateway):
-        if level(site, share, user) and not site.users[user].external:
-            yield address("password", gateway, user)
+    passwords, groups = _people(site, gateway, share.access.lists)
+    yield from passwords
     if foreign(site, share):
         yield address("principals", gateway)
-    named = {*share.access.granted, *share.access.deny}
-    for group in groups_on(site, gateway):
-        if f"@{group}" in named and not site.groups[group].external:
-            yield address("group", gateway, group)
+    yield from groups
     for timer in schedule.timers(site, name, share):
         yield f"service.{name}.{timer.what}"
 
 
-def _principals(site: Site, share: Share) -> Iterator[dict[str, Any]]:
+@once
+def _people(site: Site, gateway: str, lists: Lists) -> tuple[Sequence[str], Sequence[str]]:
+    """The passwords and groups of ours that access lists stand on."""
+    here, named = groups_on(site, gateway), {name[1:] for names in lists for name in names if name[0] == "@"}
+    users = [name for name in levels(site, gateway, lists) if not site.users[name].external]
+    groups = [name for name in sorted(named & here.keys()) if not here[name].external]
+    return [address("password", gateway, name) for name in users], [address("group", gateway, name) for name in groups]
+
+
+def _principals(site: Site, share: Share) -> Sequence[Mapping[str, Any]]:
     """Those whom a proof of service can log in as."""
-    if share.guest != "no":
-        yield {"user": None, "access": share.guest}
-    for name in users_on(site, share.gateway):
+    found = _local(site, share.gateway, share.access.lists, share.guest)
+    domain = domain_of(site, share.gateway)
+    return [*found, *_probes(site, share, domain)] if domain and foreign(site, share) else found
+
+
+@once
+def _local(site: Site, gateway: str, lists: Lists, guest: str) -> Sequence[Mapping[str, Any]]:
+    found: list[dict[str, Any]] = [{"user": None, "access": guest}] if guest != "no" else []
+    for name, may in levels(site, gateway, lists).items():
         user = site.users[name]
-        may = level(site, share, name)
-        if may and user.enabled and not user.external and (may != "none" or share.guest == "no"):
-            yield {"user": name, "password": secret(site, name), "access": may}
-    domain = domain_of(site, share.gateway)
-    if domain and foreign(site, share):
-        access, gateway = share.access, site.gateways[share.gateway]
-        lists = {"write": [*access.write, *access.admin], "read": access.read, "none": access.deny}
-        for name, probe in domain.probes.items():
-            password = {"$secret": probe.password.model_dump(exclude_none=True)}
-            who = {"user": f"{domain.netbios}\\{name}", "password": password, "lists": lists}
-            who |= {} if share.guest == "no" else {"others": share.guest}
-            if not domain.ntlm:
-                host = f"{computer(share.gateway, gateway)}.{domain.realm}".lower()
-                who |= {"host": host, "realm": domain.realm}
-            yield who
+        if user.enabled and not user.external and (may != "none" or guest == "no"):
+            found.append({"user": name, "password": secret(site, name), "access": may})
+    return found
 
 
-def _unproved(site: Site, share: Share) -> list[str]:
+def _probes(site: Site, share: Share, domain: Domain) -> Iterator[Mapping[str, Any]]:
+    access, gateway = share.access, site.gateways[share.gateway]
+    lists = {"write": [*access.write, *access.admin], "read": access.read, "none": access.deny}
+    for name, probe in domain.probes.items():
+        password = {"$secret": probe.password.model_dump(exclude_none=True)}
+        who = {"user": f"{domain.netbios}\\{name}", "password": password, "lists": lists}
+        who |= {} if share.guest == "no" else {"others": share.guest}
+        if not domain.ntlm:
+            host = f"{computer(share.gateway, gateway)}.{domain.realm}".lower()
+            who |= {"host": host, "realm": domain.realm}
+        yield who
+
+
+@once
+def _unproved(site: Site, gateway: str, lists: Lists) -> list[str]:
     found = []
-    domain = domain_of(site, share.gateway)
+    domain = domain_of(site, gateway)
     probed = bool(domain and domain.probes)
-    for name in share.access.granted:
+    for name in lists.granted:
         bare = name.removeprefix("@")
         if "\\" in name:
             if not probed:

@@ -30,8 +30,7 @@ KIND = User()
 
 def expand(site: Site) -> Iterator[Resource]:
     for gateway in site.gateways:
-        for name in users_on(site, gateway):
-            user = site.users[name]
+        for name, user in users_on(site, gateway).items():
             if not user.external:
                 desired = {"uid": user.uid, "full_name": user.full_name, "locked": False}
                 yield Resource(address("user", gateway, name), KIND.name, gateway, Key(KIND.object, name), desired)

@@ -1,7 +1,7 @@
 """The definitions a person writes, typed. What a share expands to is the business of `smbplan.kinds`."""
 
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, Union
+from typing import Annotated, Any, Literal, NamedTuple, Self, Union
 
 from pydantic import Field, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -174,6 +174,19 @@ class Storage(Definition):
         return self.directory or self.btrfs or (f"/{self.zfs}" if self.zfs else self.mount)
 
 
+class Lists(NamedTuple):
+    """Access lists that can be looked up."""
+
+    read: tuple[str, ...]
+    write: tuple[str, ...]
+    admin: tuple[str, ...]
+    deny: tuple[str, ...]
+
+    @property
+    def granted(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.read, *self.write, *self.admin)))
+
+
 class Access(Definition):
     """Who may do what: users, @groups, or * for every user with a password here."""
 
@@ -183,8 +196,13 @@ class Access(Definition):
     deny: list[Principal] = []
 
     @cached_property
-    def granted(self) -> list[str]:
-        return list(dict.fromkeys([*self.read, *self.write, *self.admin]))
+    def granted(self) -> tuple[str, ...]:
+        return self.lists.granted
+
+    @cached_property
+    def lists(self) -> "Lists":
+        """What a thousand shares have a few different ones of."""
+        return Lists(tuple(self.read), tuple(self.write), tuple(self.admin), tuple(self.deny))
 
 
 class Hosts(Definition):
