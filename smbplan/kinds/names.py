@@ -68,8 +68,17 @@ def shares_of(site: Site, gateway: str) -> Mapping[str, Share]:
 @once
 def members(site: Site, group: str) -> Sequence[str]:
     """Members by the group's list, and by the users' own."""
-    listed = {name for name, user in site.users.items() if group in user.groups}
-    return sorted({*site.groups[group].members, *listed})
+    return sorted({*site.groups[group].members, *_by_group(site).get(group, ())})
+
+
+@once
+def _by_group(site: Site) -> Mapping[str, Sequence[str]]:
+    """Members by the users' own lists."""
+    found: dict[str, list[str]] = {}
+    for name, user in site.users.items():
+        for group in user.groups:
+            found.setdefault(group, []).append(name)
+    return found
 
 
 def principals(share: Share) -> list[str]:

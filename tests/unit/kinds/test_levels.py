@@ -49,12 +49,17 @@ def test_only_users_of_the_gateway_have_one_there() -> None:
 
 
 def calls(count: int) -> int:
-    """How many calls it takes to expand as many shares, each of a user of its own."""
+    """How many calls it takes to expand as many shares, each of a user and a group of its own."""
+    users = {f"u{n}": {"password": {"env": "X"}, "groups": [f"g{n}"]} for n in range(count)}
     shares = {
-        f"s{n}": {"gateway": "g", "storage": {"directory": f"/srv/s{n}"}, "access": {"write": [f"u{n}"]}}
+        f"s{n}": {
+            "gateway": "g",
+            "storage": {"directory": f"/srv/s{n}"},
+            "access": {"write": [f"u{n}"], "read": [f"@g{n}"]},
+        }
         for n in range(count)
     }
-    found = site(users={f"u{n}": {"password": {"env": "X"}} for n in range(count)}, groups={}, shares=shares)
+    found = site(users=users, groups={f"g{n}": {} for n in range(count)}, shares=shares)
     counted, resources = 0, 0
 
     def count_one(frame: object, event: str, argument: object) -> None:
