@@ -1,11 +1,12 @@
 """Commands that compare and change: plan, drift, apply, destroy, recover."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from smbplan.cli.options import (
     GUARDRAILS,
@@ -29,22 +30,35 @@ from smbplan.cli.options import (
 from smbplan.cli.output import coloured, emit, merged, note
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from smbplan.app import Applied, Planned
     from smbplan.drivers.channel import Counts
     from smbplan.engine.step import Step
     from smbplan.report.progress import Live, Plain
     from smbplan.report.text import View
-    from smbplan.spec.source import Source
 
 DIFFERENT = 2
 ENDED = {"applied": 0, "partial": 3, "rolled_back": 3, "stranded": 4}
 
 
+class Connects(TyperCommand):
+    """It needs the hosts of the definitions that it is given."""
+
+    def begin(self, args: Sequence[str]) -> None:
+        """Connect to them before the words are checked: typer loads pydantic for that. Raises what wrong ones raise."""
+        told, _, _ = self.make_parser(typer.Context(self)).parse_args(list(args))
+        site = told.get("site")
+        path = Path(site) if isinstance(site, str) else Path()
+        if not (told.get("help") or _is_saved(path)):
+            _early().begin(path)
+
+
 def mount(app: typer.Typer) -> None:
-    app.command(epilog="Example: smbplan plan examples/quickstart --out quickstart.plan")(plan)
-    app.command(epilog="Example: smbplan apply quickstart.plan")(apply)
-    app.command(epilog="Example: smbplan drift --format json")(drift)
-    app.command(epilog="Example: smbplan destroy examples/quickstart --yes")(destroy)
+    app.command(cls=Connects, epilog="Example: smbplan plan examples/quickstart --out quickstart.plan")(plan)
+    app.command(cls=Connects, epilog="Example: smbplan apply quickstart.plan")(apply)
+    app.command(cls=Connects, epilog="Example: smbplan drift --format json")(drift)
+    app.command(cls=Connects, epilog="Example: smbplan destroy examples/quickstart --yes")(destroy)
     app.command(epilog="Example: smbplan recover --site quickstart")(recover)
 
 
@@ -66,7 +80,7 @@ def plan(
     format: Output = Format.text,
 ) -> None:
     """Show what would be changed, and change nothing."""
-    definitions = _read(site)
+    definitions = _early().definitions(site)
     from smbplan import app
 
     wanted = options(
@@ -98,7 +112,7 @@ def drift(
     format: Output = Format.text,
 ) -> None:
     """Show where the live state differs. Exits with 2 when it does."""
-    definitions = _read(site)
+    definitions = _early().definitions(site)
     from smbplan import app
 
     # Nothing is going to be changed, so no guardrail is in the way of an answer.
@@ -199,11 +213,11 @@ def recover(
     raise typer.Exit(ENDED["stranded"] if applied.outcome.name == "stranded" else 0)
 
 
-def _read(site: Path) -> "Path | Source":
-    """Before anything else is loaded: its hosts are connected to meanwhile."""
+def _early() -> "ModuleType":
+    """Reads definitions before anything else is loaded: their hosts are connected to meanwhile."""
     from smbplan import early
 
-    return early.definitions(site)
+    return early
 
 
 def _change(
@@ -213,7 +227,7 @@ def _change(
     asks = not yes
     if asks and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise WrongUsage("without a terminal nothing can be asked", "use --yes, or apply a saved plan")
-    definitions = _read(site)
+    definitions = _early().definitions(site)
     from smbplan import app
 
     with app.plan(definitions, options(**choices), keep=True) as planned:

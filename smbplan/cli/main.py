@@ -4,8 +4,9 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -68,7 +69,9 @@ def main(argv: Sequence[str]) -> int:
     """The exit code; see DESIGN.md for what each one means."""
     form = _format(argv)
     try:
-        code = typer.main.get_command(app).main(args=list(argv), prog_name="smbplan", standalone_mode=False)
+        commands = typer.main.get_command(app)
+        _begin(commands, argv)
+        code = commands.main(args=list(argv), prog_name="smbplan", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except Refused as refused:
         fail(refused.troubles, form)
@@ -81,6 +84,13 @@ def main(argv: Sequence[str]) -> int:
         return USAGE
     except Exception as error:
         return _unexpected(error, form)
+
+
+def _begin(commands: Any, argv: Sequence[str]) -> None:
+    found = commands.commands.get(argv[0]) if argv else None
+    if isinstance(found, change.Connects):
+        with suppress(Exception):  # whatever is wrong, it is told when the command line is checked
+            found.begin(argv[1:])
 
 
 def _unexpected(error: Exception, form: str) -> int:

@@ -14,13 +14,16 @@ WIDE = (b"\xff\xfe", b"\xfe\xff")  # as djoin.exe and `net offlinejoin` write
 
 def references(data: Any) -> Iterator[Any]:
     """The sources of all that would be resolved in the data."""
-    if isinstance(data, Mapping):
-        if REFERENCE in data:
-            yield data[REFERENCE]
-        data = list(data.values())
-    if isinstance(data, list | tuple):
-        for each in data:
-            yield from references(each)
+    left = [data]
+    for each in left:  # grows meanwhile
+        if isinstance(each, str):  # as most of it is
+            continue
+        if isinstance(each, Mapping):
+            if REFERENCE in each:
+                yield each[REFERENCE]
+            left += each.values()
+        elif isinstance(each, list | tuple):
+            left += each
 
 
 class MissingSecret(Exception):

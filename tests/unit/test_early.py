@@ -1,6 +1,8 @@
 """Hosts are connected to while the rest is loaded: those alone, and in the way in which they are connected to later."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,3 +146,53 @@ def test_where_there_is_no_ssh_nothing_is_said_of_that_yet(monkeypatch: pytest.M
     monkeypatch.setenv("PATH", "/nonexistent")
     ahead.begin([Endpoint("files").command()], lambda: LINE)
     assert ahead.taken(Endpoint("files").command()) is None
+
+
+COMMAND = """
+import sys
+from smbplan.cli import main
+from smbplan.drivers import ahead
+ahead.begin = lambda commands, line: print([*commands][0][-2], "pydantic" in sys.modules)
+main.main(sys.argv[1:])
+"""
+
+
+def begun(*argv: str) -> list[str]:
+    """Whom a command connects to, and whether pydantic was loaded by then."""
+    done = subprocess.run([sys.executable, "-c", COMMAND, *argv], capture_output=True, text=True, check=False)
+    return [line for line in done.stdout.splitlines() if line.endswith(("True", "False"))]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["plan", "--target", "share.a", "SITE", "--out", "here.plan"],
+        ["apply", "--yes", "--parallelism", "2", "SITE"],
+        ["drift", "SITE", "--format", "json"],
+        ["destroy", "--allow=many-deletes", "--", "SITE"],
+    ],
+)
+def test_it_connects_before_the_command_line_is_checked_for_which_pydantic_is_loaded(
+    tmp_path: Path, argv: list[str]
+) -> None:
+    (tmp_path / "site.yaml").write_text("version: 1\nsite: s\ngateways: {files: {host: 192.0.2.1}}\n")
+    assert begun(*(str(tmp_path) if word == "SITE" else word for word in argv)) == ["192.0.2.1 False"]
+
+
+@pytest.mark.parametrize(
+    "argv", [["plan", "SITE", "--help"], ["plan", "--nothing", "SITE"], ["validate", "SITE"], ["apply", "PLAN"], []]
+)
+def test_a_command_that_needs_no_host_or_is_wrong_connects_to_none(tmp_path: Path, argv: list[str]) -> None:
+    (tmp_path / "site.yaml").write_text("version: 1\nsite: s\ngateways: {files: {host: 192.0.2.1}}\n")
+    (tmp_path / "a.plan").write_text("gateways: {files: {host: 192.0.2.1}}\n")
+    words = {"SITE": str(tmp_path), "PLAN": str(tmp_path / "a.plan")}
+    assert begun(*(words.get(word, word) for word in argv)) == []
+
+
+def test_definitions_are_read_once_and_anew_for_who_asks_later(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("version: 1\nsite: s\n")
+    early.begin(tmp_path)
+    (tmp_path / "site.yaml").write_text("version: 1\nsite: later\n")
+    first, second = early.definitions(tmp_path), early.definitions(tmp_path)
+    assert isinstance(first, Source) and isinstance(second, Source)
+    assert [first.data["site"], second.data["site"]] == ["s", "later"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Iterable, Iterator, Mapping
 
 from .accounts import Group, Password, User
@@ -25,6 +26,7 @@ SHARES = Share()
 Wanted = Mapping[tuple[str, str], Any]  # {(type, name): options}
 Found = list[Any]  # of [type, name, {"state" or "error"}]
 WORTH = 200  # shares, or folders, for which a child is
+NUMEROUS = ("share", "directory")
 LARGE = 50_000  # bytes of an inventory with so many
 OBJECTS: dict[str, Object] = {
     "directory": Directory(SHARES.paths),
@@ -87,37 +89,38 @@ def _prepared(keys: Iterable[tuple[str, str]]) -> Iterator[None]:
 
 
 class Ahead:
-    """The shares of an inventory, Samba's half of a look, are found before anybody asks.
+    """The shares and folders of an inventory are looked at by children, on all processors, before anybody asks.
 
     Whoever connects works out meanwhile what is wanted. What was found counts for the first request alone: a run that
     has its turn looks again.
     """
 
     def __init__(self) -> None:
-        self._child: Child | None = None
+        self._children: list[Child] = []
 
     def begin(self) -> None:
-        with suppress(OSError):  # no inventory
+        with suppress(OSError):  # no inventory, or no room for a child
             if MANY > 1 and PATH.stat().st_size > LARGE and STATE == LOCAL and not (is_node() or is_booting()):
-                self._child = Child(_ours)
+                for part in range(MANY):
+                    self._children.append(Child(partial(_ours, part)))
 
     def end(self) -> None:
-        if self._child:
-            self._child.end()
-            self._child = None
+        while self._children:
+            self._children.pop().end()
 
     def states(self, options: Wanted) -> Found:
         """As they are wanted; what was not found, or is to be looked at in another way, is looked at now."""
-        child, self._child = self._child, None
-        if child is None:
+        if not self._children:
             return _side_by_side(options)
-        expected = {key for key, option in options.items() if key[0] == "share" and not option}
+        expected = {key for key, option in options.items() if key[0] in NUMEROUS and not option}
         try:
             found = _side_by_side({key: option for key, option in options.items() if key not in expected})
         except BaseException:
-            child.end()
+            self.end()
             raise
-        known = {(type_, name): answer for type_, name, answer in child.answer() or []}
+        known: dict[tuple[str, str], Any] = {}
+        while self._children:
+            known |= {(type_, name): answer for type_, name, answer in self._children.pop().answer() or []}
         found += [[*key, known[key]] for key in expected & known.keys()]
         return found + looked({key: {} for key in expected - known.keys()})
 
@@ -125,14 +128,15 @@ class Ahead:
 AHEAD = Ahead()
 
 
-def _ours() -> Found:
-    keys = (tuple(record["key"]) for record in Inventory().records())
-    return looked({("share", name): {} for type_, name in keys if type_ == "share"})
+def _ours(part: int) -> Found:
+    known = dict.fromkeys(tuple(record["key"]) for record in Inventory().records())
+    mine = [key for key in known if key[0] in NUMEROUS][part::MANY]
+    return looked({key: {} for key in mine})
 
 
 def _side_by_side(options: Wanted) -> Found:
     """All shares by a child, or half of the folders."""
-    shares, folders = ([key for key in options if key[0] == type_] for type_ in ("share", "directory"))
+    shares, folders = ([key for key in options if key[0] == type_] for type_ in NUMEROUS)
     much = max(shares, folders[len(folders) // 2 :], key=len)
     if len(much) < WORTH or MANY < 2:
         return looked(options)

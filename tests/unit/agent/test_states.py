@@ -82,21 +82,24 @@ def test_all_of_many_shares_and_half_of_many_folders_are_looked_at_by_a_child(
     assert found == {"user alice": "here", **{f"{type_} {name}": who for name, who in zip(names, by, strict=True)}}
 
 
-def test_shares_that_are_known_are_looked_at_before_anybody_asks(inventory: Inventory) -> None:
+def test_shares_and_folders_that_are_known_are_looked_at_before_anybody_asks(inventory: Inventory) -> None:
     ahead = Ahead()
     ahead.begin()
-    keys: dict[tuple[str, str], dict[str, Any]] = {("share", "a"): {}, ("share", "new"): {}, ("directory", "/a"): {}}
-    assert told(ahead, keys) == {"share a": "elsewhere", "share new": "here", "directory /a": "here"}
+    keys: dict[tuple[str, str], dict[str, Any]] = {
+        ("share", "a"): {}, ("share", "new"): {}, ("directory", "/a"): {}, ("directory", "/new"): {}, ("user", "u"): {},
+    }  # fmt: skip
+    assert told(ahead, keys) == {
+        "share a": "elsewhere", "share new": "here", "directory /a": "elsewhere", "directory /new": "here",
+        "user u": "here",
+    }  # fmt: skip
     assert set(told(ahead, keys).values()) == {"here"}, "a second request is answered anew"
 
 
 def test_what_is_to_be_looked_at_in_another_way_is_looked_at_anew(inventory: Inventory) -> None:
     ahead = Ahead()
     ahead.begin()
-    assert told(ahead, {("share", "a"): {"recursive": True}, ("share", "b"): {}}) == {
-        "share a": "here",
-        "share b": "elsewhere",
-    }
+    asked = {("directory", "/a"): {"recursive": True}, ("share", "b"): dict[str, Any]()}
+    assert told(ahead, asked) == {"directory /a": "here", "share b": "elsewhere"}
 
 
 def test_one_that_dies_or_is_not_wanted_any_more_costs_nothing(inventory: Inventory) -> None:
