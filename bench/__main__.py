@@ -39,19 +39,24 @@ class Goal:
 
 
 def no_op(made: Sides, count: int, peer: str) -> Sequence[Side]:
-    """Both hosts as they are to be; both sides agree on that, and find one folder that is not."""
+    """Both hosts as they are to be; all sides agree on that, and find one folder that is not.
+
+    Of pyinfra with few shares, a third one is what its users write who are no experts.
+    """
     plan = made.smbplan("plan", count, "--detailed-exitcode")
     if peer == "pyinfra":
-        other, applied = made.pyinfra(count, "--dry"), made.pyinfra(count, "-y")
+        others, applied = [made.pyinfra(count, "--dry")], made.pyinfra(count, "-y")
+        others += [made.pyinfra(count, "--dry", expert=False)] if count < 100 else []
     else:
-        other, applied = made.ansible(peer, count, "--check"), made.ansible(peer, count)
+        others, applied = [made.ansible(peer, count, "--check")], made.ansible(peer, count)
     tool = "pyinfra" if peer == "pyinfra" else "ansible"
     made.fresh("smbplan")
     made.fresh(tool)
     made.smbplan("apply", count, "--yes").run()
     applied.run()
-    agree(made, plan, other, tool, count)
-    return plan, other
+    for other in others:
+        agree(made, plan, other, tool, count)
+    return plan, *others
 
 
 def agree(made: Sides, plan: Side, other: Side, tool: str, count: int) -> None:

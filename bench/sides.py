@@ -80,7 +80,7 @@ class Sides:
         env |= {"ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_NOCOWS": "1", "LC_ALL": "C.UTF-8"}
         return Side(f"Ansible, {playbook}", [*argv, *words], env)
 
-    def pyinfra(self, count: int, *words: str) -> Side:
+    def pyinfra(self, count: int, *words: str, expert: bool = True) -> Side:
         inventory = self.folder / "inventory.py"
         known = {
             "ssh_user": "root",
@@ -90,7 +90,8 @@ class Sides:
         }
         inventory.write_text(f"hosts = [({HOSTS['pyinfra']!r}, {json.dumps(known)})]\n")
         argv = [str(self.peers / "pyinfra"), str(inventory), str(HERE / "pyinfra" / "folders.py"), *words]
-        return Side("pyinfra", argv, {"BENCH_VARIABLES": str(sites.variables(self.folder, count))})
+        env = {"BENCH_VARIABLES": str(sites.variables(self.folder, count)), **({} if expert else {"BENCH_EACH": "1"})}
+        return Side("pyinfra" if expert else "pyinfra, a fact for each folder", argv, env)
 
     def address(self, tool: str) -> str:
         return next(node.address for node in self.lab.status().nodes if node.name == HOSTS[tool])

@@ -62,8 +62,8 @@ def variables(folder: Path, count: int, proved: bool = True) -> Path:
 ZONE = """\
 ---
 providers:
-  config: {{class: octodns.provider.yaml.YamlProvider, directory: {folder}/wanted, enforce_order: false}}
-  target: {{class: octodns.provider.yaml.YamlProvider, directory: {folder}/there, enforce_order: false}}
+  config: {{class: octodns.provider.yaml.YamlProvider, directory: {folder}/wanted}}
+  target: {{class: octodns.provider.yaml.YamlProvider, directory: {folder}/there}}
 zones:
   bench.test.: {{sources: [config], targets: [target]}}
 """
