@@ -129,6 +129,17 @@ class Run:
             return None
         return data if isinstance(data, dict) else None
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has an outcome. Every plan asks all runs that there were, and reads none of them for that."""
+        try:
+            with (self.folder / "outcome.json").open("rb") as file:
+                first = file.read(1)
+                file.seek(-2, os.SEEK_END)
+                return (first, file.read()) == (b"{", b"}\n")
+        except OSError:
+            return False
+
     def finish(self, outcome: Mapping[str, Any], operator: str = "", **cleanup: Any) -> None:
         """The journal knows how it ended before anybody else does, and what became of what was kept for going back."""
         path = self.folder / "outcome.json"
@@ -284,7 +295,7 @@ def verify(site: str, log: audit.Log | None = None) -> audit.Verdict:
 
 def interrupted(site: str) -> Run | None:
     """The run that was cut short and has to be recovered, if there is one."""
-    return next((run for run in runs(site) if run.outcome() is None and run.begun and not run.is_command), None)
+    return next((run for run in runs(site) if not run.ended and run.begun and not run.is_command), None)
 
 
 def stranded(site: str) -> Run | None:
