@@ -259,16 +259,15 @@ def _apply_saved(path: Path, choices: Mapping[str, Any], parallelism: int, timin
 
 
 def _is_saved(path: Path) -> bool:
-    """A file that isn't YAML by its name, or is JSON by its content."""
+    """A file that isn't YAML by its name, or begins as plans do."""
     if not path.is_file():
         return False
     if path.suffix not in {".yaml", ".yml"}:
         return True
-    import json
-
     try:
-        return "format_version" in json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
+        with path.open("rb") as file:
+            return b"".join(file.read(200).split()).startswith(b'{"format_version"')
+    except OSError:
         return False
 
 

@@ -3,6 +3,7 @@
 import atexit
 import fcntl
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -52,5 +53,10 @@ def taken(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], int] | None
 def _drop() -> None:
     while _WAITING:
         _, (process, _) = _WAITING.popitem()
-        process.kill()
-        process.communicate()
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)  # a ProxyCommand, too, which would hold this process up
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        process.wait()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,7 @@ def test_it_connects_before_the_command_line_is_checked_for_which_pydantic_is_lo
 @pytest.mark.parametrize(
     "argv", [["plan", "SITE", "--help"], ["plan", "--nothing", "SITE"], ["validate", "SITE"], ["apply", "PLAN"], []]
 )
-def test_a_command_that_needs_no_host_or_is_wrong_connects_to_none(tmp_path: Path, argv: list[str]) -> None:
+def test_a_command_that_needs_no_host_or_has_a_wrong_option_connects_to_none(tmp_path: Path, argv: list[str]) -> None:
     (tmp_path / "site.yaml").write_text("version: 1\nsite: s\ngateways: {files: {host: 192.0.2.1}}\n")
     (tmp_path / "a.plan").write_text("gateways: {files: {host: 192.0.2.1}}\n")
     words = {"SITE": str(tmp_path), "PLAN": str(tmp_path / "a.plan")}
@@ -196,3 +197,18 @@ def test_definitions_are_read_once_and_anew_for_who_asks_later(tmp_path: Path) -
     first, second = early.definitions(tmp_path), early.definitions(tmp_path)
     assert isinstance(first, Source) and isinstance(second, Source)
     assert [first.data["site"], second.data["site"]] == ["s", "later"]
+
+
+def test_what_nobody_takes_holds_nobody_up(tmp_path: Path) -> None:
+    """A command that ssh has started may hold its streams open for long, such as a ProxyCommand."""
+    (tmp_path / "bin" / "ssh").write_text('#!/bin/sh\nsleep 30 &\necho $! > "$CALLS"\nwait\n')
+    (tmp_path / "site.yaml").write_text("version: 1\nsite: s\ngateways: {files: {host: 192.0.2.1}}\n")
+    early.definitions(tmp_path)
+    while not (tmp_path / "calls").exists() or not (tmp_path / "calls").read_text():
+        time.sleep(0.01)
+    began = time.monotonic()
+    ahead._drop()
+    assert time.monotonic() - began < 10
+    left = Path(f"/proc/{(tmp_path / 'calls').read_text().strip()}/stat")
+    while left.exists() and left.read_text().split()[2] != "Z":
+        assert time.monotonic() - began < 10

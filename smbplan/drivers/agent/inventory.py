@@ -36,6 +36,10 @@ class Inventory:
         for site in self._sites.values():
             yield from site["records"].values()
 
+    def largest(self) -> list[dict[str, Any]]:
+        """The records of the site that has the most."""
+        return max((list(site["records"].values()) for site in self._sites.values()), key=len, default=[])
+
     def update(self, site: str, records: dict[str, Any]) -> None:
         """Set records; None drops one. Durable when this returns."""
         entry = self._sites.setdefault(site, {"records": {}, "peers": {}})

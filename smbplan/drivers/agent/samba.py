@@ -20,7 +20,7 @@ from .core import SMB_CONF, Refused, read_text, run, samba_settings
 WINBIND = Path("/run/samba/winbindd.pid")
 PROBE = ".smbplan-probe"
 CONTENT = b"smbplan"
-LISTEN = 20.0  # seconds that smbd has to open its port
+LISTEN = 30.0  # seconds that smbd has to open its port
 PATIENCE = 5.0  # seconds that a host may be short of something, such as memory
 # NO_MEMORY, INSUFFICIENT_RESOURCES, INSUFF_SERVER_RESOURCES, [MS-ERREF] 2.3.1
 BUSY = (0xC0000017, 0xC000009A, 0xC0000205)

@@ -89,20 +89,23 @@ def _prepared(keys: Iterable[tuple[str, str]]) -> Iterator[None]:
 
 
 class Ahead:
-    """The shares and folders of an inventory are looked at by children, on all processors, before anybody asks.
+    """The shares and folders of a site are looked at by children, on all processors, before anybody asks.
 
     Whoever connects works out meanwhile what is wanted. What was found counts for the first request alone: a run that
-    has its turn looks again.
+    has its turn looks again. Who asks for another site has not to wait until all of this one's folders answer.
     """
 
     def __init__(self) -> None:
         self._children: list[Child] = []
+        self._keys: list[tuple[str, str]] = []
 
     def begin(self) -> None:
-        with suppress(OSError):  # no inventory, or no room for a child
+        with suppress(Exception):  # no inventory, one that is damaged, no room for a child: whoever asks is told
             if MANY > 1 and PATH.stat().st_size > LARGE and STATE == LOCAL and not (is_node() or is_booting()):
+                known = (tuple(record["key"]) for record in Inventory().largest())
+                self._keys = list(dict.fromkeys(key for key in known if key[0] in NUMEROUS))
                 for part in range(MANY):
-                    self._children.append(Child(partial(_ours, part)))
+                    self._children.append(Child(partial(looked, {key: {} for key in self._keys[part::MANY]})))
 
     def end(self) -> None:
         while self._children:
@@ -110,9 +113,11 @@ class Ahead:
 
     def states(self, options: Wanted) -> Found:
         """As they are wanted; what was not found, or is to be looked at in another way, is looked at now."""
+        if not options.keys() >= {*self._keys}:
+            self.end()
         if not self._children:
             return _side_by_side(options)
-        expected = {key for key, option in options.items() if key[0] in NUMEROUS and not option}
+        expected = {key for key in self._keys if not options[key]}
         try:
             found = _side_by_side({key: option for key, option in options.items() if key not in expected})
         except BaseException:
@@ -126,12 +131,6 @@ class Ahead:
 
 
 AHEAD = Ahead()
-
-
-def _ours(part: int) -> Found:
-    known = dict.fromkeys(tuple(record["key"]) for record in Inventory().records())
-    mine = [key for key in known if key[0] in NUMEROUS][part::MANY]
-    return looked({key: {} for key in mine})
 
 
 def _side_by_side(options: Wanted) -> Found:

@@ -185,6 +185,8 @@ def test_what_earlier_runs_have_done_is_not_read_to_know_that_they_have_ended(mo
     monkeypatch.setattr(runs.json, "loads", lambda text: pytest.fail("it was parsed"))
     assert ended.ended and runs.interrupted("office") is None
     monkeypatch.undo()
+    (ended.folder / "outcome.json").write_text('{"outcome": "applied"}')  # by hand
+    assert ended.ended
     (cut.folder / "outcome.json").unlink()
     assert not cut.ended
 
