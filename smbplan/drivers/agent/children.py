@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from functools import partial
 from typing import Any, Callable
 
@@ -58,10 +59,12 @@ class Child:
         return told["answer"]
 
     def end(self) -> None:
-        """Nobody wants the answer any more, or waits for a look at a folder whose server has gone."""
+        """Nobody wants the answer any more. A look at a folder whose server has gone can't be ended: it is left."""
         os.kill(self._id, signal.SIGKILL)
         os.close(self._out)
-        os.waitpid(self._id, os.WNOHANG)  # what is left of it goes with the agent
+        deadline = time.monotonic() + 1
+        while not os.waitpid(self._id, os.WNOHANG)[0] and time.monotonic() < deadline:
+            time.sleep(0.001)
 
 
 def side_by_side(ops: list[Any], do: Callable[[Any], Any]) -> list[Any]:
