@@ -30,13 +30,12 @@ from smbplan.cli.options import (
 from smbplan.cli.output import coloured, emit, merged, note
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from smbplan.app import Applied, Planned
     from smbplan.drivers.channel import Counts
     from smbplan.engine.step import Step
     from smbplan.report.progress import Live, Plain
     from smbplan.report.text import View
+    from smbplan.spec.source import Source
 
 DIFFERENT = 2
 ENDED = {"applied": 0, "partial": 3, "rolled_back": 3, "stranded": 4}
@@ -51,7 +50,9 @@ class Connects(TyperCommand):
         site = told.get("site")
         path = Path(site) if isinstance(site, str) else Path()
         if not (told.get("help") or _is_saved(path)):
-            _early().begin(path)
+            from smbplan import early
+
+            early.begin(path)
 
 
 def mount(app: typer.Typer) -> None:
@@ -80,7 +81,7 @@ def plan(
     format: Output = Format.text,
 ) -> None:
     """Show what would be changed, and change nothing."""
-    definitions = _early().definitions(site)
+    definitions = _read(site)
     from smbplan import app
 
     wanted = options(
@@ -112,7 +113,7 @@ def drift(
     format: Output = Format.text,
 ) -> None:
     """Show where the live state differs. Exits with 2 when it does."""
-    definitions = _early().definitions(site)
+    definitions = _read(site)
     from smbplan import app
 
     # Nothing is going to be changed, so no guardrail is in the way of an answer.
@@ -213,11 +214,11 @@ def recover(
     raise typer.Exit(ENDED["stranded"] if applied.outcome.name == "stranded" else 0)
 
 
-def _early() -> "ModuleType":
-    """Reads definitions before anything else is loaded: their hosts are connected to meanwhile."""
+def _read(site: Path) -> "Path | Source":
+    """Before anything else is loaded: its hosts are connected to meanwhile."""
     from smbplan import early
 
-    return early
+    return early.definitions(site)
 
 
 def _change(
@@ -227,7 +228,7 @@ def _change(
     asks = not yes
     if asks and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise WrongUsage("without a terminal nothing can be asked", "use --yes, or apply a saved plan")
-    definitions = _early().definitions(site)
+    definitions = _read(site)
     from smbplan import app
 
     with app.plan(definitions, options(**choices), keep=True) as planned:
@@ -259,15 +260,19 @@ def _apply_saved(path: Path, choices: Mapping[str, Any], parallelism: int, timin
 
 
 def _is_saved(path: Path) -> bool:
-    """A file that isn't YAML by its name, or begins as plans do."""
+    """A file that isn't YAML by its name, or is JSON by its content."""
     if not path.is_file():
         return False
     if path.suffix not in {".yaml", ".yml"}:
         return True
+    import json
+
     try:
         with path.open("rb") as file:
-            return b"".join(file.read(200).split()).startswith(b'{"format_version"')
-    except OSError:
+            if not file.read(200).lstrip().startswith(b"{"):  # nor is it read as a whole
+                return False
+        return "format_version" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 

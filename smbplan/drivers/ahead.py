@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from smbplan.drivers import pipes
+
 _WAITING: dict[tuple[str, ...], tuple["subprocess.Popen[bytes]", int]] = {}
 
 
@@ -55,8 +57,5 @@ def _drop() -> None:
         _, (process, _) = _WAITING.popitem()
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)  # a ProxyCommand, too, which would hold this process up
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+        pipes.close(process)
         process.wait()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from smbplan.drivers import ahead, pipes
 from smbplan.drivers.bundle import bundle
@@ -174,9 +174,7 @@ class Channel:
         if process is None:
             return
         pipes.end(process)  # first, so that who waits for an answer does so no longer
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                _quietly_close(stream)
+        pipes.close(process)
 
     def _exchange(self, line: bytes, timeout: float) -> bytes:
         """Raises ChannelError or OSError."""
@@ -266,10 +264,3 @@ def timed(ask: Callable[[], T]) -> tuple[T, float]:
     began = time.time()
     answer = ask()
     return answer, (began + time.time()) / 2
-
-
-def _quietly_close(stream: IO[bytes]) -> None:
-    try:
-        stream.close()
-    except OSError:
-        return  # a broken pipe has nothing more to lose

@@ -4,6 +4,7 @@ import os
 import selectors
 import subprocess
 import time
+from contextlib import suppress
 
 PART = 1 << 20
 
@@ -41,6 +42,14 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def close(process: "subprocess.Popen[bytes]") -> None:
+    """All that lead to it; a broken pipe has nothing more to lose."""
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
 
 
 def rest(stream: int) -> bytes:

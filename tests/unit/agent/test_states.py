@@ -56,10 +56,10 @@ def inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inventory:
     return found
 
 
-def asked(*keys: tuple[str, str], **others: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+def asked(*more: tuple[str, str], folder: dict[str, Any] | None = None) -> dict[tuple[str, str], dict[str, Any]]:
     """A request has all that the inventory knows of its site."""
-    known = {("share", "a"): others.get("a", {}), ("share", "b"): {}, ("directory", "/a"): others.get("folder", {})}
-    return {**known, **{key: {} for key in keys}}
+    known = (("share", "a"), ("share", "b"), *more)
+    return {("directory", "/a"): folder or {}, **{key: {} for key in known}}
 
 
 def told(ahead: Ahead, keys: dict[tuple[str, str], dict[str, Any]]) -> dict[str, str]:
